@@ -1,0 +1,36 @@
+"""Measure, explain and reduce the variance of gradients in Keras 3.
+
+Every per-example quantity of this package is of the unreduced loss: it is never divided by
+a batch size. Sub-packages that need TensorFlow are imported when first used, so that the
+optimizers alone also run on the JAX backend.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Discover": "optimizers",
+    "DiscoverIGT": "optimizers",
+    "DiscoverOver": "optimizers",
+    "DiscoverQHM": "optimizers",
+    "IGT": "optimizers",
+    "QHM": "optimizers",
+    "ClusterModel": "training",
+    "cluster_batches": "data",
+}
+_SUBPACKAGES = ("callbacks", "data", "estimators", "optimizers", "training")
+
+__all__ = [*_HOMES, *_SUBPACKAGES]  # noqa: PLE0604
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

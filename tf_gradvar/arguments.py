@@ -1,0 +1,73 @@
+"""Checks of arguments that several parts share; every message names the way out."""
+
+import math
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def check_count(name: str, value, meaning: str) -> int:
+    """Return `value` as an int, or raise unless it is an integer of at least 1."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, bool):
+        raise ValueError(
+            f"`{name}` must be an integer of at least 1, {meaning}. Received: {name}={value!r}."
+        )
+    return count
+
+
+def check_num_clusters(num_clusters) -> int:
+    """Return `num_clusters` as an int, or raise unless it is an integer of at least 1."""
+    return check_count(
+        "num_clusters", num_clusters, "the number of clusters K (cluster ids are 0 to K - 1)"
+    )
+
+
+def check_number(name: str, value, low: float, high: float, *, low_open=False, high_open=False):
+    """Return `value` as a float, or raise unless it lies in the named interval."""
+    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    inside = (low < number if low_open else low <= number) and (
+        number < high if high_open else number <= high
+    )
+    if not inside:
+        raise ValueError(
+            f"`{name}` must be a number in {interval}. Received: {name}={value!r}."
+        )
+    return number
+
+
+def check_probabilities(probabilities, num_clusters: int) -> list[float] | None:
+    """Return the cluster probabilities as plain floats; None stands for uniform."""
+    if probabilities is None:
+        return None
+    array = np.asarray(probabilities, dtype=np.float64)
+    if array.shape != (num_clusters,):
+        raise ValueError(
+            "`cluster_probabilities` must hold one probability for each of the "
+            f"num_clusters={num_clusters} clusters. Received an array of shape {array.shape}. "
+            "Pass None for uniform probabilities."
+        )
+    if not np.all(array >= 0):
+        raise ValueError(
+            "`cluster_probabilities` must not be negative. Received: "
+            f"{_shorten(array)}. Pass the share of each cluster in the data."
+        )
+    if abs(array.sum() - 1.0) > 1e-6:
+        raise ValueError(
+            "`cluster_probabilities` must sum to 1. Received probabilities that sum to "
+            f"{array.sum():.9g}. Divide the cluster sizes by their sum."
+        )
+    return [float(p) for p in array]
+
+
+def _shorten(array: Sequence[float], most: int = 8) -> str:
+    shown = ", ".join(f"{p:g}" for p in array[:most])
+    return f"[{shown}{', ...' if len(array) > most else ''}]"

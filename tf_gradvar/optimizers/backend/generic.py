@@ -1,0 +1,55 @@
+"""The backend functions in `keras.ops` alone; JAX compiles them into in-place updates."""
+
+import contextlib
+
+from keras import ops
+
+
+def gather_rows(variable, indices):
+    """Return rows `indices` [M] of a stacked variable [K, *shape] as [M, *shape]."""
+    return ops.take(variable, indices, axis=0)
+
+
+def put_rows(variable, indices, rows):
+    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape].
+
+    An index that occurs twice must come with the same row both times.
+    """
+    rows = ops.cast(rows, variable.dtype)
+    variable.assign(ops.scatter_update(variable, ops.expand_dims(indices, 1), rows))
+
+
+def add_scaled(variable, scale, value):
+    """Add `scale * value` to a variable."""
+    variable.assign(variable + ops.cast(scale, variable.dtype) * ops.cast(value, variable.dtype))
+
+
+def num_replicas():
+    """Return 1: `tf.distribute` exists on TensorFlow only."""
+    return 1
+
+
+def on_all_replicas(tensors):
+    """Return the tensors: one replica holds everything."""
+    return tensors
+
+
+def sum_over_replicas(tensors):
+    """Return the tensors: one replica holds everything."""
+    return tensors
+
+
+def in_order(previous):
+    """Return a context that changes nothing: the compiler orders the work."""
+    del previous
+    return contextlib.nullcontext()
+
+
+def compiled(function):
+    """Return the function itself."""
+    return function
+
+
+def wrap_train_functions(find_optimizer):
+    """Do nothing: the training loop of this backend is stateless and offers no such place."""
+    del find_optimizer

@@ -1,0 +1,111 @@
+"""The backend functions on TensorFlow: in-place rows, replicas, and the train function.
+
+Reads and writes go through `variable.handle`, which inside a replica is the handle of that
+replica's own copy. Every replica computes the same new value from the same gathered
+gradients, so each writes its own copy and nothing is reduced a second time.
+"""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+
+def _handle(variable):
+    return getattr(variable, "value", variable).handle
+
+
+def gather_rows(variable, indices):
+    """Return rows `indices` [M] of a stacked variable [K, *shape] as [M, *shape]."""
+    rows = tf.raw_ops.ResourceGather(
+        resource=_handle(variable), indices=indices, dtype=tf.as_dtype(variable.dtype)
+    )
+    return tf.ensure_shape(rows, (indices.shape[0], *variable.shape[1:]))
+
+
+def put_rows(variable, indices, rows):
+    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape].
+
+    An index that occurs twice must come with the same row both times. Writing rows is a
+    plain copy; adding to rows (`scatter_add`) was measured at twice the time.
+    """
+    return tf.raw_ops.ResourceScatterUpdate(
+        resource=_handle(variable), indices=indices, updates=tf.cast(rows, variable.dtype)
+    )
+
+
+def add_scaled(variable, scale, value):
+    """Add `scale * value` to a variable, in one sweep over memory."""
+    return tf.raw_ops.ResourceApplyGradientDescent(
+        var=_handle(variable),
+        alpha=tf.cast(-scale, variable.dtype),
+        delta=tf.cast(value, variable.dtype),
+    )
+
+
+def num_replicas():
+    """Return how many replicas run the code that calls this; 1 outside `strategy.run`."""
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def on_all_replicas(tensors):
+    """Return each tensor [C, ...] of every replica, concatenated over axis 0."""
+    return tf.distribute.get_replica_context().all_gather(list(tensors), axis=0)
+
+
+def sum_over_replicas(tensors):
+    """Return each tensor summed over the replicas."""
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+
+
+def in_order(previous):
+    """Return a context whose operations start after those in `previous`.
+
+    One variable after the other keeps the temporaries of a large model in the cache.
+    """
+    return tf.control_dependencies([p for p in previous if p is not None])
+
+
+def compiled(function):
+    """Return the function as a `tf.function`."""
+    return tf.function(function)
+
+
+def wrap_train_functions(find_optimizer):
+    """Let `find_optimizer(model)` name an optimizer to prepare around every train function.
+
+    Keras calls no code of an optimizer between the last step and whatever reads the
+    weights next (validation, a checkpoint, `get_weights`), so this wraps the one method
+    that builds the function which `fit` and `train_on_batch` run. Models whose optimizer
+    is not found pass through unchanged.
+
+    Args:
+        find_optimizer: A function of a model that returns an object with the methods
+            `before_training()` and `after_training()`, or None.
+    """
+    original = keras.Model.make_train_function
+    if hasattr(original, "find_optimizer"):
+        return
+
+    @functools.wraps(original)
+    def make_train_function(self, force=False):
+        built = self.train_function
+        original(self, force=force)
+        optimizer = find_optimizer(self)
+        if optimizer is None or self.train_function is built:
+            return
+        train = self.train_function
+
+        def train_function(iterator):
+            optimizer.before_training()
+            try:
+                return train(iterator)
+            finally:
+                optimizer.after_training()
+
+        self.train_function = train_function
+
+    make_train_function.find_optimizer = find_optimizer  # type: ignore[attr-defined]
+    keras.Model.make_train_function = make_train_function

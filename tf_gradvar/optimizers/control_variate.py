@@ -1,0 +1,425 @@
+"""The cluster control variate: one gradient buffer per cluster, composed with any base step.
+
+`ClusterControlVariate` turns the mean gradients of groups, each of one cluster, into the
+corrected gradient v_t and hands it to the optimizer that follows it among a class's bases.
+Whatever that optimizer does with a gradient (clipping, weight decay, schedules, averaging,
+its own moments) acts on v_t.
+"""
+
+import functools
+import math
+
+import keras
+from keras import ops
+
+from tf_gradvar.optimizers import backend
+from tf_gradvar.arguments import check_num_clusters, check_number, check_probabilities
+
+BUFFER_DTYPES = ("float32", "bfloat16")
+
+
+def mixing_weights(counts, clusters, probabilities, alpha):
+    """Return the weights that turn deviations from the buffers into v_t and new buffers.
+
+    Row r stands for n_r groups (or examples) of cluster k_r with the deviation D_r from
+    the buffer; what was dropped has n_r = 0. With N_k the sum of n_r over cluster k and C
+    the sum over all,
+
+        v_t      = sum_r mean_weights[r] D_r + gbar       mean_weights[r] = n_r / C
+        change_r = sum_s row_weights[r, s] D_s            row_weights[r, s] = [k_r = k_s] alpha n_s / N_{k_r}
+        gbar    += sum_r average_weights[r] change_r      average_weights[r] = q_{k_r} / |{s: k_s = k_r}|
+
+    and every row of cluster k carries the same change of g^k.
+
+    Args:
+        counts: n_r, float [M].
+        clusters: k_r, int32 [M].
+        probabilities: q, float [K].
+        alpha: The step of the buffers towards the present gradient.
+
+    Returns:
+        `mean_weights` [M], `row_weights` [M, M] and `average_weights` [M].
+    """
+    same = ops.cast(ops.equal(clusters[:, None], clusters[None, :]), counts.dtype)
+    mean_weights = ops.divide_no_nan(counts, ops.sum(counts))
+    present = ops.sum(same * counts, axis=1, keepdims=True)
+    row_weights = alpha * ops.divide_no_nan(same * counts, present)
+    average_weights = ops.take(probabilities, clusters) / ops.sum(same, axis=1)
+    return mean_weights, row_weights, average_weights
+
+
+def combine_rows(weights, rows):
+    """Return sum_r weights[..., r] rows[r], for weights [M] or [L, M] and rows [M, *shape]."""
+    return ops.tensordot(weights, rows, axes=[[-1], [0]])
+
+
+def finite_rows(rows):
+    """Return whether row r of every tensor [M, *shape] in a list is finite, bool [M].
+
+    Tests the sum of a row, which is one sweep: it is finite only if every term is. (Finite
+    terms whose sum overflows count as not finite; a gradient of that size is of no use.)
+    """
+    finite = [ops.isfinite(ops.sum(ops.reshape(r, (r.shape[0], -1)), axis=1)) for r in rows]
+    return functools.reduce(ops.logical_and, finite)
+
+
+def _as_column(values, rows):
+    """Return values [M] in a shape that broadcasts over rows [M, *shape]."""
+    return ops.reshape(values, (-1,) + (1,) * (len(rows.shape) - 1))
+
+
+@functools.lru_cache(maxsize=None)
+def _print_once(message: str) -> None:
+    print(message)
+
+
+class ClusterControlVariate:
+    """Mix-in that puts the control variate before an optimizer's own step.
+
+    Every variable has K buffers g^k, stacked as `[K, *shape]`, and their average
+    gbar = sum_k q_k g^k. A step sees C groups; group c holds examples of one cluster k_c
+    and has the mean gradient G_c:
+
+        v_t    = mean_c (G_c - g^{k_c}_{t-1}) + gbar_{t-1}
+        g^k_t  = g^k_{t-1} + alpha (mean_{c: k_c = k} G_c - g^k_{t-1})    for the k present
+        gbar_t = gbar_{t-1} + sum_k q_k (g^k_t - g^k_{t-1})
+
+    v_t is an unbiased estimate of the gradient of sum_k q_k R_k whatever the buffers hold,
+    provided that clusters are drawn with the probabilities q_k, and its between-cluster
+    variance vanishes as the buffers approach the clusters' gradients. `alpha` acts on the
+    mean over all groups of a cluster in the step, on all replicas, so it means the same on
+    1 and on 64 replicas.
+
+    A group whose gradient is not finite, or whose cluster is not in [0, K), is left out of
+    the step: it enters neither v_t nor a buffer, and `skipped_groups` counts it.
+
+    With `gradient_accumulation_steps`, every accumulated step is corrected and moves the
+    buffers; the base optimizer then steps with the mean of the corrected gradients.
+
+    Memory: K + 1 copies of the trainable weights beside what the base optimizer keeps.
+
+    Args:
+        num_clusters: The number of clusters K, an integer of at least 1.
+        alpha: The step of the buffers, in (0, 1].
+        cluster_probabilities: The probability q_k of each cluster, K floats that sum to 1;
+            None stands for 1 / K each.
+        buffer_dtype: `"float32"`, or `"bfloat16"` to halve the memory of the K buffers
+            (their average stays float32).
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Source: Discover paper, Section 4, Eq. 4 and Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        *args,
+        num_clusters,
+        alpha=0.1,
+        cluster_probabilities=None,
+        buffer_dtype="float32",
+        **kwargs,
+    ):
+        num_clusters = check_num_clusters(num_clusters)
+        alpha = check_number("alpha", alpha, 0, 1, low_open=True)
+        probabilities = check_probabilities(cluster_probabilities, num_clusters)
+        if buffer_dtype not in BUFFER_DTYPES:
+            raise ValueError(
+                f"`buffer_dtype` must be {' or '.join(map(repr, BUFFER_DTYPES))}. "
+                f"Received: buffer_dtype={buffer_dtype!r}."
+            )
+        super().__init__(*args, **kwargs)
+        self.num_clusters = num_clusters
+        self.alpha = alpha
+        self.cluster_probabilities = probabilities
+        self.buffer_dtype = buffer_dtype
+        self._corrections_pending = 0
+
+    @property
+    def base_optimizer(self):
+        """The optimizer whose step follows the correction."""
+        return self
+
+    @property
+    def cluster_gradients(self):
+        """The K buffers of each trainable variable, a list of [K, *shape] variables."""
+        return self._cluster_gradients
+
+    @property
+    def mean_cluster_gradients(self):
+        """The average gbar of the buffers, a list of float32 variables [*shape]."""
+        return self._mean_cluster_gradients
+
+    @property
+    def skipped_groups(self):
+        """How many groups were left out so far, an int32 variable."""
+        return self._skipped_groups
+
+    def build(self, variables):
+        """Create the buffers, after the base optimizer's own variables.
+
+        Args:
+            variables: The model's trainable variables; this order is the order of
+                `group_gradients` and `cluster_gradients`.
+        """
+        if self.built:
+            return
+        super().build(variables)
+        self._cluster_gradients = []
+        self._mean_cluster_gradients = []
+        for variable in variables:
+            name = variable.path.replace("/", "_")
+            stacked = (self.num_clusters, *variable.shape)
+            self._cluster_gradients.append(
+                self._add_buffer(stacked, self.buffer_dtype, f"{name}_cluster_gradients")
+            )
+            self._mean_cluster_gradients.append(
+                self._add_buffer(variable.shape, "float32", f"{name}_mean_cluster_gradient")
+            )
+        self._skipped_groups = self._add_buffer((), "int32", "skipped_groups")
+        self._announce_memory()
+
+    def _add_buffer(self, shape, dtype, name):
+        return self.add_variable(
+            shape=shape, dtype=dtype, name=name, aggregation="only_first_replica"
+        )
+
+    def _announce_memory(self):
+        weights = sum(math.prod(v.shape) for v in self._mean_cluster_gradients)
+        size = 4 if self.buffer_dtype == "float32" else 2
+        megabytes = (self.num_clusters * size + 4) * weights / 1e6
+        _print_once(
+            f"{type(self).__name__} keeps {self.num_clusters} + 1 gradient buffers of "
+            f"{weights:,} weights: {megabytes:,.1f} MB."
+        )
+
+    def correct_gradients(self, group_gradients, group_clusters, group_sizes=None):
+        """Return the corrected gradient v_t and move the buffers towards the groups.
+
+        Call it once a step, then `apply` what it returns. Inside `strategy.run`, pass the
+        groups of the replica: the result is that of all groups of all replicas.
+
+        Args:
+            group_gradients: One tensor [C, *shape] for each variable that the optimizer
+                was built with, in that order: the mean gradient of each group (of the
+                unscaled loss). None for a variable without a gradient.
+            group_clusters: The cluster of each group, integers [C] in [0, K).
+            group_sizes: The examples in each group, numbers [C], where groups differ in
+                size: the means over groups above then weigh every example alike. A group
+                of size 0 is absent. Defaults to None, groups of equal size.
+
+        Returns:
+            v_t, a list of float32 tensors [*shape] (None where the gradient was None).
+
+        Raises:
+            ValueError: If the optimizer is not built, or a length, shape or dtype does
+                not fit.
+        """
+        self._check_groups(group_gradients, group_clusters, group_sizes)
+        given = [i for i, gradient in enumerate(group_gradients) if gradient is not None]
+        rows = [ops.cast(group_gradients[i], "float32") for i in given]
+        clusters = ops.cast(group_clusters, "int32")
+        sizes = ops.ones_like(clusters) if group_sizes is None else group_sizes
+        rows, counts, clusters = self._drop_invalid(
+            rows, ops.cast(sizes, "float32"), clusters, given
+        )
+        num_groups = backend.num_replicas() * clusters.shape[0]
+        if num_groups > self.num_clusters and num_groups > 1:
+            rows, counts, clusters = self._mean_per_cluster(rows, counts, clusters)
+        elif backend.num_replicas() > 1:
+            *rows, counts, clusters = backend.on_all_replicas([*rows, counts, clusters])
+        weights = mixing_weights(counts, clusters, self._probabilities(), self.alpha)
+        corrected = [None] * len(group_gradients)
+        previous = []
+        for i, row in zip(given, rows, strict=True):
+            with backend.in_order(previous):
+                if num_groups == 1:
+                    corrected[i], previous = self._correct_one_group(i, row, clusters)
+                else:
+                    corrected[i], previous = self._correct_rows(i, row, clusters, weights)
+        self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
+        return corrected
+
+    def _check_groups(self, group_gradients, group_clusters, group_sizes):
+        if not self.built:
+            raise ValueError(
+                f"`correct_gradients` needs the buffers of {type(self).__name__}, which is "
+                "not built. Call `optimizer.build(model.trainable_variables)` first."
+            )
+        buffers = self._cluster_gradients
+        if len(group_gradients) != len(buffers):
+            raise ValueError(
+                "`group_gradients` must hold one entry for each of the "
+                f"{len(buffers)} variables that the optimizer was built with (None for a "
+                f"variable without a gradient). Received {len(group_gradients)} entries."
+            )
+        shape = tuple(ops.shape(group_clusters))
+        dtype = keras.backend.standardize_dtype(ops.convert_to_tensor(group_clusters).dtype)
+        if len(shape) != 1 or not isinstance(shape[0], int) or "int" not in dtype:
+            raise ValueError(
+                "`group_clusters` must be integers of a static shape [C], the cluster of each "
+                f"group. Received shape {shape} and dtype {dtype}."
+            )
+        if group_sizes is not None and tuple(ops.shape(group_sizes)) != shape:
+            raise ValueError(
+                f"`group_sizes` must have the shape of `group_clusters`, {shape}. Received "
+                f"shape {tuple(ops.shape(group_sizes))}."
+            )
+        for gradient, buffer in zip(group_gradients, buffers, strict=True):
+            expected = (*shape, *buffer.shape[1:])
+            if gradient is not None and tuple(gradient.shape) != expected:
+                raise ValueError(
+                    "`group_gradients` must have the shape [C, *shape] with one mean gradient "
+                    f"for each of the C={shape[0]} groups; {buffer.name} needs {expected}. "
+                    f"Received shape {tuple(gradient.shape)}."
+                )
+
+    def _drop_invalid(self, rows, sizes, clusters, given):
+        """Return rows without invalid groups, the weight of each row, and known clusters.
+
+        An invalid row is replaced by the buffer's own row, so that its deviation is 0.
+        """
+        known = ops.logical_and(clusters >= 0, clusters < self.num_clusters)
+        clusters = ops.clip(clusters, 0, self.num_clusters - 1)
+        valid = ops.logical_and(known, finite_rows(rows)) if rows else known
+
+        def replace():
+            replaced = []
+            for i, row in zip(given, rows, strict=True):
+                old = backend.gather_rows(self._cluster_gradients[i], clusters)
+                replaced.append(ops.where(_as_column(valid, row), row, ops.cast(old, row.dtype)))
+            return replaced
+
+        rows = ops.cond(ops.all(valid), lambda: rows, replace) if rows else rows
+        skipped = ops.logical_and(sizes > 0, ops.logical_not(valid))
+        self._count_skipped(ops.sum(ops.cast(skipped, "int32")))
+        return rows, ops.where(valid, sizes, 0.0), clusters
+
+    def _count_skipped(self, skipped):
+        if backend.num_replicas() > 1:
+            (skipped,) = backend.sum_over_replicas([skipped])
+        self._skipped_groups.assign(self._skipped_groups + skipped)
+
+    def _mean_per_cluster(self, rows, counts, clusters):
+        """Return the mean group gradient of every cluster over all replicas, K rows."""
+        members = ops.transpose(ops.one_hot(clusters, self.num_clusters)) * counts
+        sums = [ops.sum(members, axis=1), *(combine_rows(members, row) for row in rows)]
+        if backend.num_replicas() > 1:
+            sums = backend.sum_over_replicas(sums)
+        counts, *rows = sums
+        rows = [ops.divide_no_nan(row, _as_column(counts, row)) for row in rows]
+        return rows, counts, ops.arange(self.num_clusters, dtype="int32")
+
+    def _correct_one_group(self, index, row, clusters):
+        """Return v_t of one variable and the operation that wrote its buffer, for C = 1."""
+        buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
+        old = ops.cast(backend.gather_rows(buffers, clusters), "float32")
+        deviation = row - old
+        corrected = deviation[0] + average
+        new = ops.cast(row + (self.alpha - 1.0) * deviation, buffers.dtype)
+        probability = ops.take(self._probabilities(), clusters[0])
+        with backend.in_order([corrected]):
+            if self.buffer_dtype == "float32":
+                done = backend.add_scaled(average, probability * self.alpha, deviation[0])
+            else:  # gbar stays the average of the buffers as they are rounded
+                change = ops.cast(new, "float32") - old
+                done = backend.add_scaled(average, probability, change[0])
+        with backend.in_order([done]):
+            return corrected, [backend.put_rows(buffers, clusters, new)]
+
+    def _correct_rows(self, index, rows, clusters, weights):
+        """Return v_t of one variable and the operation that wrote its buffers."""
+        mean_weights, row_weights, average_weights = weights
+        buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
+        old = ops.cast(backend.gather_rows(buffers, clusters), "float32")
+        deviations = rows - old
+        corrected = combine_rows(mean_weights, deviations) + average
+        change = combine_rows(row_weights, deviations)
+        new = ops.cast(old + change, buffers.dtype)
+        if self.buffer_dtype != "float32":  # gbar stays the average of the buffers as rounded
+            change = ops.cast(new, "float32") - old
+        with backend.in_order([corrected]):
+            done = backend.add_scaled(average, 1.0, combine_rows(average_weights, change))
+        with backend.in_order([done]):
+            return corrected, [backend.put_rows(buffers, clusters, new)]
+
+    def _probabilities(self):
+        uniform = [1.0 / self.num_clusters] * self.num_clusters
+        return ops.convert_to_tensor(self.cluster_probabilities or uniform, dtype="float32")
+
+    def apply(self, grads, trainable_variables=None):
+        """Take the base optimizer's step with corrected gradients.
+
+        Args:
+            grads: What `correct_gradients` returned.
+            trainable_variables: The variables, if not those that the optimizer was built
+                with.
+
+        Raises:
+            ValueError: If the gradients were not corrected and there is more than one
+                cluster (for one cluster the base optimizer's own step is the same).
+        """
+        corrected = self._corrections_pending > 0
+        if not corrected and self.num_clusters > 1:
+            raise ValueError(
+                f"`apply` of {type(self).__name__} needs gradients that went through "
+                "`correct_gradients(group_gradients, group_clusters)` in the same step. "
+                "Received gradients that did not. Train a `tf_gradvar.ClusterModel`, which "
+                "does it, or call it yourself in a custom training step."
+            )
+        self._corrections_pending = max(self._corrections_pending - 1, 0)
+        if corrected:
+            grads = self._divide_among_replicas(grads)
+        super().apply(grads, trainable_variables)
+
+    def _divide_among_replicas(self, grads):
+        """Return the share of each replica in gradients that all replicas hold in full.
+
+        The base optimizer clips, then sums over the replicas. Clipping the full gradient
+        first makes its own clipping of the share do nothing.
+        """
+        replicas = backend.num_replicas()
+        if replicas == 1:
+            return grads
+        base = self.base_optimizer
+        given = [g for g in grads if g is not None]
+        if base.clipnorm or base.global_clipnorm or base.clipvalue:
+            scale = base.loss_scale_factor or 1.0
+            given = [g * scale for g in base._clip_gradients([g / scale for g in given])]
+        shares = iter([g / replicas for g in given])
+        return [None if g is None else next(shares) for g in grads]
+
+    def load_own_variables(self, store):
+        """Load the optimizer's state from a saved model or weights file.
+
+        Args:
+            store: The saved arrays by index.
+
+        Raises:
+            ValueError: If the file was written with another number of clusters.
+        """
+        if self.built:
+            position = next(
+                i for i, v in enumerate(self.variables) if v is self._cluster_gradients[0]
+            )
+            saved = store[str(position)].shape if str(position) in store else None
+            if saved is not None and saved != tuple(self._cluster_gradients[0].shape):
+                raise ValueError(
+                    f"The saved state of {type(self).__name__} holds cluster buffers of shape "
+                    f"{tuple(saved)}, this optimizer needs "
+                    f"{tuple(self._cluster_gradients[0].shape)}: the first number is "
+                    "`num_clusters`, which must be that of the run that saved the file. "
+                    f"Received: num_clusters={self.num_clusters}."
+                )
+        super().load_own_variables(store)
+
+    def get_config(self):
+        """Return the arguments that re-create the optimizer, JSON-plain."""
+        return {
+            **super().get_config(),
+            "num_clusters": self.num_clusters,
+            "alpha": self.alpha,
+            "cluster_probabilities": self.cluster_probabilities,
+            "buffer_dtype": self.buffer_dtype,
+        }

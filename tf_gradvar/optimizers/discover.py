@@ -1,0 +1,341 @@
+"""The Discover optimizers: the cluster control variate before SGD, QHM, IGT or any other."""
+
+import keras
+
+from tf_gradvar.optimizers.control_variate import ClusterControlVariate
+from tf_gradvar.optimizers.igt import IGT
+from tf_gradvar.optimizers.qhm import QHM
+from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
+
+_ARGUMENTS_OF_EVERY_OPTIMIZER = (
+    "weight_decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+)
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class Discover(ClusterControlVariate, keras.optimizers.SGD):
+    """SGD on gradients whose between-cluster variance is removed.
+
+        v     = mean_c (G_c - g^{k_c}) + gbar
+        theta = theta - learning_rate * v
+
+    and the buffers move as in `ClusterControlVariate`, whose page has the whole method.
+
+    Train a `tf_gradvar.ClusterModel` on `tf_gradvar.data.cluster_batches`; in a loop of
+    your own, apply what `correct_gradients` returns.
+
+    Args:
+        learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
+            callable of no arguments.
+        num_clusters: The number of clusters K, at least 1.
+        alpha: The step of the buffers, in (0, 1]. Defaults to 0.1.
+        cluster_probabilities: The probability of each cluster, K floats that sum to 1.
+            Defaults to None, which is uniform.
+        buffer_dtype: `"float32"` (default) or `"bfloat16"`.
+        **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Memory: K + 1 copies of the weights, announced once when the optimizer is built.
+
+    Example:
+        >>> import keras
+        >>> from tf_gradvar.optimizers import Discover
+        >>> weight = keras.Variable([0.0])
+        >>> optimizer = Discover(learning_rate=1.0, num_clusters=2, alpha=0.5)
+        >>> optimizer.build([weight])
+        Discover keeps 2 + 1 gradient buffers of 1 weights: 0.0 MB.
+        >>> for cluster in (0, 1, 0):
+        ...     group_gradient = keras.ops.convert_to_tensor([[1.0 if cluster else -1.0]])
+        ...     v = optimizer.correct_gradients([group_gradient], [cluster])
+        ...     optimizer.apply(v)
+        ...     print(f"{float(v[0][0]):+.3f}")
+        -1.000
+        +0.750
+        -0.500
+
+    Source: Discover paper, Section 4, Eq. 4.
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        num_clusters,
+        alpha=0.1,
+        cluster_probabilities=None,
+        buffer_dtype="float32",
+        name="discover",
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            num_clusters=num_clusters,
+            alpha=alpha,
+            cluster_probabilities=cluster_probabilities,
+            buffer_dtype=buffer_dtype,
+            name=name,
+            **kwargs,
+        )
+
+    def build(self, variables):
+        """Create SGD's variables, then the buffers.
+
+        Args:
+            variables: The model's trainable variables.
+        """
+        if not self.built:
+            refuse_what_replicas_lack(self)
+        super().build(variables)
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class DiscoverQHM(ClusterControlVariate, QHM):
+    """QHM on gradients whose between-cluster variance is removed.
+
+        v     = mean_c (G_c - g^{k_c}) + gbar
+        m     = momentum * m + (1 - momentum) * v
+        theta = theta - learning_rate * ((1 - nu) * v + nu * m)
+
+    `nu = 0` is `Discover`; one cluster is `QHM`.
+
+    Args:
+        learning_rate: As in `Discover`.
+        num_clusters: As in `Discover`.
+        momentum: The decay of the moving average, in [0, 1). Defaults to 0.999.
+        nu: The share of the moving average in the step, in [0, 1]. Defaults to 0.7.
+        alpha: As in `Discover`.
+        cluster_probabilities: As in `Discover`.
+        buffer_dtype: As in `Discover`.
+        **kwargs: Arguments of every Keras optimizer.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Memory: K + 2 copies of the weights.
+
+    Source: Discover paper, Section 4 (DiscoverQHM).
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        num_clusters,
+        momentum=0.999,
+        nu=0.7,
+        alpha=0.1,
+        cluster_probabilities=None,
+        buffer_dtype="float32",
+        name="discover_qhm",
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            num_clusters=num_clusters,
+            momentum=momentum,
+            nu=nu,
+            alpha=alpha,
+            cluster_probabilities=cluster_probabilities,
+            buffer_dtype=buffer_dtype,
+            name=name,
+            **kwargs,
+        )
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class DiscoverIGT(ClusterControlVariate, IGT):
+    """IGT on gradients whose between-cluster variance is removed.
+
+    The group gradients are those at the shifted weights; `IGT` says where the true ones
+    are.
+
+        v = mean_c (G_c - g^{k_c}) + gbar,    then the step of `IGT` with v for g
+
+    Args:
+        learning_rate: As in `Discover`.
+        num_clusters: As in `Discover`.
+        momentum: The heavy-ball coefficient, in [0, 1). Defaults to 0.9.
+        tail_fraction: As in `IGT`, at least 1. Defaults to 2.
+        alpha: As in `Discover`.
+        cluster_probabilities: As in `Discover`.
+        buffer_dtype: As in `Discover`.
+        **kwargs: Arguments of every Keras optimizer, except `use_ema`.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Memory: K + 4 copies of the weights.
+
+    Source: Discover paper, Section 4 (DiscoverIGT).
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        num_clusters,
+        momentum=0.9,
+        tail_fraction=2.0,
+        alpha=0.1,
+        cluster_probabilities=None,
+        buffer_dtype="float32",
+        name="discover_igt",
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            num_clusters=num_clusters,
+            momentum=momentum,
+            tail_fraction=tail_fraction,
+            alpha=alpha,
+            cluster_probabilities=cluster_probabilities,
+            buffer_dtype=buffer_dtype,
+            name=name,
+            **kwargs,
+        )
+
+
+class _InnerStep(keras.optimizers.Optimizer):
+    """An optimizer whose step, state and learning rate are those of another optimizer."""
+
+    def __init__(self, optimizer, name=None):
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = optimizer
+
+    def build(self, variables):
+        if self.built:
+            return
+        refuse_what_replicas_lack(self.inner_optimizer)
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    def apply(self, grads, trainable_variables=None):
+        self.inner_optimizer.apply(grads, trainable_variables)
+
+    @property
+    def variables(self):
+        return self._variables[:] + self.inner_optimizer.variables
+
+    @property
+    def learning_rate(self):
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def iterations(self):
+        return self.inner_optimizer.iterations
+
+    def scale_loss(self, loss):
+        return self.inner_optimizer.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list):
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class DiscoverOver(ClusterControlVariate, _InnerStep):
+    """Any Keras optimizer on gradients whose between-cluster variance is removed.
+
+        v = mean_c (G_c - g^{k_c}) + gbar,    then the optimizer's own step with v
+
+    Nothing in the control variate is particular to SGD, so this form is ours; the paper
+    has the three above. Learning rate, clipping, weight decay, averaging and loss scaling
+    belong to the inner optimizer.
+
+    Args:
+        optimizer: The Keras optimizer whose step is taken, not yet built.
+        num_clusters: As in `Discover`.
+        alpha: As in `Discover`.
+        cluster_probabilities: As in `Discover`.
+        buffer_dtype: As in `Discover`.
+        name: The name of the optimizer.
+
+    Raises:
+        TypeError: If `optimizer` is not a Keras optimizer.
+        ValueError: If an argument breaks its rule, or belongs to the inner optimizer.
+
+    Memory: K + 1 copies of the weights beside those of the inner optimizer.
+
+    Example:
+        >>> import keras
+        >>> from tf_gradvar.optimizers import DiscoverOver
+        >>> optimizer = DiscoverOver(keras.optimizers.AdamW(1e-3), num_clusters=10)
+        >>> print(f"{float(optimizer.learning_rate):g}")
+        0.001
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        num_clusters,
+        alpha=0.1,
+        cluster_probabilities=None,
+        buffer_dtype="float32",
+        name="discover_over",
+        **kwargs,
+    ):
+        for argument in kwargs:
+            raise ValueError(
+                f"`{argument}` belongs to the inner optimizer of DiscoverOver. Received: "
+                f"{argument}={kwargs[argument]!r}. Write "
+                f"`DiscoverOver(SGD(..., {argument}=...), num_clusters=...)`."
+                if argument in _ARGUMENTS_OF_EVERY_OPTIMIZER
+                else f"`{argument}` is not an argument of DiscoverOver. Received: "
+                f"{argument}={kwargs[argument]!r}. Its arguments are optimizer, num_clusters, "
+                "alpha, cluster_probabilities, buffer_dtype and name."
+            )
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                "`optimizer` must be a Keras optimizer. Received: "
+                f"{optimizer!r}. Write `DiscoverOver(keras.optimizers.AdamW(1e-3), ...)`."
+            )
+        if isinstance(optimizer, ClusterControlVariate | keras.optimizers.LossScaleOptimizer):
+            raise TypeError(
+                "`optimizer` must be a plain optimizer: a Discover optimizer has its own "
+                "control variate, and loss scaling goes outside. Received: "
+                f"{type(optimizer).__name__}. Write "
+                "`LossScaleOptimizer(DiscoverOver(keras.optimizers.SGD(...), ...))`."
+            )
+        super().__init__(
+            optimizer=optimizer,
+            num_clusters=num_clusters,
+            alpha=alpha,
+            cluster_probabilities=cluster_probabilities,
+            buffer_dtype=buffer_dtype,
+            name=name,
+        )
+
+    @property
+    def base_optimizer(self):
+        """The optimizer whose step follows the correction."""
+        return self.inner_optimizer
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Re-create the optimizer from `get_config`.
+
+        Args:
+            config: What `get_config` returned.
+            custom_objects: Classes by name that Keras does not know.
+        """
+        config = dict(config)
+        config["optimizer"] = keras.saving.deserialize_keras_object(
+            config["optimizer"], custom_objects=custom_objects
+        )
+        return cls(**config)

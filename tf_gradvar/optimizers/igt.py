@@ -1,0 +1,257 @@
+"""Implicit gradient transport with tail averaging and heavy-ball momentum."""
+
+import keras
+from keras import ops
+
+from tf_gradvar.optimizers import backend
+from tf_gradvar.arguments import check_number
+from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
+
+
+def averaging_weight(step, tail_fraction):
+    """Return gamma_s, the weight of the past in the transported average, at step s.
+
+        gamma_1 = 0
+        gamma_s = c (s-1) / (1 + c (s-1)) * (1 - sqrt((1-c) / (s (s-1))) / c)    c = 1 / tail_fraction
+
+    Args:
+        step: s = 1, 2, ..., an integer scalar.
+        tail_fraction: The inverse c of the share of the steps that is averaged, at least 1.
+
+    Returns:
+        gamma_s, a float32 scalar.
+
+    Source: Arnold et al. 2019, tail averaging as in the authors' implementation.
+    """
+    c = 1.0 / tail_fraction
+    past = ops.maximum(ops.cast(step, "float32") - 1.0, 0.0)
+    first = ops.equal(past, 0.0)
+    pairs = ops.where(first, 1.0, past * (past + 1.0))
+    gamma = c * past / (1.0 + c * past) * (1.0 - ops.sqrt((1.0 - c) / pairs) / c)
+    return ops.where(first, 0.0, gamma)
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class IGT(keras.optimizers.Optimizer):
+    """Implicit gradient transport: past gradients, carried over to the present weights.
+
+    Gradients are taken at shifted weights, chosen so that their running average u
+    approximates the gradient at the present weights:
+
+        u       = gamma_t u + (1 - gamma_t) g(shifted)
+        m       = momentum * m + u
+        theta'  = theta - learning_rate * m
+        shifted = theta' + gamma_{t+1} / (1 - gamma_{t+1}) * (theta' - theta)
+
+    with gamma of `averaging_weight`. Decoupled `weight_decay` is part of the step theta' -
+    theta.
+
+    **True and shifted weights.** `apply` leaves the shifted weights in the variables, for
+    the next gradient, and keeps the true ones theta in a slot. In `model.fit` and
+    `train_on_batch` on the TensorFlow backend the variables are shifted at the start and
+    true again at the end of every call of the train function, so that validation,
+    callbacks, `evaluate`, `predict`, `save`, `export` and `get_weights` all see the true
+    weights, on one device and on replicas, with nothing to remember. (Keras calls no code
+    of an optimizer between a step and what follows it, so creating the first IGT optimizer
+    of a process wraps `keras.Model.make_train_function`; models with other optimizers are
+    not affected.) In a loop of your own, call `use_true_weights()` before you read the
+    weights and `use_shifted_weights()` before you train on.
+
+    Args:
+        learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
+            callable of no arguments.
+        momentum: The heavy-ball coefficient, in [0, 1). Defaults to 0.9.
+        tail_fraction: The average is over about the last 1 / tail_fraction of the steps;
+            at least 1, which averages all. Defaults to 2.
+        **kwargs: Arguments of every Keras optimizer, except `use_ema`.
+
+    Raises:
+        ValueError: If an argument breaks its rule; if `use_ema` is set or a variable has a
+            constraint, both of which would act on the shifted weights.
+
+    Memory: three copies of the weights.
+
+    Example:
+        >>> import keras
+        >>> from tf_gradvar.optimizers import IGT
+        >>> weight = keras.Variable([1.0])
+        >>> optimizer = IGT(learning_rate=0.1, momentum=0.0, tail_fraction=1.0)
+        >>> optimizer.apply([keras.ops.ones(1)], [weight])  # gamma_2 = 1/2: shifts by the step
+        >>> print(f"{float(weight[0]):.2f}")
+        0.80
+        >>> optimizer.use_true_weights()
+        >>> print(f"{float(weight[0]):.2f}")
+        0.90
+
+    Source: Arnold et al. 2019, "Reducing the variance in online optimization by
+    transporting past gradients", Algorithm 2 (heavy ball).
+    """
+
+    def __init__(
+        self, learning_rate=0.1, momentum=0.9, tail_fraction=2.0, name="igt", **kwargs
+    ):
+        momentum = check_number("momentum", momentum, 0, 1, high_open=True)
+        tail_fraction = check_number("tail_fraction", tail_fraction, 1, float("inf"), high_open=True)
+        if kwargs.get("use_ema"):
+            raise ValueError(
+                "`use_ema` would average the shifted weights of IGT, not the true ones. "
+                "Received: use_ema=True. Leave it False; IGT averages gradients already."
+            )
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum = momentum
+        self.tail_fraction = tail_fraction
+        backend.wrap_train_functions(find_igt)
+
+    def build(self, variables):
+        """Create the slots of each variable.
+
+        Args:
+            variables: The model's trainable variables.
+
+        Raises:
+            ValueError: If a variable has a constraint.
+        """
+        if self.built:
+            return
+        refuse_what_replicas_lack(self)
+        for variable in variables:
+            if variable.constraint is not None:
+                raise ValueError(
+                    "IGT cannot keep a constraint: Keras would apply it to the shifted "
+                    f"weights. Received a variable with one: {variable.path}. Remove the "
+                    "constraint or use another optimizer."
+                )
+        super().build(variables)
+        slots = ["gradient_average", "momentum", "true_weights"]
+        self._averages, self._momentums, self._true = self.add_optimizer_variables(
+            variables, slots
+        )
+        self._holds_true = self._add_scalar("variables_hold_true_weights", "ones")
+        self._last_learning_rate = self._add_scalar("last_learning_rate", "zeros")
+        self._swap = {
+            True: backend.compiled(self._assign_true),
+            False: backend.compiled(self._assign_shifted),
+        }
+
+    def _add_scalar(self, name, initializer):
+        return self.add_variable(
+            shape=(),
+            dtype="float32",
+            initializer=initializer,
+            name=name,
+            aggregation="only_first_replica",
+        )
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable: its true value in the slot, the shifted one in place.
+
+        Args:
+            gradient: The gradient at the shifted weights, [*shape].
+            variable: The variable, [*shape].
+            learning_rate: The learning rate of the step.
+        """
+        index = self._get_variable_index(variable)
+        average, momentum, slot = (
+            self._averages[index],
+            self._momentums[index],
+            self._true[index],
+        )
+        gamma = ops.cast(averaging_weight(self.iterations + 1, self.tail_fraction), variable.dtype)
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        decay = ops.cast(self._decay_of(variable), variable.dtype)
+        true = ops.where(self._holds_true > 0, variable, slot)
+        new_average = gamma * average + (1.0 - gamma) * ops.cast(gradient, variable.dtype)
+        new_momentum = self.momentum * momentum + new_average
+        new_true = true - learning_rate * (decay * true + new_momentum)
+        self.assign(average, new_average)
+        self.assign(momentum, new_momentum)
+        self.assign(slot, new_true)
+        shift = self._shift(new_true, new_momentum, learning_rate, decay, self.iterations + 2)
+        self.assign(variable, new_true + shift)
+
+    def _shift(self, true, momentum, learning_rate, decay, step):
+        """Return gamma_s / (1 - gamma_s) (theta' - theta), written with theta' only."""
+        gamma = ops.cast(averaging_weight(step, self.tail_fraction), true.dtype)
+        displacement = -learning_rate * (momentum + decay * true) / (1.0 - learning_rate * decay)
+        return gamma / (1.0 - gamma) * displacement
+
+    def _decay_of(self, variable):
+        return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
+
+    def _apply_weight_decay(self, variables):
+        """Do nothing here: `update_step` decays the true weights, not the shifted ones."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        self._last_learning_rate.assign(ops.cast(learning_rate, "float32"))
+        self._holds_true.assign(ops.zeros(()))
+
+    def use_true_weights(self):
+        """Put the true weights into the model's variables; nothing to do if they are there.
+
+        Call it from outside `strategy.run`. Cost: one copy of the weights.
+        """
+        if self.built:
+            self._swap[True]()
+
+    def use_shifted_weights(self):
+        """Put the shifted weights into the variables, where the next gradient belongs.
+
+        Whatever the variables hold counts as the true weights, so weights that were set or
+        loaded meanwhile are trained on. Nothing to do if they are shifted already. Call it
+        from outside `strategy.run`. Cost: two sweeps over the weights.
+        """
+        if self.built:
+            self._swap[False]()
+
+    before_training = use_shifted_weights
+    after_training = use_true_weights
+
+    def _assign_true(self):
+        holds_true = self._holds_true > 0
+        for variable, slot in zip(self._trainable_variables, self._true, strict=True):
+            variable.assign(ops.where(holds_true, variable, slot))
+        self._holds_true.assign(ops.ones(()))
+
+    def _assign_shifted(self):
+        holds_true = self._holds_true > 0
+        learning_rate = self._last_learning_rate
+        for index, variable in enumerate(self._trainable_variables):
+            slot = self._true[index]
+            true = ops.where(holds_true, variable, slot)
+            decay = ops.cast(self._decay_of(variable), "float32")
+            shift = self._shift(
+                true, self._momentums[index], learning_rate, decay, self.iterations + 1
+            )
+            slot.assign(true)
+            variable.assign(true + shift)
+        self._holds_true.assign(ops.zeros(()))
+
+    def finalize_variable_values(self, var_list):
+        """Leave the true weights in the variables; Keras calls it at the end of `fit`.
+
+        Args:
+            var_list: The model's trainable variables.
+        """
+        super().finalize_variable_values(var_list)
+        self.use_true_weights()
+
+    def get_config(self):
+        """Return the arguments that re-create the optimizer, JSON-plain."""
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "tail_fraction": self.tail_fraction,
+        }
+
+
+def find_igt(model):
+    """Return the IGT optimizer that trains a model, inside any wrappers, or None.
+
+    Args:
+        model: A compiled Keras model.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    while optimizer is not None and not isinstance(optimizer, IGT):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer

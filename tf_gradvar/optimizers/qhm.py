@@ -1,0 +1,83 @@
+"""Quasi-hyperbolic momentum."""
+
+import keras
+from keras import ops
+
+from tf_gradvar.arguments import check_number
+from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class QHM(keras.optimizers.Optimizer):
+    """Quasi-hyperbolic momentum: an average of the gradient and of its moving average.
+
+        m     = momentum * m + (1 - momentum) * g
+        theta = theta - learning_rate * ((1 - nu) * g + nu * m)
+
+    `nu = 0` is plain SGD; `nu = 1` is momentum in its moving-average form, which is
+    `keras.optimizers.SGD(momentum=momentum)` at the learning rate
+    `learning_rate * (1 - momentum)`.
+
+    Args:
+        learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
+            callable of no arguments.
+        momentum: The decay of the moving average, in [0, 1). Defaults to 0.999.
+        nu: The share of the moving average in the step, in [0, 1]. Defaults to 0.7.
+        **kwargs: Arguments of every Keras optimizer (`weight_decay`, `clipnorm`, ...).
+
+    Raises:
+        ValueError: If `momentum` or `nu` lies outside its interval.
+
+    Memory: one copy of the weights.
+
+    Example:
+        >>> import keras
+        >>> from tf_gradvar.optimizers import QHM
+        >>> weight = keras.Variable([1.0])
+        >>> optimizer = QHM(learning_rate=0.1, momentum=0.9, nu=0.7)
+        >>> optimizer.apply([keras.ops.ones(1)], [weight])
+        >>> print(f"{float(weight[0]):.4f}")  # 1 - 0.1 (0.3 * 1 + 0.7 * 0.1)
+        0.9630
+
+    Source: Ma and Yarats 2018, "Quasi-hyperbolic momentum and Adam for deep learning",
+    Algorithm 1 (the defaults are its recommendation).
+    """
+
+    def __init__(self, learning_rate=0.1, momentum=0.999, nu=0.7, name="qhm", **kwargs):
+        momentum = check_number("momentum", momentum, 0, 1, high_open=True)
+        nu = check_number("nu", nu, 0, 1)
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum = momentum
+        self.nu = nu
+
+    def build(self, variables):
+        """Create one moving average for each variable.
+
+        Args:
+            variables: The model's trainable variables.
+        """
+        if self.built:
+            return
+        refuse_what_replicas_lack(self)
+        super().build(variables)
+        self._momentums = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable and its moving average.
+
+        Args:
+            gradient: The gradient, [*shape].
+            variable: The variable, [*shape].
+            learning_rate: The learning rate of the step.
+        """
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        moving = self._momentums[self._get_variable_index(variable)]
+        new = self.momentum * moving + (1.0 - self.momentum) * gradient
+        self.assign(moving, new)
+        step = (1.0 - self.nu) * gradient + self.nu * new
+        self.assign_sub(variable, learning_rate * step)
+
+    def get_config(self):
+        """Return the arguments that re-create the optimizer, JSON-plain."""
+        return {**super().get_config(), "momentum": self.momentum, "nu": self.nu}

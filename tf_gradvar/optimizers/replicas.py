@@ -1,0 +1,31 @@
+"""What Keras does not offer on several replicas, refused in a sentence."""
+
+import keras
+
+
+def refuse_what_replicas_lack(optimizer) -> None:
+    """Raise if the optimizer asks for what Keras cannot do under a multi-replica strategy.
+
+    Keras conditions both features on a counter inside the replica and then merges the
+    replicas within that condition, which TensorFlow refuses with an obscure message, for
+    every optimizer (keras issue 20582).
+
+    Args:
+        optimizer: The optimizer that is about to be built.
+
+    Raises:
+        ValueError: If `gradient_accumulation_steps` or `ema_overwrite_frequency` is set
+            and the strategy has more than one replica.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    replicas = optimizer._distribution_strategy.num_replicas_in_sync
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        value = getattr(optimizer, name)
+        if replicas > 1 and value and (name != "ema_overwrite_frequency" or optimizer.use_ema):
+            raise ValueError(
+                f"`{name}` works on one replica only: Keras cannot apply it under a "
+                f"distribution strategy. Received: {name}={value} with {replicas} replicas. "
+                "Leave it at None; a larger batch replaces accumulation, and the "
+                "`keras.callbacks.SwapEMAWeights` callback replaces overwriting."
+            )

@@ -1,0 +1,345 @@
+"""A Keras model whose training step sees which cluster its examples come from."""
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.arguments import check_count
+from tf_gradvar.optimizers.control_variate import ClusterControlVariate
+from tf_gradvar.training.group_gradients import (
+    Batch,
+    by_cluster,
+    by_loop,
+    loss_scale,
+    of_one_group,
+    regularization_loss,
+    vectorized,
+)
+from tf_gradvar.training.skipped_groups import SkippedGroupsWarning
+
+_KEYS = {"inputs", "cluster_ids"}
+# Models of these layers alone (and layers without weights) vectorize over groups at a gain.
+_VECTORIZED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.LayerNormalization)
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class ClusterModel(keras.Model):
+    """A Keras model that trains on batches of single-cluster groups.
+
+    It reads `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights), with ids int32
+    [B] and the examples of a group contiguous, as `tf_gradvar.data.cluster_batches` makes
+    them; computes the mean gradient of each group; and hands them to a Discover optimizer.
+    Any other optimizer gets the gradient of the whole batch, so that optimizers can be
+    compared on the same batches. `evaluate` and `predict` take plain inputs as well.
+
+    Build it like any functional model, `ClusterModel(inputs, outputs)`, by subclassing, or
+    from a model that exists with `ClusterModel.from_model(model)`.
+
+    **Groups.** `fit` learns the number of groups C in a batch from the dataset that
+    `cluster_batches` returned. Where it cannot (a dataset that was mapped or distributed
+    afterwards, a loop of your own around `train_step`), set `groups_per_batch`; else the
+    step falls back to one pass over the batch for each cluster in it, which is exact for
+    any batch, also of single examples with ids, and slower. Under a distribution strategy
+    C counts the groups on all replicas.
+
+    **What belongs to no group.** The gradient of weight regularisers joins the corrected
+    gradient outside the buffers. Batch normalization normalises each group by its own
+    statistics, and its moving statistics move by the mean over the groups, both as on
+    replicas that hold one group each. A loss with a reduction other than the mean gives
+    G_c the meaning "gradient of the loss of group c".
+
+    Attributes:
+        groups_per_batch: C, or None where it is not known.
+        group_method: `"auto"` (default), `"loop"` or `"vectorized"`: how the gradients of
+            several groups are computed; `benchmarks/training_step.py` compares them.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from tf_gradvar import ClusterModel, Discover, cluster_batches
+        >>> keras.utils.set_random_seed(0)
+        >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> y = (x[:, 0] > 0).astype("int32")
+        >>> model = ClusterModel.from_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+        >>> model.compile(Discover(0.5, num_clusters=2),
+        ...               keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> batches = cluster_batches((x, y), y, num_clusters=2, group_size=8, seed=0)
+        >>> history = model.fit(batches, epochs=2, steps_per_epoch=20, verbose=0)
+        Discover keeps 2 + 1 gradient buffers of 10 weights: 0.0 MB.
+        >>> bool(model.evaluate(x, y, verbose=0) < 0.5)
+        True
+
+    Source: Discover paper, Section 4 and Appendix 7.1.
+    """
+
+    _groups_per_batch: int | None = None
+    group_method = "auto"
+
+    @classmethod
+    def from_model(cls, model, *, groups_per_batch=None):
+        """Return a ClusterModel with the layers and weights of a model (shared, not copied).
+
+        Args:
+            model: A Keras model: functional and sequential ones share their graph of
+                layers, any other is wrapped and called.
+            groups_per_batch: See the class; usually left to `fit`.
+
+        Raises:
+            TypeError: If `model` is not a Keras model.
+            ValueError: If it has a `train_step` of its own, which would not be run.
+        """
+        if not isinstance(model, keras.Model):
+            raise TypeError(
+                "`model` must be a keras.Model. Received: "
+                f"{type(model).__name__}. Wrap layers in `keras.Sequential`."
+            )
+        if type(model).train_step is not keras.Model.train_step:
+            raise ValueError(
+                f"`model` of type {type(model).__name__} has a `train_step` of its own, which "
+                "ClusterModel would not run. Subclass `tf_gradvar.ClusterModel` instead and "
+                "build on its `train_step`."
+            )
+        if cls is ClusterModel and _is_graph(model):
+            result = cls(model.input, model.output, name=model.name)
+        else:
+            result = _WrappedClusterModel(model)
+        result.groups_per_batch = groups_per_batch
+        return result
+
+    @property
+    def groups_per_batch(self):
+        """The number of groups C in a batch (on all replicas together), or None."""
+        return self._groups_per_batch
+
+    @groups_per_batch.setter
+    def groups_per_batch(self, value):
+        if value is not None:
+            value = check_count("groups_per_batch", value, "the groups in a batch")
+        if value != self._groups_per_batch:
+            self.train_function = None  # it was traced for another number of groups
+        self._groups_per_batch = value
+
+    def __call__(self, inputs, *args, **kwargs):
+        """Call the model on plain inputs, or on the inputs of a cluster batch."""
+        return super().__call__(_plain_inputs(inputs), *args, **kwargs)
+
+    def fit(self, x=None, *args, callbacks=None, **kwargs):
+        """Train on cluster batches; arguments are those of `keras.Model.fit`.
+
+        Raises:
+            ValueError: If the batches are drawn with other probabilities or numbers of
+                clusters than the optimizer's.
+        """
+        sampling = getattr(x, "sampling", None)
+        variate = find_control_variate(self.optimizer)
+        if sampling is not None:
+            self.groups_per_batch = sampling.groups_per_batch
+            if variate is not None:
+                _check_same_clusters(sampling, variate)
+        if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
+            given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+            callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
+        if isinstance(x, tf.data.Dataset) and not args:
+            kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
+        return super().fit(x, *args, callbacks=callbacks, **kwargs)
+
+    def train_step(self, data):
+        """Take one step on a cluster batch; callable from `strategy.run` as well.
+
+        Args:
+            data: `({"inputs": x, "cluster_ids": ids}, y)` or with sample weights.
+
+        Returns:
+            The metrics, a dict of scalars.
+
+        Raises:
+            ValueError: If the batch is not a cluster batch of whole groups.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, cluster_ids = _split_cluster_batch(x)
+        variate = find_control_variate(self.optimizer)
+        if variate is None:
+            return super().train_step((inputs, y, sample_weight))
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        groups, clusters, sizes = self._group_gradients(
+            Batch(inputs, y, sample_weight), cluster_ids, variate
+        )
+        skipped = tf.identity(variate.skipped_groups.value)
+        gradients = variate.correct_gradients(groups.gradients, clusters, sizes)
+        gradients = self._add_regularization(gradients)
+        gradients = self._scale(gradients, variate.skipped_groups.value > skipped)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self._track_loss(groups.loss, cluster_ids)
+        return self.compute_metrics(inputs, y, groups.predictions, sample_weight=sample_weight)
+
+    def test_step(self, data):
+        """Evaluate one batch, plain or of clusters."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return super().test_step((_plain_inputs(x), y, sample_weight))
+
+    def predict_step(self, data):
+        """Predict one batch, plain or of clusters."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return super().predict_step((_plain_inputs(x), y, sample_weight))
+
+    def _group_gradients(self, batch, cluster_ids, variate):
+        """Return the group gradients, the cluster of each group and the sizes (or None)."""
+        num_groups = self._groups_on_this_replica(cluster_ids)
+        if num_groups is None:
+            groups, sizes = by_cluster(self, batch, cluster_ids, variate.num_clusters)
+            return groups, tf.range(variate.num_clusters), sizes
+        if num_groups == 1:
+            groups = of_one_group(self, batch)
+        elif self._vectorizes():
+            groups = vectorized(self, batch, num_groups)
+        else:
+            groups = by_loop(self, batch, num_groups)
+        ids = tf.reshape(cluster_ids, [num_groups, -1])
+        # A group of two clusters gets an id that no cluster has: it is left out and reported.
+        uniform = tf.reduce_all(tf.equal(ids, ids[:, :1]), axis=1)
+        return groups, tf.where(uniform, ids[:, 0], -1), None
+
+    def _groups_on_this_replica(self, cluster_ids):
+        if self.groups_per_batch is None:
+            return None
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        size = cluster_ids.shape[0]
+        groups, rest = divmod(self.groups_per_batch, replicas)
+        if rest:
+            raise ValueError(
+                f"A batch of {self.groups_per_batch} groups does not divide among "
+                f"{replicas} replicas. Make `groups_per_batch` a multiple of {replicas}."
+            )
+        if size is None or size % groups:
+            raise ValueError(
+                f"A batch must divide into its groups: {groups} equal groups on this replica. "
+                f"Received {'an unknown number of' if size is None else size} examples. Batch "
+                "with `drop_remainder=True` and a multiple of the number of groups."
+            )
+        return groups
+
+    def _vectorizes(self):
+        if self.group_method == "auto":
+            dense = all(
+                isinstance(layer, _VECTORIZED) or not layer.weights
+                for layer in self._flatten_layers(include_self=False)
+                if not isinstance(layer, keras.Model)
+            )
+            return dense and not self.non_trainable_variables
+        return self.group_method == "vectorized"
+
+    def _add_regularization(self, gradients):
+        with tf.GradientTape() as tape:
+            loss = regularization_loss(self)
+        if loss is None:
+            return gradients
+        extra = tape.gradient(loss, [v.value for v in self.trainable_weights])
+        return [
+            more if g is None else g if more is None else g + tf.cast(more, g.dtype)
+            for g, more in zip(gradients, extra, strict=True)
+        ]
+
+    def _scale(self, gradients, skipped):
+        """Return gradients as the optimizer expects them: of the scaled loss.
+
+        Dynamic loss scaling must learn of an overflow, so that it skips the step and lowers
+        the scale: it gets a gradient that is not finite where a group was skipped.
+        """
+        scale = loss_scale(self.optimizer)
+        if scale is None:
+            return gradients
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            scale = tf.where(skipped, float("nan"), scale)
+        return [None if g is None else g * tf.cast(scale, g.dtype) for g in gradients]
+
+    def _track_loss(self, loss, cluster_ids):
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=tf.shape(cluster_ids)[0])
+                return
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class _WrappedClusterModel(ClusterModel):
+    """A ClusterModel around a model that is called as a whole."""
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    def build(self, input_shape):
+        if not self.model.built:
+            self.model.build(input_shape)
+        self.built = True
+
+    def get_config(self):
+        return {"name": self.name, "model": keras.saving.serialize_keras_object(self.model)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        model = keras.saving.deserialize_keras_object(
+            config.pop("model"), custom_objects=custom_objects
+        )
+        return cls(model, **config)
+
+
+def _is_graph(model):
+    """Return whether a model is Keras' own functional or sequential class, with its inputs."""
+    return type(model).__module__.split(".")[0] == "keras" and bool(getattr(model, "outputs", None))
+
+
+def find_control_variate(optimizer):
+    """Return the Discover optimizer inside an optimizer and its wrappers, or None.
+
+    Args:
+        optimizer: A Keras optimizer, possibly a `keras.optimizers.LossScaleOptimizer`.
+    """
+    while optimizer is not None and not isinstance(optimizer, ClusterControlVariate):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer
+
+
+def _plain_inputs(x):
+    return x["inputs"] if isinstance(x, dict) and set(x) == _KEYS else x
+
+
+def _split_cluster_batch(x):
+    if not isinstance(x, dict) or set(x) != _KEYS:
+        received = f"a dict with the keys {sorted(x)}" if isinstance(x, dict) else type(x).__name__
+        raise ValueError(
+            "ClusterModel trains on batches `({'inputs': x, 'cluster_ids': ids}, y)`. Received "
+            f"inputs of another form: {received}. Make the batches with "
+            "`tf_gradvar.data.cluster_batches`, or train a plain keras.Model."
+        )
+    ids = tf.convert_to_tensor(x["cluster_ids"])
+    if ids.dtype != tf.int32 or ids.shape.rank != 1:
+        raise ValueError(
+            "`cluster_ids` must be int32 of shape [B], the cluster of each example. Received "
+            f"dtype {ids.dtype.name} and shape {ids.shape}. Cast it with "
+            "`tf.cast(ids, tf.int32)`."
+        )
+    size = keras.tree.flatten(x["inputs"])[0].shape[0]
+    if size is not None and ids.shape[0] is not None and size != ids.shape[0]:
+        raise ValueError(
+            "`cluster_ids` must name the cluster of each example of the batch. Received "
+            f"{ids.shape[0]} ids for {size} examples."
+        )
+    return x["inputs"], ids
+
+
+def _check_same_clusters(sampling, variate):
+    k = variate.num_clusters
+    if sampling.num_clusters != k:
+        raise ValueError(
+            f"The batches have {sampling.num_clusters} clusters and the optimizer {k}. Make "
+            "`num_clusters` of `cluster_batches` and of the optimizer the same."
+        )
+    expected = variate.cluster_probabilities or [1.0 / k] * k
+    if max(abs(p - q) for p, q in zip(sampling.cluster_probabilities, expected, strict=True)) > 1e-6:
+        raise ValueError(
+            "The batches are drawn with other cluster probabilities than the optimizer's, which "
+            "would bias its gradient. Pass the same `cluster_probabilities` to "
+            "`cluster_batches` and to the optimizer."
+        )

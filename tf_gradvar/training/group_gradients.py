@@ -1,0 +1,202 @@
+"""Mean gradients of the groups of a batch.
+
+All forms give gradients of the unscaled loss, without the gradient of the weight
+regularisers, which belong to no example:
+
+- `of_one_group`: the whole batch is one group.
+- `by_loop`: one pass over each group in turn. A layer with batch statistics normalises
+  each group by its own, and its moving statistics end at their mean over the groups, both
+  as on replicas with one group each.
+- `vectorized`: all groups in one pass of `tf.vectorized_map`, in which a dense layer reads
+  its weights once for all groups.
+- `by_cluster`: one pass over the whole batch for each cluster that occurs in it, where the
+  groups are not known.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+
+class Batch(NamedTuple):
+    """A batch without its cluster ids: inputs x, targets y, sample weights (or None)."""
+
+    x: object
+    y: object
+    sample_weight: object = None
+
+
+class GroupGradients(NamedTuple):
+    """What a training step needs of the groups.
+
+    Attributes:
+        gradients: One tensor [C, *shape] for each trainable variable, or None.
+        loss: The mean over the groups of the whole loss, a scalar.
+        predictions: The model's outputs for the whole batch, in its order.
+    """
+
+    gradients: list
+    loss: tf.Tensor
+    predictions: object
+
+
+def regularization_loss(model):
+    """Return the sum of the weight regularisers, a float32 scalar; None if there is none."""
+    losses = [v.regularizer(v) for v in model.trainable_weights if v.regularizer is not None]
+    return tf.add_n([tf.cast(loss, "float32") for loss in losses]) if losses else None
+
+
+def loss_scale(optimizer):
+    """Return the factor by which an optimizer wants the loss scaled, or None for 1."""
+    scale = optimizer.scale_loss(tf.ones(()))
+    return None if tf.get_static_value(scale) == 1.0 else scale
+
+
+def _pass(model, batch):
+    """Return loss, predictions and gradients of one group, by one forward and backward."""
+    scale = loss_scale(model.optimizer)
+    with tf.GradientTape() as tape:
+        predictions = model(batch.x, training=True)
+        loss = model.compute_loss(
+            x=batch.x,
+            y=batch.y,
+            y_pred=predictions,
+            sample_weight=batch.sample_weight,
+            training=True,
+        )
+        loss = loss * model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
+        regularization = regularization_loss(model)
+        target = loss if regularization is None else loss - tf.cast(regularization, loss.dtype)
+        if scale is not None:
+            target = target * tf.cast(scale, target.dtype)
+    gradients = tape.gradient(target, [v.value for v in model.trainable_weights])
+    dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+    if scale is not None:
+        dense = [None if g is None else g / tf.cast(scale, g.dtype) for g in dense]
+    return loss, predictions, dense
+
+
+def of_one_group(model, batch: Batch) -> GroupGradients:
+    """Return the gradients of a batch that is one group."""
+    loss, predictions, gradients = _pass(model, batch)
+    rows = [None if g is None else g[tf.newaxis] for g in gradients]
+    return GroupGradients(rows, loss, predictions)
+
+
+def by_loop(model, batch: Batch, num_groups: int) -> GroupGradients:
+    """Return the gradients of `num_groups` equal groups, one pass each."""
+    statistics = _moving_statistics(model)
+    results, after = [], []
+    for group in range(num_groups):
+        with _restored(statistics):
+            results.append(_pass(model, _cut(batch, group, num_groups)))
+            after.append([tf.identity(v.value) for v in statistics])
+    for i, variable in enumerate(statistics):
+        variable.assign(tf.add_n([values[i] for values in after]) / num_groups)
+    losses, predictions, gradients = zip(*results, strict=True)
+    rows = [None if row[0] is None else tf.stack(row) for row in zip(*gradients, strict=True)]
+    merged = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, axis=0), *predictions)
+    return GroupGradients(rows, tf.add_n(losses) / num_groups, merged)
+
+
+def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
+    """Return the gradients of `num_groups` equal groups, all in one pass.
+
+    For models without variables that a training pass changes (moving statistics, seeds).
+    """
+    given: list[int] = []
+
+    def one(group):
+        loss, predictions, gradients = _pass(model, Batch(*group))
+        given[:] = [i for i, g in enumerate(gradients) if g is not None]
+        return loss, predictions, [gradients[i] for i in given]
+
+    def split(leaf):
+        return tf.reshape(leaf, [num_groups, leaf.shape[0] // num_groups, *leaf.shape[1:]])
+
+    parts = tuple(part for part in batch if part is not None)
+    losses, predictions, gradients = tf.vectorized_map(
+        one, keras.tree.map_structure(split, parts)
+    )
+    rows: list = [None] * len(model.trainable_weights)
+    for i, gradient in zip(given, gradients, strict=True):
+        rows[i] = gradient
+    merged = keras.tree.map_structure(
+        lambda leaf: tf.reshape(leaf, [-1, *leaf.shape[2:]]), predictions
+    )
+    return GroupGradients(rows, tf.reduce_mean(losses), merged)
+
+
+def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
+    """Return the gradients of the K clusters in a batch and how many examples each has.
+
+    A cluster's gradient comes from a pass in which all other examples weigh nothing;
+    clusters that do not occur are not computed and have the gradient 0.
+
+    Returns:
+        `GroupGradients` with K rows, and the sizes, float32 [K].
+
+    Raises:
+        ValueError: If layers add losses of their own, which weights do not reach.
+    """
+    loss, predictions, gradients = _pass(model, batch)
+    regularized = sum(v.regularizer is not None for v in model.trainable_weights)
+    if len(model.losses) > regularized:
+        raise ValueError(
+            "The model's layers add losses of their own (`add_loss` or an activity "
+            "regularizer), which cannot be told apart by cluster. Train on "
+            "`tf_gradvar.data.cluster_batches`, or set `model.groups_per_batch`."
+        )
+    given = [i for i, g in enumerate(gradients) if g is not None]
+    members = tf.equal(cluster_ids[tf.newaxis], tf.range(num_clusters)[:, tf.newaxis])
+    sizes = tf.reduce_sum(tf.cast(members, "float32"), axis=1)
+
+    def masked(k):
+        weight = tf.cast(members[k], "float32")
+        scale = tf.cast(tf.size(cluster_ids), "float32") / sizes[k]
+        if batch.sample_weight is not None:
+            weight = weight * tf.cast(batch.sample_weight, "float32")
+        with _restored(_moving_statistics(model)):
+            _, _, rows = _pass(model, batch._replace(sample_weight=weight * scale))
+        return [rows[i] for i in given]
+
+    def row(k):
+        zeros = [tf.zeros_like(gradients[i]) for i in given]
+        return tf.cond(sizes[k] > 0, lambda: masked(k), lambda: zeros)
+
+    specs = [tf.TensorSpec(gradients[i].shape, gradients[i].dtype) for i in given]
+    rows: list = [None] * len(gradients)
+    stacked = tf.map_fn(row, tf.range(num_clusters), fn_output_signature=specs)
+    for i, gradient in zip(given, stacked, strict=True):
+        rows[i] = gradient
+    return GroupGradients(rows, loss, predictions), sizes
+
+
+def _cut(batch, group, num_groups):
+    def part(leaf):
+        size = leaf.shape[0] // num_groups
+        return leaf[group * size : (group + 1) * size]
+
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else part(leaf), batch)
+
+
+def _moving_statistics(model):
+    """Return the variables that a training pass of the model's own layers may assign."""
+    frozen = {
+        id(v)
+        for layer in model._flatten_layers(include_self=False)
+        if not layer.trainable
+        for v in layer.weights
+    }
+    return [v for v in model.non_trainable_weights if id(v) not in frozen]
+
+
+@contextlib.contextmanager
+def _restored(variables):
+    """Give the variables their values back at the end."""
+    before = [tf.identity(v.value) for v in variables]
+    yield
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
