@@ -38,9 +38,7 @@ def check_number(name: str, value, low: float, high: float, *, low_open=False, h
         number < high if high_open else number <= high
     )
     if not inside:
-        raise ValueError(
-            f"`{name}` must be a number in {interval}. Received: {name}={value!r}."
-        )
+        raise ValueError(f"`{name}` must be a number in {interval}. Received: {name}={value!r}.")
     return number
 
 

@@ -324,9 +324,7 @@ def _from_arrays(data, ids, sampling):
             ],
             axis=1,
         )
-        place = tf.raw_ops.RandomIndexShuffle(
-            index=position % many, seed=seeds, max_index=many - 1
-        )
+        place = tf.raw_ops.RandomIndexShuffle(index=position % many, seed=seeds, max_index=many - 1)
         rows = tf.gather(by_cluster, tf.gather(first, clusters) + place)
         example = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
         return _as_batch(example, tf.ensure_shape(clusters, [groups * size]))

@@ -87,11 +87,11 @@ class IGT(keras.optimizers.Optimizer):
     transporting past gradients", Algorithm 2 (heavy ball).
     """
 
-    def __init__(
-        self, learning_rate=0.1, momentum=0.9, tail_fraction=2.0, name="igt", **kwargs
-    ):
+    def __init__(self, learning_rate=0.1, momentum=0.9, tail_fraction=2.0, name="igt", **kwargs):
         momentum = check_number("momentum", momentum, 0, 1, high_open=True)
-        tail_fraction = check_number("tail_fraction", tail_fraction, 1, float("inf"), high_open=True)
+        tail_fraction = check_number(
+            "tail_fraction", tail_fraction, 1, float("inf"), high_open=True
+        )
         if kwargs.get("use_ema"):
             raise ValueError(
                 "`use_ema` would average the shifted weights of IGT, not the true ones. "
@@ -123,9 +123,7 @@ class IGT(keras.optimizers.Optimizer):
                 )
         super().build(variables)
         slots = ["gradient_average", "momentum", "true_weights"]
-        self._averages, self._momentums, self._true = self.add_optimizer_variables(
-            variables, slots
-        )
+        self._averages, self._momentums, self._true = self.add_optimizer_variables(variables, slots)
         self._holds_true = self._add_scalar("variables_hold_true_weights", "ones")
         self._last_learning_rate = self._add_scalar("last_learning_rate", "zeros")
         self._swap = {

@@ -126,7 +126,8 @@ class ClusterModel(keras.Model):
 
         Raises:
             ValueError: If the batches are drawn with other probabilities or numbers of
-                clusters than the optimizer's.
+                clusters than the optimizer's, or `steps_per_execution` is above 1 with
+                several CPU replicas.
         """
         sampling = getattr(x, "sampling", None)
         variate = find_control_variate(self.optimizer)
@@ -137,6 +138,7 @@ class ClusterModel(keras.Model):
         if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
+        self._refuse_what_cpu_replicas_lack()
         if isinstance(x, tf.data.Dataset) and not args:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, *args, callbacks=callbacks, **kwargs)
@@ -180,6 +182,16 @@ class ClusterModel(keras.Model):
         """Predict one batch, plain or of clusters."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return super().predict_step((_plain_inputs(x), y, sample_weight))
+
+    def _refuse_what_cpu_replicas_lack(self):
+        devices = self.distribute_strategy.extended.worker_devices
+        if len(devices) > 1 and "CPU" in devices[0] and self.steps_per_execution > 1:
+            raise ValueError(
+                "`steps_per_execution` above 1 fails in TensorFlow's graph optimizer when several "
+                "logical CPUs are the replicas, for every Keras model and optimizer. Received: "
+                f"steps_per_execution={self.steps_per_execution} with {len(devices)} CPU "
+                "replicas. Compile with steps_per_execution=1 there."
+            )
 
     def _group_gradients(self, batch, cluster_ids, variate):
         """Return the group gradients, the cluster of each group and the sizes (or None)."""
@@ -337,7 +349,10 @@ def _check_same_clusters(sampling, variate):
             "`num_clusters` of `cluster_batches` and of the optimizer the same."
         )
     expected = variate.cluster_probabilities or [1.0 / k] * k
-    if max(abs(p - q) for p, q in zip(sampling.cluster_probabilities, expected, strict=True)) > 1e-6:
+    if (
+        max(abs(p - q) for p, q in zip(sampling.cluster_probabilities, expected, strict=True))
+        > 1e-6
+    ):
         raise ValueError(
             "The batches are drawn with other cluster probabilities than the optimizer's, which "
             "would bias its gradient. Pass the same `cluster_probabilities` to "

@@ -5,8 +5,7 @@ regularisers, which belong to no example:
 
 - `of_one_group`: the whole batch is one group.
 - `by_loop`: one pass over each group in turn. A layer with batch statistics normalises
-  each group by its own, and its moving statistics end at their mean over the groups, both
-  as on replicas with one group each.
+  each group by its own, and its moving statistics move by their mean over the groups.
 - `vectorized`: all groups in one pass of `tf.vectorized_map`, in which a dense layer reads
   its weights once for all groups.
 - `by_cluster`: one pass over the whole batch for each cluster that occurs in it, where the
@@ -117,9 +116,7 @@ def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
         return tf.reshape(leaf, [num_groups, leaf.shape[0] // num_groups, *leaf.shape[1:]])
 
     parts = tuple(part for part in batch if part is not None)
-    losses, predictions, gradients = tf.vectorized_map(
-        one, keras.tree.map_structure(split, parts)
-    )
+    losses, predictions, gradients = tf.vectorized_map(one, keras.tree.map_structure(split, parts))
     rows: list = [None] * len(model.trainable_weights)
     for i, gradient in zip(given, gradients, strict=True):
         rows[i] = gradient

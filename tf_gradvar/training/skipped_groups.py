@@ -40,4 +40,6 @@ class SkippedGroupsWarning(keras.callbacks.Callback):
         self._seen = count
 
     def _count(self):
-        return int(self._optimizer.skipped_groups) if self._optimizer.built else 0
+        if not self._optimizer.built:
+            return 0
+        return int(keras.ops.convert_to_numpy(self._optimizer.skipped_groups))
