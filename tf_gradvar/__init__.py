@@ -21,7 +21,7 @@ _HOMES = {
 }
 _SUBPACKAGES = ("callbacks", "data", "estimators", "optimizers", "training")
 
-__all__ = [*_HOMES, *_SUBPACKAGES]  # noqa: PLE0604
+__all__ = [*_HOMES, *_SUBPACKAGES]
 
 
 def __getattr__(name):

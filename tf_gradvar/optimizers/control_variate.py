@@ -12,8 +12,8 @@ import math
 import keras
 from keras import ops
 
-from tf_gradvar.optimizers import backend
 from tf_gradvar.arguments import check_num_clusters, check_number, check_probabilities
+from tf_gradvar.optimizers import backend
 
 BUFFER_DTYPES = ("float32", "bfloat16")
 
@@ -25,11 +25,13 @@ def mixing_weights(counts, clusters, probabilities, alpha):
     the buffer; what was dropped has n_r = 0. With N_k the sum of n_r over cluster k and C
     the sum over all,
 
-        v_t      = sum_r mean_weights[r] D_r + gbar       mean_weights[r] = n_r / C
-        change_r = sum_s row_weights[r, s] D_s            row_weights[r, s] = [k_r = k_s] alpha n_s / N_{k_r}
-        gbar    += sum_r average_weights[r] change_r      average_weights[r] = q_{k_r} / |{s: k_s = k_r}|
+        v_t      = sum_r mean_weights[r] D_r + gbar
+        change_r = sum_s row_weights[r, s] D_s        the same for every row of a cluster
+        gbar    += sum_r average_weights[r] change_r
 
-    and every row of cluster k carries the same change of g^k.
+        mean_weights[r]    = n_r / C
+        row_weights[r, s]  = alpha n_s / N_{k_r} where k_r = k_s, else 0
+        average_weights[r] = q_{k_r} / (number of rows of cluster k_r)
 
     Args:
         counts: n_r, float [M].
@@ -68,7 +70,7 @@ def _as_column(values, rows):
     return ops.reshape(values, (-1,) + (1,) * (len(rows.shape) - 1))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _print_once(message: str) -> None:
     print(message)
 
@@ -234,8 +236,8 @@ class ClusterControlVariate:
         previous = []
         for i, row in zip(given, rows, strict=True):
             with backend.in_order(previous):
-                if num_groups == 1:
-                    corrected[i], previous = self._correct_one_group(i, row, clusters)
+                if num_groups == 1 and group_sizes is None:
+                    corrected[i], previous = self._correct_one_group(i, row[0], clusters[0])
                 else:
                     corrected[i], previous = self._correct_rows(i, row, clusters, weights)
         self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
@@ -311,22 +313,21 @@ class ClusterControlVariate:
         rows = [ops.divide_no_nan(row, _as_column(counts, row)) for row in rows]
         return rows, counts, ops.arange(self.num_clusters, dtype="int32")
 
-    def _correct_one_group(self, index, row, clusters):
+    def _correct_one_group(self, index, gradient, cluster):
         """Return v_t of one variable and the operation that wrote its buffer, for C = 1."""
         buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
-        old = ops.cast(backend.gather_rows(buffers, clusters), "float32")
-        deviation = row - old
-        corrected = deviation[0] + average
-        new = ops.cast(row + (self.alpha - 1.0) * deviation, buffers.dtype)
-        probability = ops.take(self._probabilities(), clusters[0])
+        old = ops.cast(backend.gather_rows(buffers, cluster), "float32")
+        deviation = gradient - old
+        corrected = deviation + average
+        new = ops.cast(gradient + (self.alpha - 1.0) * deviation, buffers.dtype)
+        probability = ops.take(self._probabilities(), cluster)
         with backend.in_order([corrected]):
             if self.buffer_dtype == "float32":
-                done = backend.add_scaled(average, probability * self.alpha, deviation[0])
+                done = backend.add_scaled(average, probability * self.alpha, deviation)
             else:  # gbar stays the average of the buffers as they are rounded
-                change = ops.cast(new, "float32") - old
-                done = backend.add_scaled(average, probability, change[0])
+                done = backend.add_scaled(average, probability, ops.cast(new, "float32") - old)
         with backend.in_order([done]):
-            return corrected, [backend.put_rows(buffers, clusters, new)]
+            return corrected, [backend.put_rows(buffers, cluster, new)]
 
     def _correct_rows(self, index, rows, clusters, weights):
         """Return v_t of one variable and the operation that wrote its buffers."""

@@ -1,7 +1,9 @@
 """The Discover optimizers: the cluster control variate before SGD, QHM, IGT or any other."""
 
 import keras
+from keras import ops
 
+from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
@@ -95,6 +97,19 @@ class Discover(ClusterControlVariate, keras.optimizers.SGD):
         if not self.built:
             refuse_what_replicas_lack(self)
         super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable, without momentum in one sweep over memory.
+
+        Args:
+            gradient: v_t of the variable, [*shape].
+            variable: The variable, [*shape].
+            learning_rate: The learning rate of the step.
+        """
+        if self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+        else:
+            backend.add_scaled(variable, -ops.cast(learning_rate, variable.dtype), gradient)
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")

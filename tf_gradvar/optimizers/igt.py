@@ -3,16 +3,17 @@
 import keras
 from keras import ops
 
-from tf_gradvar.optimizers import backend
 from tf_gradvar.arguments import check_number
+from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 
 
 def averaging_weight(step, tail_fraction):
     """Return gamma_s, the weight of the past in the transported average, at step s.
 
+        c       = 1 / tail_fraction
         gamma_1 = 0
-        gamma_s = c (s-1) / (1 + c (s-1)) * (1 - sqrt((1-c) / (s (s-1))) / c)    c = 1 / tail_fraction
+        gamma_s = c (s-1) / (1 + c (s-1)) * (1 - sqrt((1-c) / (s (s-1))) / c)    s = 2, 3, ...
 
     Args:
         step: s = 1, 2, ..., an integer scalar.

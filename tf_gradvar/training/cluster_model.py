@@ -58,7 +58,8 @@ class ClusterModel(keras.Model):
         >>> keras.utils.set_random_seed(0)
         >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
         >>> y = (x[:, 0] > 0).astype("int32")
-        >>> model = ClusterModel.from_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+        >>> plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model = ClusterModel.from_model(plain)
         >>> model.compile(Discover(0.5, num_clusters=2),
         ...               keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> batches = cluster_batches((x, y), y, num_clusters=2, group_size=8, seed=0)
@@ -98,7 +99,7 @@ class ClusterModel(keras.Model):
                 "build on its `train_step`."
             )
         if cls is ClusterModel and _is_graph(model):
-            result = cls(model.input, model.output, name=model.name)
+            result = cls(*_graph_ends(model), name=model.name)
         else:
             result = _WrappedClusterModel(model)
         result.groups_per_batch = groups_per_batch
@@ -184,8 +185,11 @@ class ClusterModel(keras.Model):
         return super().predict_step((_plain_inputs(x), y, sample_weight))
 
     def _refuse_what_cpu_replicas_lack(self):
-        devices = self.distribute_strategy.extended.worker_devices
-        if len(devices) > 1 and "CPU" in devices[0] and self.steps_per_execution > 1:
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1 or self.steps_per_execution == 1:
+            return  # the default strategy does not even name its devices
+        devices = strategy.extended.worker_devices
+        if "CPU" in devices[0]:
             raise ValueError(
                 "`steps_per_execution` above 1 fails in TensorFlow's graph optimizer when several "
                 "logical CPUs are the replicas, for every Keras model and optimizer. Received: "
@@ -300,6 +304,13 @@ class _WrappedClusterModel(ClusterModel):
 def _is_graph(model):
     """Return whether a model is Keras' own functional or sequential class, with its inputs."""
     return type(model).__module__.split(".")[0] == "keras" and bool(getattr(model, "outputs", None))
+
+
+def _graph_ends(model):
+    """Return the symbolic inputs and outputs of a model for which `_is_graph` holds."""
+    if isinstance(model, keras.Sequential):  # its `input` exists only once it was called
+        return model.inputs[0], model.outputs[0]
+    return model.input, model.output
 
 
 def find_control_variate(optimizer):

@@ -6,17 +6,17 @@ from keras import ops
 
 
 def gather_rows(variable, indices):
-    """Return rows `indices` [M] of a stacked variable [K, *shape] as [M, *shape]."""
+    """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
     return ops.take(variable, indices, axis=0)
 
 
 def put_rows(variable, indices, rows):
-    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape].
+    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
 
     An index that occurs twice must come with the same row both times.
     """
-    rows = ops.cast(rows, variable.dtype)
-    variable.assign(ops.scatter_update(variable, ops.expand_dims(indices, 1), rows))
+    rows = ops.reshape(ops.cast(rows, variable.dtype), (-1, *variable.shape[1:]))
+    variable.assign(ops.scatter_update(variable, ops.reshape(indices, (-1, 1)), rows))
 
 
 def add_scaled(variable, scale, value):

@@ -11,33 +11,29 @@ import keras
 import tensorflow as tf
 
 
-def _handle(variable):
-    return getattr(variable, "value", variable).handle
-
-
 def gather_rows(variable, indices):
-    """Return rows `indices` [M] of a stacked variable [K, *shape] as [M, *shape]."""
+    """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
     rows = tf.raw_ops.ResourceGather(
-        resource=_handle(variable), indices=indices, dtype=tf.as_dtype(variable.dtype)
+        resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
     )
-    return tf.ensure_shape(rows, (indices.shape[0], *variable.shape[1:]))
+    return tf.ensure_shape(rows, (*indices.shape, *variable.shape[1:]))
 
 
 def put_rows(variable, indices, rows):
-    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape].
+    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
 
     An index that occurs twice must come with the same row both times. Writing rows is a
-    plain copy; adding to rows (`scatter_add`) was measured at twice the time.
+    plain copy; adding to rows (`scatter_add`) took more than twice as long.
     """
     return tf.raw_ops.ResourceScatterUpdate(
-        resource=_handle(variable), indices=indices, updates=tf.cast(rows, variable.dtype)
+        resource=variable.handle, indices=indices, updates=tf.cast(rows, variable.dtype)
     )
 
 
 def add_scaled(variable, scale, value):
     """Add `scale * value` to a variable, in one sweep over memory."""
     return tf.raw_ops.ResourceApplyGradientDescent(
-        var=_handle(variable),
+        var=variable.handle,
         alpha=tf.cast(-scale, variable.dtype),
         delta=tf.cast(value, variable.dtype),
     )

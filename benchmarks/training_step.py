@@ -1,0 +1,98 @@
+"""One Discover training step against keras SGD with momentum: same model, same batch.
+
+    python -m benchmarks.training_step [--cores 1] [--batch 128] [--json FILE]
+
+For 1, 2 and 8 groups in the batch, and for every way of computing the group gradients. A
+ratio of 1 means that Discover costs nothing beside the plain step.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.models import mlp, resnet8
+from benchmarks.timing import interleaved_medians, print_ratios, ratios, write_json
+from tf_gradvar import ClusterModel, Discover
+
+NUM_CLUSTERS = 10
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def make_batch(model, size, groups):
+    """Return a cluster batch of random inputs, a constant on the device."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(size, *model.input.shape[1:])).astype("float32")
+    y = rng.integers(0, 10, size)
+    ids = np.repeat(rng.permutation(NUM_CLUSTERS)[:groups], size // groups).astype("int32")
+    return tf.nest.map_structure(tf.constant, ({"inputs": x, "cluster_ids": ids}, y))
+
+
+def compiled_step(model, batch):
+    """Return a function that runs one whole training step and waits for it."""
+    step = tf.function(model.train_step, autograph=False)
+
+    def run():
+        return step(batch)["loss"].numpy()
+
+    return run
+
+
+def plain_step(build, size):
+    """Return the stock Keras step with SGD momentum."""
+    model = build()
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), LOSS)
+    model.optimizer.build(model.trainable_variables)
+    inputs, y = make_batch(model, size, 1)
+    return compiled_step(model, (inputs["inputs"], y))
+
+
+def discover_step(build, size, groups, method):
+    """Return the ClusterModel step with Discover."""
+    model = ClusterModel.from_model(build(), groups_per_batch=groups)
+    model.group_method = method
+    model.compile(Discover(0.01, NUM_CLUSTERS), LOSS)
+    model.optimizer.build(model.trainable_variables)
+    return compiled_step(model, make_batch(model, size, groups))
+
+
+def measure(name, build, size, repeats):
+    """Time all variants for one network and print their ratios."""
+    variants = {"keras SGD momentum": plain_step(build, size)}
+    for groups in (1, 2, 8):
+        for method in ("auto",) if groups == 1 else ("loop", "vectorized"):
+            label = f"Discover C={groups}" + ("" if groups == 1 else f" {method}")
+            variants[label] = discover_step(build, size, groups, method)
+    medians = interleaved_medians(variants, repeats=repeats, warmup=3)
+    print_ratios(f"{name}, batch {size}", medians, "keras SGD momentum")
+    return {"seconds": medians, "ratios": ratios(medians, "keras SGD momentum")}
+
+
+def main():
+    """Parse the arguments and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--batch", type=int, nargs="+", default=[128, 1024])
+    parser.add_argument("--models", nargs="+", default=["mlp", "resnet8"])
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--json", help="file for the result")
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.cores)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.cores)
+    networks = {"mlp": ("MLP 784-1024-1024-10", mlp), "resnet8": ("ResNet8", resnet8)}
+    result = {}
+    for key in arguments.models:
+        for size in arguments.batch:
+            name, build = networks[key]
+            result[f"{key}_{size}"] = measure(name, build, size, arguments.repeats)
+    if arguments.json:
+        write_json(arguments.json, {"cores": arguments.cores, **result})
+
+
+if __name__ == "__main__":
+    main()
