@@ -1,0 +1,44 @@
+# Everything in a virtual environment of this folder; needs Python 3.10+ and make.
+#   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
+#   make test    lint, types, all tests and the notebook
+PYTHON ?= python3
+# `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
+TENSORFLOW ?= $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),tensorflow-cpu,tensorflow)
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready-$(TENSORFLOW)
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test lint types pytest jax notebook clean
+
+$(READY): setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[$(TENSORFLOW),jax,dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python -m keras_apps.train --config mnist5k_classes:demo --workdir runs/demo
+
+test: lint types pytest jax notebook
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+pytest: $(READY)
+	$(BIN)/python -m pytest
+
+# The optimizers know no TensorFlow: the same tests in a second process.
+jax: $(READY)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers
+
+notebook: $(READY)
+	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

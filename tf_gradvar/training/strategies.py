@@ -1,0 +1,99 @@
+"""Where a model trains: one device, several GPUs, or TPU cores."""
+
+import os
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.arguments import check_count
+from tf_gradvar.optimizers.igt import find_igt
+
+
+def pick_strategy() -> tf.distribute.Strategy:
+    """Return the strategy for the accelerators of this machine.
+
+    TPU cores if the runtime names a TPU, all GPUs if there are several, else the default
+    strategy. Create model and optimizer under its `scope()`.
+
+    Returns:
+        A `tf.distribute.Strategy`.
+
+    Example:
+        >>> from tf_gradvar.training import pick_strategy
+        >>> pick_strategy().num_replicas_in_sync >= 1
+        True
+    """
+    if os.environ.get("TPU_NAME") or os.environ.get("COLAB_TPU_ADDR"):
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def train_steps(
+    model: keras.Model, dataset: tf.data.Dataset, steps: int, *, steps_per_call: int = 50
+) -> Iterator[dict[str, float]]:
+    """Train a compiled model without `model.fit`, under any strategy, TPUs included.
+
+    `model.fit` of Keras 3 does not run under every strategy (it fails on several workers);
+    a loop of `strategy.run(model.train_step)` does. The steps of a call are one
+    `tf.function`, so that the host waits once a call.
+
+    Args:
+        model: A compiled `ClusterModel` (or any compiled Keras model), built.
+        dataset: Batches for all replicas together, with a static size.
+        steps: The number of steps, a multiple of `steps_per_call`.
+        steps_per_call: Steps between two results. Defaults to 50.
+
+    Yields:
+        The metrics over the steps of each call, by name.
+
+    Raises:
+        ValueError: If `steps` is not a positive multiple of `steps_per_call`.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from tf_gradvar import ClusterModel, cluster_batches
+        >>> from tf_gradvar.training import train_steps
+        >>> x, y = np.eye(4, dtype="float32"), np.array([0, 0, 1, 1])
+        >>> model = ClusterModel.from_model(
+        ...     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+        >>> model.compile(keras.optimizers.SGD(0.1),
+        ...               keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> batches = cluster_batches((x, y), y, num_clusters=2, group_size=2, seed=0)
+        >>> [sorted(m) for m in train_steps(model, batches, 4, steps_per_call=2)]
+        [['loss'], ['loss']]
+    """
+    steps = check_count("steps", steps, "the number of steps")
+    per_call = check_count("steps_per_call", steps_per_call, "the steps between two results")
+    if steps % per_call:
+        raise ValueError(
+            f"`steps` must be a multiple of `steps_per_call`. Received: steps={steps} and "
+            f"steps_per_call={per_call}."
+        )
+    strategy = model.distribute_strategy
+    sampling = getattr(dataset, "sampling", None)
+    if sampling is not None and hasattr(model, "groups_per_batch"):
+        model.groups_per_batch = sampling.groups_per_batch
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    batches = iter(strategy.experimental_distribute_dataset(dataset))
+
+    @tf.function
+    def call(batches):
+        for _ in tf.range(per_call):
+            strategy.run(model.train_step, args=(next(batches),))
+
+    igt = find_igt(model)
+    for _ in range(steps // per_call):
+        model.reset_metrics()
+        if igt is not None:
+            igt.use_shifted_weights()
+        call(batches)
+        if igt is not None:
+            igt.use_true_weights()
+        yield {name: float(value) for name, value in model.get_metrics_result().items()}
