@@ -134,6 +134,7 @@ class ClusterModel(keras.Model):
         variate = find_control_variate(self.optimizer)
         if sampling is not None:
             self.groups_per_batch = sampling.groups_per_batch
+            self._groups_per_replica()
             if variate is not None:
                 _check_same_clusters(sampling, variate)
         if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -214,17 +215,21 @@ class ClusterModel(keras.Model):
         uniform = tf.reduce_all(tf.equal(ids, ids[:, :1]), axis=1)
         return groups, tf.where(uniform, ids[:, 0], -1), None
 
-    def _groups_on_this_replica(self, cluster_ids):
-        if self.groups_per_batch is None:
-            return None
+    def _groups_per_replica(self):
         replicas = self.distribute_strategy.num_replicas_in_sync
-        size = cluster_ids.shape[0]
         groups, rest = divmod(self.groups_per_batch, replicas)
         if rest:
             raise ValueError(
                 f"A batch of {self.groups_per_batch} groups does not divide among "
                 f"{replicas} replicas. Make `groups_per_batch` a multiple of {replicas}."
             )
+        return groups
+
+    def _groups_on_this_replica(self, cluster_ids):
+        if self.groups_per_batch is None:
+            return None
+        groups = self._groups_per_replica()
+        size = cluster_ids.shape[0]
         if size is None or size % groups:
             raise ValueError(
                 f"A batch must divide into its groups: {groups} equal groups on this replica. "

@@ -1,0 +1,177 @@
+"""Train every case on so many logical CPUs and save the outcome: replicas.py R FILE.
+
+A process of its own for each number of replicas: logical devices are set once, and a failed
+collective poisons the process.
+"""
+
+import pickle
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar import (
+    IGT,
+    ClusterModel,
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    cluster_batches,
+)
+from tf_gradvar.training import train_steps
+
+NUM_CLUSTERS = 3
+STEPS = 10
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 4)).astype("float32")
+Y = rng.integers(0, NUM_CLUSTERS, 60)
+
+
+def adamw():
+    return keras.optimizers.AdamW(0.01, global_clipnorm=0.1, loss_scale_factor=8.0)
+
+
+# name: (optimizer, groups in a batch); with 3 clusters, 8 groups are merged by cluster.
+CASES = {
+    "clipnorm and weight decay": (
+        lambda: Discover(0.1, NUM_CLUSTERS, clipnorm=0.1, weight_decay=0.01),
+        4,
+    ),
+    "more groups than clusters": (lambda: Discover(0.1, NUM_CLUSTERS, clipvalue=0.02), 8),
+    "bfloat16 buffers": (lambda: Discover(0.1, NUM_CLUSTERS, buffer_dtype="bfloat16"), 4),
+    "igt": (lambda: DiscoverIGT(0.05, NUM_CLUSTERS, weight_decay=0.01), 4),
+    "igt without clusters": (lambda: IGT(0.05), 4),
+    "adamw": (lambda: DiscoverOver(adamw(), NUM_CLUSTERS), 4),
+}
+
+
+def make_model(optimizer, normalized=False, **compile_arguments):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((4,))
+    regularizer = keras.regularizers.L2(0.01)
+    x = keras.layers.Dense(8, activation="relu", kernel_regularizer=regularizer)(inputs)
+    if normalized:
+        x = keras.layers.BatchNormalization()(x)
+    model = ClusterModel.from_model(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    model.compile(optimizer(), LOSS, jit_compile=False, **compile_arguments)
+    return model
+
+
+def batches(groups, **changes):
+    settings = {"num_clusters": NUM_CLUSTERS, "group_size": 5, "seed": 0, **changes}
+    return cluster_batches((X, Y), Y, groups_per_batch=groups, **settings)
+
+
+def state_of(model):
+    """Return weights and optimizer state, and how far the replicas' copies are apart."""
+    variables = [*model.trainable_weights, *model.optimizer.variables]
+    copies = [getattr(v.value, "values", (v.value,)) for v in variables]
+    spread = max(
+        float(np.abs(np.float32(copy) - np.float32(c[0])).max()) for c in copies for copy in c
+    )
+    return [np.asarray(c[0].numpy(), "float32") for c in copies], spread
+
+
+def run_case(optimizer, groups, **model_arguments):
+    with strategy.scope():
+        model = make_model(optimizer, **model_arguments)
+    history = model.fit(
+        batches(groups), epochs=2, steps_per_epoch=STEPS, verbose=0, validation_data=(X, Y)
+    ).history
+    state, spread = state_of(model)
+    evaluated = float(model.evaluate(X, Y, verbose=0))
+    losses = {"training": history["loss"], "validation": history["val_loss"]}
+    return {"state": state, "spread": spread, "evaluated": evaluated, **losses}
+
+
+def run_half_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        return run_case(lambda: DiscoverOver(keras.optimizers.Adam(0.01), NUM_CLUSTERS), 4)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def run_own_loop(groups_per_batch=4):
+    """Train through `strategy.run`; mapping the dataset hides the number of groups."""
+    with strategy.scope():
+        model = make_model(lambda: Discover(0.1, NUM_CLUSTERS))
+    dataset = batches(4).map(lambda *batch: batch)
+    model.groups_per_batch = groups_per_batch
+    for _ in train_steps(model, dataset, STEPS, steps_per_call=5):
+        pass
+    state, spread = state_of(model)
+    return {"state": state, "spread": spread}
+
+
+def message_of(action):
+    try:
+        action()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def fit_with(optimizer, groups=4, **compile_arguments):
+    with strategy.scope():
+        model = make_model(optimizer, **compile_arguments)
+    model.fit(batches(groups), steps_per_epoch=1, verbose=0)
+
+
+def refusals():
+    def accumulating(**arguments):
+        return lambda: Discover(0.1, NUM_CLUSTERS, **arguments)
+
+    return {
+        "accumulation": message_of(
+            lambda: fit_with(accumulating(gradient_accumulation_steps=2))
+        ),
+        "ema overwriting": message_of(
+            lambda: fit_with(accumulating(use_ema=True, ema_overwrite_frequency=2))
+        ),
+        "inner accumulation": message_of(
+            lambda: fit_with(
+                lambda: DiscoverOver(
+                    keras.optimizers.Adam(gradient_accumulation_steps=2), NUM_CLUSTERS
+                )
+            )
+        ),
+        "steps_per_execution": message_of(
+            lambda: fit_with(accumulating(), steps_per_execution=2)
+        ),
+        "odd groups": message_of(lambda: fit_with(accumulating(), groups=3)),
+    }
+
+
+def start_strategy(replicas):
+    """Return the strategy for so many logical CPUs; call it before any other operation."""
+    cpus = tf.config.list_physical_devices("CPU")
+    logical = [tf.config.LogicalDeviceConfiguration()] * replicas
+    tf.config.set_logical_device_configuration(cpus[0], logical)
+    if replicas == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+
+
+def run_all(replicas):
+    """Return the outcome of every case by its name."""
+    outcome = {name: run_case(*case) for name, case in CASES.items()}
+    outcome["own loop"] = run_own_loop()
+    if replicas < 4:
+        outcome["own loop, unknown groups"] = run_own_loop(groups_per_batch=None)
+        outcome["mixed_float16"] = run_half_precision()
+        outcome["batch normalization"] = run_case(
+            lambda: Discover(0.1, NUM_CLUSTERS), 4, normalized=True
+        )
+    if replicas == 2:
+        outcome["refusals"] = refusals()
+    return outcome
+
+
+if __name__ == "__main__":
+    strategy = start_strategy(int(sys.argv[1]))
+    with open(sys.argv[2], "wb") as file:
+        pickle.dump(run_all(int(sys.argv[1])), file)

@@ -1,0 +1,77 @@
+"""Replicas with some of the groups each end where one device with all of them ends."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ON_TWO_AND_FOUR = [
+    "clipnorm and weight decay",
+    "more groups than clusters",
+    "bfloat16 buffers",
+    "igt",
+    "igt without clusters",
+    "adamw",
+    "own loop",
+]
+ON_TWO = ["own loop, unknown groups", "mixed_float16", "batch normalization"]
+CASES = [(case, 2) for case in ON_TWO] + [(c, n) for c in ON_TWO_AND_FOUR for n in (2, 4)]
+# Rounding to bfloat16 turns a last-bit difference of the reduction into one of 2^-8.
+TOLERANCES = {"bfloat16 buffers": 2e-3, "mixed_float16": 2e-4}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Return what each number of replicas computed, every one in its own process."""
+    results = {}
+    for replicas in (1, 2, 4):
+        path = tmp_path_factory.mktemp("replicas") / "outcome.pickle"
+        command = [sys.executable, "-m", "tests.distributed.replicas", str(replicas), str(path)]
+        finished = subprocess.run(command, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr[-4000:]
+        results[replicas] = pickle.loads(path.read_bytes())
+    return results
+
+
+@pytest.mark.parametrize(("case", "replicas"), CASES)
+def test_weights_and_state_equal_one_device(outcomes, case, replicas):
+    single, many = outcomes[1][case], outcomes[replicas][case]
+    tolerance = TOLERANCES.get(case, 1e-6)
+    assert many["spread"] == 0.0, "every replica must hold the same values"
+    assert len(single["state"]) == len(many["state"])
+    for one, other in zip(single["state"], many["state"], strict=True):
+        np.testing.assert_allclose(other, one, atol=tolerance, rtol=1e-5)
+    assert np.abs(single["state"][0]).max() > 0.1
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("case", ["clipnorm and weight decay", "igt", "igt without clusters"])
+def test_losses_and_validation_equal_one_device(outcomes, case, replicas):
+    single, many = outcomes[1][case], outcomes[replicas][case]
+    for name in ("training", "validation", "evaluated"):
+        np.testing.assert_allclose(many[name], single[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize("case", ["igt", "igt without clusters"])
+def test_validation_sees_the_weights_that_evaluate_sees(outcomes, case, replicas):
+    outcome = outcomes[replicas][case]
+    np.testing.assert_allclose(outcome["validation"][-1], outcome["evaluated"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("accumulation", "`gradient_accumulation_steps` works on one replica only"),
+        ("inner accumulation", "`gradient_accumulation_steps` works on one replica only"),
+        ("ema overwriting", "`ema_overwrite_frequency` works on one replica only"),
+        ("steps_per_execution", "`steps_per_execution` above 1 fails"),
+        ("odd groups", "does not divide among 2 replicas"),
+    ],
+)
+def test_what_replicas_lack_is_refused_in_a_sentence(outcomes, what, words):
+    assert words in outcomes[2]["refusals"][what]
