@@ -127,10 +127,8 @@ class IGT(keras.optimizers.Optimizer):
         self._averages, self._momentums, self._true = self.add_optimizer_variables(variables, slots)
         self._holds_true = self._add_scalar("variables_hold_true_weights", "ones")
         self._last_learning_rate = self._add_scalar("last_learning_rate", "zeros")
-        self._swap = {
-            True: backend.compiled(self._assign_true),
-            False: backend.compiled(self._assign_shifted),
-        }
+        self._run_assign_true = backend.compiled(self._assign_true)
+        self._run_assign_shifted = backend.compiled(self._assign_shifted)
 
     def _add_scalar(self, name, initializer):
         return self.add_variable(
@@ -158,7 +156,7 @@ class IGT(keras.optimizers.Optimizer):
         gamma = ops.cast(averaging_weight(self.iterations + 1, self.tail_fraction), variable.dtype)
         learning_rate = ops.cast(learning_rate, variable.dtype)
         decay = ops.cast(self._decay_of(variable), variable.dtype)
-        true = ops.where(self._holds_true > 0, variable, slot)
+        true = self._true_value(variable, slot)
         new_average = gamma * average + (1.0 - gamma) * ops.cast(gradient, variable.dtype)
         new_momentum = self.momentum * momentum + new_average
         new_true = true - learning_rate * (decay * true + new_momentum)
@@ -167,6 +165,11 @@ class IGT(keras.optimizers.Optimizer):
         self.assign(slot, new_true)
         shift = self._shift(new_true, new_momentum, learning_rate, decay, self.iterations + 2)
         self.assign(variable, new_true + shift)
+
+    def _true_value(self, variable, slot):
+        """Return the true weights: what the variable holds, or the slot while it is shifted."""
+        held, kept = ops.convert_to_tensor(variable), ops.convert_to_tensor(slot)
+        return ops.where(self._holds_true > 0, held, kept)
 
     def _shift(self, true, momentum, learning_rate, decay, step):
         """Return gamma_s / (1 - gamma_s) (theta' - theta), written with theta' only."""
@@ -181,6 +184,12 @@ class IGT(keras.optimizers.Optimizer):
         """Do nothing here: `update_step` decays the true weights, not the shifted ones."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        # A variable without a gradient takes no update step: what it holds is its true value.
+        given = {self._get_variable_index(variable) for variable in trainable_variables}
+        for index, variable in enumerate(self._trainable_variables):
+            if index not in given:
+                slot = self._true[index]
+                self.assign(slot, self._true_value(variable, slot))
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         self._last_learning_rate.assign(ops.cast(learning_rate, "float32"))
         self._holds_true.assign(ops.zeros(()))
@@ -191,7 +200,7 @@ class IGT(keras.optimizers.Optimizer):
         Call it from outside `strategy.run`. Cost: one copy of the weights.
         """
         if self.built:
-            self._swap[True]()
+            self._run_assign_true()
 
     def use_shifted_weights(self):
         """Put the shifted weights into the variables, where the next gradient belongs.
@@ -201,23 +210,21 @@ class IGT(keras.optimizers.Optimizer):
         from outside `strategy.run`. Cost: two sweeps over the weights.
         """
         if self.built:
-            self._swap[False]()
+            self._run_assign_shifted()
 
     before_training = use_shifted_weights
     after_training = use_true_weights
 
     def _assign_true(self):
-        holds_true = self._holds_true > 0
         for variable, slot in zip(self._trainable_variables, self._true, strict=True):
-            variable.assign(ops.where(holds_true, variable, slot))
+            variable.assign(self._true_value(variable, slot))
         self._holds_true.assign(ops.ones(()))
 
     def _assign_shifted(self):
-        holds_true = self._holds_true > 0
         learning_rate = self._last_learning_rate
         for index, variable in enumerate(self._trainable_variables):
             slot = self._true[index]
-            true = ops.where(holds_true, variable, slot)
+            true = self._true_value(variable, slot)
             decay = ops.cast(self._decay_of(variable), "float32")
             shift = self._shift(
                 true, self._momentums[index], learning_rate, decay, self.iterations + 1

@@ -65,8 +65,12 @@ def in_order(previous):
 
 
 def compiled(function):
-    """Return the function as a `tf.function`."""
-    return tf.function(function)
+    """Return a plain function that runs the given one as a `tf.function`.
+
+    A `tf.function` as an attribute of an optimizer would end up in exported models.
+    """
+    graph_function = tf.function(function)
+    return lambda: graph_function()
 
 
 def wrap_train_functions(find_optimizer):
