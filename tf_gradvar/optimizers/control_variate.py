@@ -139,11 +139,6 @@ class ClusterControlVariate:
         self._corrections_pending = 0
 
     @property
-    def base_optimizer(self):
-        """The optimizer whose step follows the correction."""
-        return self
-
-    @property
     def cluster_gradients(self):
         """The K buffers of each trainable variable, a list of [K, *shape] variables."""
         return self._cluster_gradients
@@ -218,6 +213,9 @@ class ClusterControlVariate:
             ValueError: If the optimizer is not built, or a length, shape or dtype does
                 not fit.
         """
+        group_clusters = ops.convert_to_tensor(group_clusters)
+        if group_sizes is not None:
+            group_sizes = ops.convert_to_tensor(group_sizes, "float32")
         self._check_groups(group_gradients, group_clusters, group_sizes)
         given = [i for i, gradient in enumerate(group_gradients) if gradient is not None]
         rows = [ops.cast(group_gradients[i], "float32") for i in given]
@@ -257,7 +255,7 @@ class ClusterControlVariate:
                 f"variable without a gradient). Received {len(group_gradients)} entries."
             )
         shape = tuple(ops.shape(group_clusters))
-        dtype = keras.backend.standardize_dtype(ops.convert_to_tensor(group_clusters).dtype)
+        dtype = keras.backend.standardize_dtype(group_clusters.dtype)
         if len(shape) != 1 or not isinstance(shape[0], int) or "int" not in dtype:
             raise ValueError(
                 "`group_clusters` must be integers of a static shape [C], the cluster of each "
@@ -383,7 +381,7 @@ class ClusterControlVariate:
         replicas = backend.num_replicas()
         if replicas == 1:
             return grads
-        base = self.base_optimizer
+        base = getattr(self, "inner_optimizer", self)
         given = [g for g in grads if g is not None]
         if base.clipnorm or base.global_clipnorm or base.clipvalue:
             scale = base.loss_scale_factor or 1.0

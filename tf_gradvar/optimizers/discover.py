@@ -336,11 +336,6 @@ class DiscoverOver(ClusterControlVariate, _InnerStep):
             name=name,
         )
 
-    @property
-    def base_optimizer(self):
-        """The optimizer whose step follows the correction."""
-        return self.inner_optimizer
-
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Re-create the optimizer from `get_config`.

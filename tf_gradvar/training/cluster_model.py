@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+from keras.src.models import Functional
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
@@ -74,6 +75,15 @@ class ClusterModel(keras.Model):
     _groups_per_batch: int | None = None
     group_method = "auto"
 
+    def __new__(cls, *args, **kwargs):
+        """Give a graph of layers a class of its own.
+
+        Keras turns a class whose constructor gets inputs and outputs into a functional one
+        for good, which would break its other subclasses.
+        """
+        graph = len(args) > 1 or "outputs" in kwargs
+        return super().__new__(_GraphClusterModel if cls is ClusterModel and graph else cls)
+
     @classmethod
     def from_model(cls, model, *, groups_per_batch=None):
         """Return a ClusterModel with the layers and weights of a model (shared, not copied).
@@ -145,6 +155,7 @@ class ClusterModel(keras.Model):
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, *args, callbacks=callbacks, **kwargs)
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, data):
         """Take one step on a cluster batch; callable from `strategy.run` as well.
 
@@ -277,6 +288,11 @@ class ClusterModel(keras.Model):
             if metric.name == "loss":
                 metric.update_state(loss, sample_weight=tf.shape(cluster_ids)[0])
                 return
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class _GraphClusterModel(ClusterModel, Functional):
+    """A ClusterModel made of inputs and outputs."""
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
