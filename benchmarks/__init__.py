@@ -1,0 +1,1 @@
+"""Ratios against the plain step and against peers, one command each."""

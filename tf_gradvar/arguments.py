@@ -2,7 +2,6 @@
 
 import math
 import operator
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -66,6 +65,6 @@ def check_probabilities(probabilities, num_clusters: int) -> list[float] | None:
     return [float(p) for p in array]
 
 
-def _shorten(array: Sequence[float], most: int = 8) -> str:
+def _shorten(array: np.ndarray, most: int = 8) -> str:
     shown = ", ".join(f"{p:g}" for p in array[:most])
     return f"[{shown}{', ...' if len(array) > most else ''}]"

@@ -32,8 +32,7 @@ def make(source="arrays", **changes):
 
 def take(dataset, batches):
     return [
-        (x["inputs"].numpy(), x["cluster_ids"].numpy(), y.numpy())
-        for x, y in dataset.take(batches)
+        (x["inputs"].numpy(), x["cluster_ids"].numpy(), y.numpy()) for x, y in dataset.take(batches)
     ]
 
 
@@ -57,7 +56,7 @@ class TestEverySource:
         clusters = np.concatenate([ids for _, ids, _ in batches])
         passes = []
         for k in range(K):
-            members = X[IDS == k]
+            members = X[k == IDS]
             mine = drawn[clusters == k]
             whole = mine[: len(mine) // len(members) * len(members)].reshape(-1, len(members))
             assert len(whole) > 1

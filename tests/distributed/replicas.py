@@ -126,9 +126,7 @@ def refusals():
         return lambda: Discover(0.1, NUM_CLUSTERS, **arguments)
 
     return {
-        "accumulation": message_of(
-            lambda: fit_with(accumulating(gradient_accumulation_steps=2))
-        ),
+        "accumulation": message_of(lambda: fit_with(accumulating(gradient_accumulation_steps=2))),
         "ema overwriting": message_of(
             lambda: fit_with(accumulating(use_ema=True, ema_overwrite_frequency=2))
         ),
@@ -139,9 +137,7 @@ def refusals():
                 )
             )
         ),
-        "steps_per_execution": message_of(
-            lambda: fit_with(accumulating(), steps_per_execution=2)
-        ),
+        "steps_per_execution": message_of(lambda: fit_with(accumulating(), steps_per_execution=2)),
         "odd groups": message_of(lambda: fit_with(accumulating(), groups=3)),
     }
 

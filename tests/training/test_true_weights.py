@@ -59,7 +59,9 @@ def true_trajectory(initial, steps):
     for t in range(1, steps + 1):
         rows = slice((t - 1) % STEPS_PER_EPOCH * BATCH, ((t - 1) % STEPS_PER_EPOCH + 1) * BATCH)
         gradient = softmax_gradient(shifted, np.float64(X[rows]), Y[rows])
-        average = [gamma(t) * u + (1 - gamma(t)) * g for u, g in zip(average, gradient, strict=True)]
+        average = [
+            gamma(t) * u + (1 - gamma(t)) * g for u, g in zip(average, gradient, strict=True)
+        ]
         momentum = [MOMENTUM * m + u for m, u in zip(momentum, average, strict=True)]
         new = [w - RATE * m for w, m in zip(true, momentum, strict=True)]
         ahead = gamma(t + 1) / (1 - gamma(t + 1))
@@ -264,6 +266,8 @@ def test_refuses_ema():
 
 def test_refuses_constraints():
     constraint = keras.constraints.NonNeg()
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_constraint=constraint)])
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, kernel_constraint=constraint)]
+    )
     with pytest.raises(ValueError, match="IGT cannot keep a constraint"):
         IGT(RATE).build(model.trainable_variables)

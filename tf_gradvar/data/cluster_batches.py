@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import operator
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -237,7 +236,7 @@ def _with_ids(dataset, clusters):
             "`data` must be a dataset of single examples (x, y) or (x, y, sample_weight). "
             f"Received elements {dataset.element_spec}."
         )
-    if isinstance(clusters, Callable):
+    if callable(clusters):
 
         def tag(*example):
             return example, _as_id(clusters(example[0], example[1]))

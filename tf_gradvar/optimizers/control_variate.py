@@ -75,7 +75,7 @@ def _print_once(message: str) -> None:
     print(message)
 
 
-class ClusterControlVariate:
+class ClusterControlVariate(keras.optimizers.Optimizer):
     """Mix-in that puts the control variate before an optimizer's own step.
 
     Every variable has K buffers g^k, stacked as `[K, *shape]`, and their average
@@ -231,7 +231,7 @@ class ClusterControlVariate:
             *rows, counts, clusters = backend.on_all_replicas([*rows, counts, clusters])
         weights = mixing_weights(counts, clusters, self._probabilities(), self.alpha)
         corrected = [None] * len(group_gradients)
-        previous = []
+        previous: list = []
         for i, row in zip(given, rows, strict=True):
             with backend.in_order(previous):
                 if num_groups == 1 and group_sizes is None:
@@ -381,7 +381,7 @@ class ClusterControlVariate:
         replicas = backend.num_replicas()
         if replicas == 1:
             return grads
-        base = getattr(self, "inner_optimizer", self)
+        base: keras.optimizers.Optimizer = getattr(self, "inner_optimizer", self)
         given = [g for g in grads if g is not None]
         if base.clipnorm or base.global_clipnorm or base.clipvalue:
             scale = base.loss_scale_factor or 1.0
