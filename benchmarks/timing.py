@@ -23,6 +23,7 @@ def interleaved_medians(
     variants: Mapping[str, Callable[[], Any]],
     repeats: int = 20,
     warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds of one call of each variant.
 
@@ -31,11 +32,13 @@ def interleaved_medians(
             done (call `.numpy()` or `block_until_ready()` inside).
         repeats: timed rounds.
         warmup: untimed calls of each variant before the first round.
+        clock: seconds. On a machine that others use, `time.process_time` counts the work of
+            this process alone (of all its threads), and steadies timings pinned to one core.
 
     Returns:
         name -> median seconds, in the order of `variants`.
     """
-    times = interleaved_times(variants, repeats, warmup)
+    times = interleaved_times(variants, repeats, warmup, clock)
     return {name: median(values) for name, values in times.items()}
 
 
@@ -43,6 +46,7 @@ def interleaved_times(
     variants: Mapping[str, Callable[[], Any]],
     repeats: int = 20,
     warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """All the timed seconds behind `interleaved_medians`, for those who want the spread."""
     for run in variants.values():
@@ -54,9 +58,9 @@ def interleaved_times(
     for _ in range(repeats):
         shuffle(order)
         for name in order:
-            start = time.perf_counter()
+            start = clock()
             variants[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return times
 
 

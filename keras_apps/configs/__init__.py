@@ -1,0 +1,1 @@
+"""Experiments, one a file; `python -m keras_apps.train --list` shows them."""

@@ -1,0 +1,226 @@
+"""What the numbers of an experiment say, in sentences that are computed from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from keras_apps.experiment import Experiment
+from keras_apps.problems import LeastSquares
+from keras_apps.report_figures import predictions
+from keras_apps.summary import Row
+
+Record = dict[str, Any]
+
+MINUS = "\N{MINUS SIGN}"
+
+# Below this share, a change of the median pair is called none.
+NOTHING = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """An optimizer with the control variate beside its base, on the same batches.
+
+    Attributes:
+        name: of the one with the control variate.
+        base: of the other.
+        changes: relative change of a value for each seed, negative where it got smaller.
+    """
+
+    name: str
+    base: str
+    changes: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean change over the seeds."""
+        return statistics.fmean(self.changes)
+
+
+def of(rows: Sequence[Row], records: Iterable[Record], experiment: Experiment) -> list[str]:
+    """The findings of an experiment.
+
+    Args:
+        rows: its summary.
+        records: all its records.
+        experiment: the experiment.
+
+    Returns:
+        Sentences; none if nothing is finished.
+    """
+    if not rows:
+        return []
+    records = [r for r in records if r["kind"] == "evaluation" and not r["tunes"]]
+    if isinstance(experiment.problem, LeastSquares):
+        return _of_least_squares(rows, experiment)
+    return _of_classification(rows, records, experiment)
+
+
+def variance_left(records: Iterable[Record], experiment: Experiment) -> list[str]:
+    """How much of the between-cluster variance the buffers leave, at the same weights.
+
+    Args:
+        records: all records of the experiment.
+        experiment: the experiment.
+
+    Returns:
+        A sentence for each optimizer with buffers and number of groups.
+    """
+    shares: dict[tuple[str, int], list[float]] = {}
+    for record in records:
+        left = record.get("between_cluster_variance_discover_exact")
+        if left is not None and record["step"] > experiment.steps / 2:
+            share = left / record["between_cluster_variance_sgd"]
+            shares.setdefault((record["optimizer"], record["groups"]), []).append(share)
+    return [
+        f"{name} with {_groups(groups)} in a step: over the second half of training its buffers "
+        f"leave {_percent(statistics.median(values))} of the between-cluster variance that the "
+        "plain gradient has at the same weights (median)."
+        for (name, groups), values in shares.items()
+    ]
+
+
+def pairs(
+    records: Sequence[Record], experiment: Experiment, groups: int, value: str, step: int | None
+) -> list[Pair]:
+    """Every optimizer with the control variate against its base, seed by seed.
+
+    Args:
+        records: evaluations.
+        experiment: the experiment.
+        groups: in a step.
+        value: name of the value that is compared.
+        step: at which step; None for the last of each run.
+
+    Returns:
+        The pairs that both have records.
+    """
+    found = []
+    for optimizer in experiment.optimizers:
+        if optimizer.base is None:
+            continue
+        own = _by_seed(records, optimizer.name, groups, value, step)
+        base = _by_seed(records, optimizer.base, groups, value, step)
+        changes = tuple(own[seed] / base[seed] - 1 for seed in sorted(set(own) & set(base)))
+        if changes:
+            found.append(Pair(optimizer.label, optimizer.base, changes))
+    return found
+
+
+def _of_classification(
+    rows: Sequence[Row], records: Sequence[Record], experiment: Experiment
+) -> list[str]:
+    sentences, medians = [], {}
+    early_step = rows[0].early_step
+    for groups in experiment.groups_per_batch:
+        early = pairs(records, experiment, groups, "training_loss", early_step)
+        final = pairs(records, experiment, groups, "training_loss", None)
+        if not final:
+            continue
+        medians[groups] = statistics.median(pair.mean for pair in final)
+        lower = [pair for pair in final if pair.mean < 0]
+        always = [pair for pair in final if max(pair.changes) < 0]
+        sentences.append(
+            f"With {_groups(groups)} in a step, the control variate lowered the final training "
+            f"loss in {len(lower)} of {len(final)} pairs, in {len(always)} of them on every seed. "
+            f"Change at step {early_step}: {_changes(early)}. At the end: {_changes(final)}."
+        )
+    sentences = [*_effect_of_groups(medians), *sentences, *_test_accuracy(rows)]
+    best = min(rows, key=lambda row: row.final["training_loss"].mean)
+    sentences.append(
+        f"Lowest final training loss of all: {best.optimizer.label} with {_groups(best.groups)} in "
+        f"a step, {best.final['training_loss'].mean:.4f}."
+    )
+    return sentences
+
+
+def _effect_of_groups(medians: dict[int, float]) -> list[str]:
+    if len(medians) < 2:
+        return []
+    few, many = min(medians), max(medians)
+    verdict = "It pays where a step sees few of the clusters, and not where it mixes them."
+    if medians[few] > -NOTHING:
+        verdict = "Here it did not pay, however few of the clusters a step saw."
+    elif medians[many] < medians[few]:
+        verdict = "Here it paid more where a step mixes the clusters, against expectation."
+    elif medians[many] < -NOTHING:
+        verdict = "It pays most where a step sees few of the clusters."
+    return [
+        f"{verdict} With the control variate, the median optimizer's final training loss changes "
+        f"by {_signed(medians[few])} with {_groups(few)} in a step and by "
+        f"{_signed(medians[many])} with {_groups(many)}."
+    ]
+
+
+def _test_accuracy(rows: Sequence[Row]) -> list[str]:
+    by_key = {(row.optimizer.name, row.groups): row for row in rows}
+    differences, spreads = [], []
+    for row in rows:
+        base = by_key.get((row.optimizer.base or "", row.groups))
+        if base is not None:
+            own, other = row.final["test_accuracy"], base.final["test_accuracy"]
+            differences.append(100 * (own.mean - other.mean))
+            spreads += [100 * own.deviation, 100 * other.deviation]
+    if not differences:
+        return []
+    sentence = (
+        f"Test accuracy changes by {_points(min(differences))} to {_points(max(differences))} "
+        "points from a base to its form with the control variate."
+    )
+    if rows[0].final["test_accuracy"].count > 1:
+        sentence += f" Its standard deviation over seeds is up to {max(spreads):.2f} points."
+    return [sentence]
+
+
+def _of_least_squares(rows: Sequence[Row], experiment: Experiment) -> list[str]:
+    sentences = []
+    by_key = {(row.optimizer.name, row.groups): row for row in rows}
+    for row in rows:
+        base = by_key.get((row.optimizer.base or "", row.groups))
+        if base is None:
+            continue
+        own, other = (r.late["excess_risk"].mean for r in (row, base))
+        predicted = predictions(experiment, base.optimizer, row.groups)
+        both, within = (
+            statistics.fmean(risks[experiment.steps // 2 + 1 :]) for risks in predicted.values()
+        )
+        sentences.append(
+            f"{base.optimizer.label} stalls at an excess risk of {other:.3g} ({other / both:.2f} "
+            f"of the prediction with both parts of the variance), {row.optimizer.label} at "
+            f"{own:.3g} ({own / within:.2f} of the prediction with the part within clusters "
+            f"alone): 1/{other / own:.0f} of it, at the same learning rate."
+        )
+    return sentences
+
+
+def _by_seed(
+    records: Sequence[Record], name: str, groups: int, value: str, step: int | None
+) -> dict[int, float]:
+    own = [r for r in records if (r["optimizer"], r["groups"]) == (name, groups) and value in r]
+    if step is not None:
+        return {record["seed"]: record[value] for record in own if record["step"] == step}
+    own.sort(key=lambda record: record["step"])
+    return {record["seed"]: record[value] for record in own}
+
+
+def _changes(found: Sequence[Pair]) -> str:
+    return ", ".join(f"{pair.name} {_signed(pair.mean)}" for pair in found)
+
+
+def _groups(count: int) -> str:
+    return "one group" if count == 1 else f"{count} groups"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.0f} %".replace("-", MINUS)
+
+
+def _points(difference: float) -> str:
+    return f"{difference:+.2f}".replace("-", MINUS)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

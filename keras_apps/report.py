@@ -1,0 +1,238 @@
+"""The report of an experiment: one page that needs nothing but itself.
+
+A section is a function of `ReportData` that returns HTML, or "" where it has nothing to say.
+`SECTIONS` lists them in the order of the page; a new section is one more function in the list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_apps import findings, summary
+from keras_apps.config import Loaded
+from keras_apps.experiment import Experiment
+from keras_apps.report_figures import (
+    comparison_pictures,
+    least_squares_pictures,
+    variance_pictures,
+)
+from keras_apps.report_page import grid, page, paragraph, preformatted, scrolling_table
+from keras_apps.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportData:
+    """What the sections write about.
+
+    Attributes:
+        name: of the configuration.
+        text: docstring of the configuration's file.
+        experiment: the experiment.
+        records: all the records, tuning included.
+        rows: the summary.
+        figures: folder where pictures and their numbers go.
+        description: of the data, in a sentence or two.
+    """
+
+    name: str
+    text: str
+    experiment: Experiment
+    records: Sequence[dict[str, Any]]
+    rows: Sequence[summary.Row]
+    figures: Path
+    description: str
+
+
+def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
+    """Write report.html and the figures from the records of a workdir.
+
+    Args:
+        loaded: the configuration.
+        description: of the data, in a sentence or two.
+        workdir: the folder, with finished runs in its records.
+
+    Returns:
+        The page's path.
+    """
+    experiment: Experiment = loaded.config
+    records = workdir.records.read()
+    data = ReportData(
+        name=loaded.name,
+        text=loaded.text,
+        experiment=experiment,
+        records=records,
+        rows=summary.summarise(records, experiment),
+        figures=workdir.figures,
+        description=description,
+    )
+    path = workdir.path / "report.html"
+    path.write_text(page(experiment.title, [section(data) for section in SECTIONS]), "utf-8")
+    return path
+
+
+def what_was_run(data: ReportData) -> str:
+    """Data, model, steps, seeds, and how the learning rates were chosen."""
+    experiment = data.experiment
+    groups = _list(experiment.groups_per_batch)
+    rates = (
+        "Each optimizer has its own learning rate, the best of the same number of candidates by "
+        "the final loss on the whole training set, with a seed that the comparison does not use."
+        if any(optimizer.candidates for optimizer in experiment.optimizers)
+        else "All optimizers have the given learning rate."
+    )
+    tuning = sum(1 for r in data.records if r["kind"] == "finished" and r["tunes"])
+    here = f" ({tuning} tuning runs are in these records.)" if tuning else ""
+    return "\n".join(
+        [
+            paragraph(data.description),
+            paragraph(
+                f"{len(experiment.optimizers)} optimizers take {experiment.steps} steps on the "
+                f"same batches from the same initial weights, with {len(experiment.seeds)} "
+                f"{'seed' if len(experiment.seeds) == 1 else 'seeds'}. A step averages C groups of "
+                f"{experiment.group_size} examples; the examples of a group are of one cluster. "
+                f"Here C = {groups}. Learning rate: {_schedule_text(experiment)}. {rates}{here}"
+            ),
+        ]
+    )
+
+
+def headline(data: ReportData) -> str:
+    """What the numbers say."""
+    sentences = findings.of(data.rows, data.records, data.experiment)
+    return "\n".join(paragraph(sentence, "finding") for sentence in sentences)
+
+
+def table(data: ReportData) -> str:
+    """The summary table."""
+    if not data.rows:
+        return ""
+    headings, cells = summary.table(data.rows)
+    bold = {index for index, row in enumerate(data.rows) if row.optimizer.base is not None}
+    note = (
+        "Mean ± standard deviation over seeds. “Rate chosen” tells whether the learning rate was "
+        "the best of several candidates, and whether it was the smallest or largest of them. "
+        "Steps per second are medians without evaluations, on a machine that may have had other "
+        "work to do. All digits are in summary.csv."
+    )
+    return _section("Table", scrolling_table(headings, cells, bold) + paragraph(note, "note"))
+
+
+def curves(data: ReportData) -> str:
+    """Loss and accuracy over training, for each number of groups in a step."""
+    if not data.rows:
+        return ""
+    least_squares = least_squares_pictures(data.records, data.experiment, data.figures)
+    if least_squares:
+        return _section("Risk over training", grid(least_squares))
+    parts = []
+    for groups in data.experiment.groups_per_batch:
+        pictures = comparison_pictures(data.records, data.experiment, groups, data.figures)
+        name = "group" if groups == 1 else "groups"
+        parts.append(_section(f"Curves with {groups} {name} in a step", grid(pictures)))
+    return "\n".join(parts)
+
+
+def between_clusters(data: ReportData) -> str:
+    """The between-cluster variance over training."""
+    pictures = variance_pictures(data.records, data.experiment, data.figures)
+    if not pictures:
+        return ""
+    text = (
+        "How much a group's gradient depends on which cluster it was drawn from, measured on the "
+        "training set at each evaluation. No buffer: Σ q<sub>k</sub>‖∇R<sub>k</sub> &minus; ∇R‖². "
+        "With buffers: Σ q<sub>k</sub>‖∇R<sub>k</sub> &minus; g<sub>k</sub>‖², as in the paper's "
+        "figure; momentum has one buffer for all clusters. “Left in the step” is the part that "
+        "really remains in the corrected gradient, Σ q<sub>k</sub>‖∇R<sub>k</sub> &minus; "
+        "g<sub>k</sub> &minus; (∇R &minus; Σ q<sub>k</sub>g<sub>k</sub>)‖². A step of C groups has "
+        "1/C of it. Dots are seeds, lines their running mean."
+    )
+    remaining = findings.variance_left(data.records, data.experiment)
+    return _section(
+        "Between-cluster variance over training",
+        f"<p>{text}</p>\n" + "".join(map(paragraph, remaining)) + grid(pictures),
+    )
+
+
+SNIPPET = """\
+import keras, numpy as np
+from tf_gradvar import ClusterModel, Discover, cluster_batches
+
+x = np.random.default_rng(0).normal(size=(600, 8)).astype("float32")  # your examples,
+y = x[:, :3].argmax(axis=1)                                           # their targets,
+clusters = y                                                          # and their clusters
+batches = cluster_batches((x, y), clusters, num_clusters=3, group_size=16, seed=0)
+network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+model = ClusterModel.from_model(network)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile(Discover(learning_rate=0.1, num_clusters=3), loss, metrics=["accuracy"])
+model.fit(batches, steps_per_epoch=100, epochs=3)
+"""
+
+
+def run_your_own(data: ReportData) -> str:
+    """Commands and a few lines of code."""
+    commands = "\n".join(
+        [
+            f"python -m keras_apps.train --config {data.name} --workdir runs/again",
+            f"python -m keras_apps.train --config {data.name} --workdir runs/other --set seeds=7",
+            "python -m keras_apps.train --list",
+        ]
+    )
+    return _section(
+        "Run your own",
+        paragraph("This experiment again, one field of it changed, and the other experiments:")
+        + preformatted(commands)
+        + paragraph("Your own model and data; a cluster is any label that you have:")
+        + preformatted(SNIPPET),
+    )
+
+
+def about(data: ReportData) -> str:
+    """The configuration's own words and the versions."""
+    import keras
+    import tensorflow as tf
+
+    seconds = math.fsum(
+        data.experiment.evaluate_every / record["steps_per_second"]
+        for record in data.records
+        if "steps_per_second" in record
+    )
+    versions = (
+        f"Configuration {data.name}. Steps took {seconds:.0f} s in all, evaluations apart. "
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, Python "
+        f"{platform.python_version()}, {platform.machine()}."
+    )
+    return _section("About this experiment", preformatted(data.text) + paragraph(versions, "note"))
+
+
+SECTIONS: list[Callable[[ReportData], str]] = [
+    headline,
+    what_was_run,
+    table,
+    curves,
+    between_clusters,
+    run_your_own,
+    about,
+]
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{html.escape(title)}</h2>\n{body}\n</section>"
+
+
+def _list(values: Sequence[Any]) -> str:
+    texts = [str(value) for value in values]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _schedule_text(experiment: Experiment) -> str:
+    warmup = f" after {experiment.warmup_steps} steps of warm-up" if experiment.warmup_steps else ""
+    if experiment.schedule == "cosine":
+        return f"cosine decay to zero{warmup}"
+    return f"constant{warmup}"

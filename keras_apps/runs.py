@@ -1,0 +1,266 @@
+"""One training run: from the last checkpoint to the end, measured on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_apps import optimizers
+from keras_apps.checkpointing import RunCheckpoint
+from keras_apps.experiment import Experiment, Run
+from keras_apps.problems import Problem
+from keras_apps.progress import Display, Interruption
+from keras_apps.workdir import Workdir
+from tf_gradvar.callbacks import BetweenClusterVariance
+from tf_gradvar.callbacks.between_cluster_variance import LOG_PREFIX
+from tf_gradvar.data import cluster_batches
+from tf_gradvar.training import ClusterModel
+
+
+class RunTrainer:
+    """Trains the runs of an experiment, one after the other.
+
+    Args:
+        experiment: the experiment.
+        problem: its problem, loaded.
+        workdir: where records and checkpoints go.
+        display: shows the progress.
+        interruption: tells when to stop.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        problem: Problem,
+        workdir: Workdir,
+        display: Display,
+        interruption: Interruption,
+    ):
+        self._experiment = experiment
+        self._problem = problem
+        self._workdir = workdir
+        self._display = display
+        self._interruption = interruption
+
+    def train(self, run: Run) -> bool:
+        """Train a run to its end, from its last checkpoint if there is one.
+
+        Args:
+            run: the run.
+
+        Returns:
+            Whether it reached its end; False if it was interrupted. It is then checkpointed.
+        """
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(run.seed)
+        network = self._problem.build_model()
+        model = self._compiled_model(run, network)
+        checkpoint = RunCheckpoint(self._workdir.checkpoints(run.name), model)
+        step, sampling = checkpoint.restore()
+        self._workdir.records.truncate_after(step if step else -1, run=run.name)
+        self._display.start_run(run.name, step, self._experiment.steps)
+        recorder = _Recorder(run, self._experiment, self._problem, self._workdir)
+        if not step:
+            recorder.record(0, model)
+        while step < self._experiment.steps and not recorder.diverged:
+            batches = self._batches(run, sampling)
+            taken = self._fit(run, model, batches, step, recorder, checkpoint)
+            step += taken
+            sampling = batches.sampling.state(batches_taken=taken)
+            unfinished = step < self._experiment.steps and not recorder.diverged
+            if self._interruption.requested and unfinished:
+                checkpoint.save(step, sampling)
+                recorder.close()
+                return False
+        if not run.tunes:
+            checkpoint.write_final_weights(network)
+        self._finish(run, checkpoint, recorder)
+        return True
+
+    def _compiled_model(self, run: Run, network: keras.Model) -> keras.Model:
+        experiment = self._experiment
+        model = ClusterModel.from_model(network)
+        optimizer = optimizers.build(run, experiment, self._problem.probabilities)
+        model.compile(
+            optimizer,
+            loss=self._problem.loss,
+            steps_per_execution=_divisor(experiment.evaluate_every, experiment.steps_per_execution),
+            jit_compile=experiment.jit_compile,
+        )
+        optimizer.build(model.trainable_variables)
+        return model
+
+    def _batches(self, run: Run, sampling: dict[str, Any] | None) -> Any:
+        return cluster_batches(
+            (self._problem.x, self._problem.y),
+            self._problem.clusters,
+            num_clusters=len(self._problem.probabilities),
+            group_size=self._experiment.group_size,
+            groups_per_batch=run.groups,
+            cluster_probabilities=self._problem.probabilities.tolist(),
+            seed=run.seed,
+            order=self._experiment.order,
+            state=sampling,
+        )
+
+    def _fit(
+        self,
+        run: Run,
+        model: keras.Model,
+        batches: Any,
+        step: int,
+        recorder: _Recorder,
+        checkpoint: RunCheckpoint,
+    ) -> int:
+        """Train to the end, or after an interruption in mid-segment to the segment's end.
+
+        Returns:
+            The number of steps taken.
+        """
+        experiment = self._experiment
+        length = experiment.evaluate_every
+        missing = -step % length
+        epochs = 1 if missing else (experiment.steps - step) // length
+        segments = _Segments(
+            step, batches, recorder, checkpoint, experiment, self._display, self._interruption
+        )
+        callbacks = [*self._variance(run), segments]
+        model.fit(
+            batches,
+            epochs=epochs,
+            steps_per_epoch=missing or length,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,
+        )
+        return segments.taken
+
+    def _variance(self, run: Run) -> list[keras.callbacks.Callback]:
+        if run.tunes or not run.optimizer.measures_variance:
+            return []
+        return [
+            BetweenClusterVariance(
+                self._problem.x,
+                self._problem.y,
+                self._problem.clusters,
+                len(self._problem.probabilities),
+                self._problem.probabilities,
+                every_steps=self._experiment.evaluate_every,
+                examples_per_cluster=self._experiment.variance_examples,
+            )
+        ]
+
+    def _finish(self, run: Run, checkpoint: RunCheckpoint, recorder: _Recorder) -> None:
+        recorder.close()
+        self._workdir.records.append(
+            {
+                "kind": "finished",
+                **_identity(run),
+                "learning_rate": run.learning_rate,
+                "score": recorder.score,
+                "diverged": recorder.diverged,
+            }
+        )
+        checkpoint.discard(keep_weights=not run.tunes)
+        name = self._problem.score.replace("_", " ")
+        self._display.finish_run(run.name, f"{name} {recorder.score:.4g}")
+
+
+class _Recorder:
+    """Evaluates a model and writes what came of it, as records and for TensorBoard."""
+
+    def __init__(self, run: Run, experiment: Experiment, problem: Problem, workdir: Workdir):
+        self.score = math.nan
+        self.diverged = False
+        self._identity = _identity(run)
+        self._problem = problem
+        self._records = workdir.records
+        self._writer = (
+            None if run.tunes else tf.summary.create_file_writer(str(workdir.tensorboard(run.name)))
+        )
+
+    def record(self, step: int, model: keras.Model, **others: float) -> None:
+        values = {**self._problem.evaluate(model), **others}
+        self.score = values[self._problem.score]
+        self.diverged = not math.isfinite(self.score)
+        self._records.append({"kind": "evaluation", **self._identity, "step": step, **values})
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _Segments(keras.callbacks.Callback):
+    """After each segment of a run: evaluate, record and checkpoint. Watches for Ctrl-C."""
+
+    def __init__(
+        self,
+        first_step: int,
+        batches: Any,
+        recorder: _Recorder,
+        checkpoint: RunCheckpoint,
+        experiment: Experiment,
+        display: Display,
+        interruption: Interruption,
+    ):
+        super().__init__()
+        self.taken = 0
+        self._first_step = first_step
+        self._batches = batches
+        self._recorder = recorder
+        self._checkpoint = checkpoint
+        self._experiment = experiment
+        self._display = display
+        self._interruption = interruption
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._taken_before = self.taken
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.taken = self._taken_before + batch + 1
+        self._seconds = time.perf_counter() - self._started
+        self._display.show_step(self._first_step + self.taken)
+        if self._interruption.requested:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        step = self._first_step + self.taken
+        if step % self._experiment.evaluate_every:
+            return
+        variances = {
+            name: value for name, value in (logs or {}).items() if name.startswith(LOG_PREFIX)
+        }
+        self._recorder.record(
+            step,
+            self.model,
+            steps_per_second=(self.taken - self._taken_before) / self._seconds,
+            **variances,
+        )
+        if self._recorder.diverged:
+            self.model.stop_training = True
+        elif step % self._experiment.checkpoint_every == 0 and step < self._experiment.steps:
+            self._checkpoint.save(step, self._batches.sampling.state(batches_taken=self.taken))
+
+
+def _divisor(number: int, largest: int) -> int:
+    """The largest divisor of `number` that is at most `largest`."""
+    return max(d for d in range(1, min(number, largest) + 1) if number % d == 0)
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "optimizer": run.optimizer.name,
+        "groups": run.groups,
+        "seed": run.seed,
+        "tunes": run.tunes,
+    }

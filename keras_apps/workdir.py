@@ -1,0 +1,113 @@
+"""The folder of an experiment: what was asked for, what was measured, and how far it got."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from tf_gradvar.records import RecordFile
+
+if os.name == "posix":
+    import fcntl
+
+
+class Workdir:
+    """The files of one experiment.
+
+        config.json       the configuration; another one is refused
+        records.jsonl     every measurement, and a record for each finished run
+        checkpoints/      of unfinished runs; the final weights of finished ones
+        tensorboard/      the measurements once more, for TensorBoard
+        figures/          pictures, each with its numbers as CSV
+        summary.csv       the table
+        report.html       all of it on one page
+
+    Args:
+        path: the folder; made if it does not exist.
+        config: the configuration, JSON-plain.
+
+    Raises:
+        ValueError: the folder holds an experiment with another configuration.
+        RuntimeError: another process works in the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_lock()
+        self._check_config(dict(config))
+        self.records = RecordFile(self.path / "records.jsonl")
+        self.figures = self.path / "figures"
+        self.figures.mkdir(exist_ok=True)
+
+    def checkpoints(self, run: str) -> Path:
+        """Folder of a run's checkpoints, or of its final weights once it is finished."""
+        return self.path / "checkpoints" / run
+
+    def tensorboard(self, run: str) -> Path:
+        """Folder of a run's TensorBoard events."""
+        return self.path / "tensorboard" / run
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """The records of the finished runs, by the run's name."""
+        return {
+            record["run"]: record for record in self.records.read() if record["kind"] == "finished"
+        }
+
+    def close(self) -> None:
+        """Let another process work in the folder."""
+        self._lock.close()
+
+    def _take_lock(self) -> TextIO:
+        # The operating system releases the lock with the process, however that ends.
+        lock = open(self.path / ".lock", "w")  # noqa: SIM115
+        if os.name == "posix":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                raise RuntimeError(
+                    f"The workdir {self.path} must be used by one process at a time, and another "
+                    "one is working in it. Wait for it, or choose another `--workdir`."
+                ) from None
+        return lock
+
+    def _check_config(self, config: dict[str, Any]) -> None:
+        path = self.path / "config.json"
+        if not path.exists():
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            os.replace(new, path)
+            return
+        differences = _differences(json.loads(path.read_text(encoding="utf-8")), config)
+        if differences:
+            self.close()
+            raise ValueError(
+                f"The workdir {self.path} holds an experiment with another configuration; these "
+                f"differ: {', '.join(differences)}. Choose another `--workdir`, or delete this one."
+            )
+
+
+def _differences(stored: Any, asked: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the entries in which two JSON-plain values differ."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        return [
+            name
+            for key in sorted({*stored, *asked})
+            for name in _differences(stored.get(key), asked.get(key), f"{prefix}{key}.")
+        ]
+    same_length = isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked)
+    if same_length and any(isinstance(entry, dict) for entry in stored):
+        return [
+            name
+            for index, pair in enumerate(zip(stored, asked, strict=True))
+            for name in _differences(*pair, f"{prefix}{_element_name(pair[0], index)}.")
+        ]
+    return [] if stored == asked else [prefix.rstrip(".")]
+
+
+def _element_name(element: Any, index: int) -> str:
+    return element.get("name", str(index)) if isinstance(element, dict) else str(index)

@@ -1,0 +1,31 @@
+"""Two optimizers with much state on small digits, to be killed and continued."""
+
+from keras_apps.experiment import Experiment, OptimizerChoice
+from keras_apps.problems import Classification
+
+
+def config():
+    return Experiment(
+        title="Killed and continued",
+        problem=Classification(source="digits", model_arguments={"hidden_units": [16]}),
+        optimizers=(
+            OptimizerChoice(
+                "DiscoverIGT",
+                "DiscoverIGT",
+                {"alpha": 0.1},
+                learning_rates={"2": 0.002},
+                measures_variance=True,
+            ),
+            OptimizerChoice(
+                "DiscoverAdam", "DiscoverOver", {"over": "Adam"}, learning_rates={"2": 0.002}
+            ),
+        ),
+        groups_per_batch=(2,),
+        group_size=4,
+        seeds=(0,),
+        steps=600,
+        evaluate_every=20,
+        checkpoint_every=60,
+        steps_per_execution=5,
+        variance_examples=5,
+    )

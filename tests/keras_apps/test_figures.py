@@ -1,0 +1,134 @@
+"""Figures draw every seed, its mean, and leave matplotlib as it was."""
+
+import csv
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from keras_apps import figures, report_figures
+from tests.keras_apps.synthetic import EXPERIMENT, OPTIMIZERS, loss, records
+
+STATE = dict(matplotlib.rcParams)
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def lines(ax, style):
+    return [line for line in ax.lines if line.get_linestyle() in style]
+
+
+def test_curves_are_means_over_seeds_and_points_are_seeds(ax):
+    found = figures.plot_values(
+        records(),
+        ax,
+        experiment=EXPERIMENT,
+        optimizers=OPTIMIZERS[:1],
+        groups=1,
+        value="training_loss",
+    )
+    assert found is ax
+    mean, *points = ax.lines
+    steps = np.arange(100, 601, 100)
+    expected = [[loss("SGD", 1, seed, step) for seed in (0, 1)] for step in steps]
+    np.testing.assert_allclose(mean.get_xdata(), steps)
+    np.testing.assert_allclose(mean.get_ydata(), np.mean(expected, axis=1))
+    np.testing.assert_allclose([point.get_ydata() for point in points], expected)
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == "training loss (nats)"
+    assert len(ax.collections) == 1
+
+
+def test_accuracies_are_percent_on_a_linear_axis(ax):
+    figures.plot_values(
+        records(),
+        ax,
+        experiment=EXPERIMENT,
+        optimizers=OPTIMIZERS[:1],
+        groups=1,
+        value="test_accuracy",
+        seeds=False,
+    )
+    (mean,) = ax.lines
+    np.testing.assert_allclose(mean.get_ydata(), 90.5)
+    assert ax.get_yscale() == "linear"
+
+
+def test_a_pair_shares_its_hue_and_differs_in_its_line(ax):
+    figures.plot_values(
+        records(),
+        ax,
+        experiment=EXPERIMENT,
+        optimizers=OPTIMIZERS,
+        groups=1,
+        value="training_loss",
+        seeds=False,
+    )
+    drawn = {line.get_label(): line for line in ax.lines}
+    assert drawn["SGD"].get_color() == drawn["Discover"].get_color()
+    assert drawn["Adam"].get_color() == drawn["DiscoverOver(Adam)"].get_color()
+    assert len({line.get_color() for line in ax.lines}) == 3
+    assert drawn["Discover"].get_linestyle() == "-"
+    assert drawn["SGD"].get_linestyle() == "--"
+
+
+def test_variances(ax):
+    figures.plot_variances(
+        records(), ax, experiment=EXPERIMENT, optimizers=OPTIMIZERS[:4], groups=1
+    )
+    labels = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+    assert labels == [
+        "SGD: no buffer",
+        "Momentum: one buffer for all",
+        "Discover: a buffer for each",
+        "Discover: left in the step",
+    ]
+    assert ax.get_yscale() == "log"
+
+
+def test_smoothing_keeps_straight_lines_and_ends():
+    line = np.exp(np.linspace(0, 3, 7))
+    np.testing.assert_allclose(figures.smoothed(line), line)
+    np.testing.assert_allclose(figures.smoothed([1.0, 100.0, 1.0]), [1, 100 ** (1 / 3), 1])
+    np.testing.assert_allclose(figures.smoothed([5.0]), [5.0])
+
+
+def test_the_numbers_lie_beside_the_picture(tmp_path):
+    pictures = report_figures.comparison_pictures(records(), EXPERIMENT, 1, tmp_path)
+    assert {picture.name for picture in pictures} >= {
+        "training_loss-C1",
+        "test_accuracy-C1",
+        "training_loss-C1-SGD",
+        "training_loss-C1-Adam",
+    }
+    for picture in pictures:
+        assert picture.svg.lstrip().startswith("<?xml")
+        for ending in ("png", "svg", "csv"):
+            assert (tmp_path / f"{picture.name}.{ending}").stat().st_size > 0
+    with open(tmp_path / "training_loss-C1-SGD.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["optimizer"] for row in rows] == ["SGD"] * 6 + ["Discover"] * 6
+    assert float(rows[0]["seed_1"]) == pytest.approx(loss("SGD", 1, 1, 100))
+    assert float(rows[0]["mean"]) == pytest.approx(1.05 * loss("SGD", 1, 0, 100))
+
+
+def test_the_same_records_give_the_same_picture(tmp_path):
+    first, second = (
+        report_figures.variance_pictures(records(), EXPERIMENT, tmp_path) for _ in range(2)
+    )
+    assert [picture.svg for picture in first] == [picture.svg for picture in second]
+    assert len(first) == 2
+
+
+def test_matplotlib_is_left_as_it_was(tmp_path):
+    report_figures.variance_pictures(records(), EXPERIMENT, tmp_path)
+    assert dict(matplotlib.rcParams) == STATE
+
+
+def test_a_prediction_needs_least_squares():
+    with pytest.raises(TypeError, match="`experiment` must be on `LeastSquares`"):
+        report_figures.predictions(EXPERIMENT, OPTIMIZERS[0], 1)

@@ -1,0 +1,134 @@
+"""The sentences of a report are computed: other numbers, other sentences."""
+
+import dataclasses
+
+import pytest
+
+from keras_apps import findings, summary
+from keras_apps.experiment import Experiment, OptimizerChoice
+from keras_apps.findings import MINUS
+from keras_apps.problems import LeastSquares
+from tests.keras_apps.synthetic import EXPERIMENT, records
+
+
+def sentences(found, experiment=EXPERIMENT):
+    return findings.of(summary.summarise(found, experiment), found, experiment)
+
+
+def changed(name, factor, groups=1):
+    return [
+        {**r, "training_loss": factor * r["training_loss"]}
+        if (r["optimizer"], r["groups"], r["kind"]) == (name, groups, "evaluation")
+        else r
+        for r in records()
+    ]
+
+
+def test_nothing_finished_says_nothing():
+    assert sentences([]) == []
+
+
+def test_pairs_on_the_same_seeds():
+    effect, one, eight, accuracy, best = sentences(records())
+    assert one == (
+        "With one group in a step, the control variate lowered the final training loss in 2 of 2 "
+        f"pairs, in 2 of them on every seed. Change at step 100: Discover {MINUS}25 %, "
+        f"DiscoverOver(Adam) {MINUS}10 %. At the end: Discover {MINUS}25 %, DiscoverOver(Adam) "
+        f"{MINUS}10 %."
+    )
+    assert eight.startswith("With 8 groups in a step, the control variate lowered")
+    assert "in 0 of 2 pairs" in eight
+    assert effect == (
+        "It pays where a step sees few of the clusters, and not where it mixes them. With the "
+        f"control variate, the median optimizer's final training loss changes by {MINUS}18 % with "
+        "one group in a step and by +0 % with 8 groups."
+    )
+    assert accuracy == (
+        "Test accuracy changes by +0.50 to +0.50 points from a base to its form with the control "
+        "variate. Its standard deviation over seeds is up to 0.71 points."
+    )
+    assert best == "Lowest final training loss of all: Adam with 8 groups in a step, 0.1050."
+
+
+@pytest.mark.parametrize(
+    ("factors", "verdict"),
+    [
+        ({1: 1.5, 8: 1.0}, "Here it did not pay, however few of the clusters a step saw."),
+        ({1: 0.9, 8: 0.1}, "Here it paid more where a step mixes the clusters"),
+        ({1: 0.5, 8: 0.8}, "It pays most where a step sees few of the clusters."),
+    ],
+)
+def test_other_numbers_give_another_verdict(factors, verdict):
+    optimizers = tuple(o for o in EXPERIMENT.optimizers if o.name in ("SGD", "Discover"))
+    experiment = dataclasses.replace(EXPERIMENT, optimizers=optimizers)
+    bases = {r["run"]: r for r in records(names=("SGD",)) if r.get("step") == 600}
+    found = records(names=("SGD",))
+    for record in records(names=("Discover",)):
+        if record["kind"] == "evaluation":
+            base = bases[record["run"].replace("Discover", "SGD")]["training_loss"]
+            record = {**record, "training_loss": factors[record["groups"]] * base}
+        found.append(record)
+    assert verdict in " ".join(sentences(found, experiment))
+
+
+def test_one_number_of_groups_makes_no_claim_about_others():
+    experiment = dataclasses.replace(EXPERIMENT, groups_per_batch=(1,))
+    found = [record for record in records() if record["groups"] == 1]
+    assert not any("median optimizer" in sentence for sentence in sentences(found, experiment))
+
+
+def test_one_seed_has_no_deviation():
+    assert not any("deviation" in sentence for sentence in sentences(records(seeds=(0,))))
+
+
+def test_a_worse_seed_is_not_hidden():
+    found = [
+        {**r, "training_loss": 9.0}
+        if (r["run"], r.get("step")) == ("Discover-C1-seed1", 600)
+        else r
+        for r in records()
+    ]
+    assert "in 1 of 2 pairs, in 1 of them on every seed" in sentences(found)[1]
+
+
+def test_the_variance_that_is_left():
+    assert findings.variance_left(records(), EXPERIMENT) == [
+        f"Discover with {groups} in a step: over the second half of training its buffers leave "
+        "25 % of the between-cluster variance that the plain gradient has at the same weights "
+        "(median)."
+        for groups in ("one group", "8 groups")
+    ]
+
+
+def test_least_squares_beside_their_predictions():
+    problem = LeastSquares(num_clusters=2, num_features=2, examples_per_cluster=10)
+    rates = {"4": 0.1}
+    experiment = Experiment(
+        title="risk",
+        problem=problem,
+        optimizers=(
+            OptimizerChoice("SGD", "SGD", learning_rates=rates),
+            OptimizerChoice("Discover", "Discover", base="SGD", learning_rates=rates),
+        ),
+        groups_per_batch=(4,),
+        group_size=8,
+        steps=2000,
+        schedule="constant",
+    )
+    found = []
+    for name, risk in (("SGD", 0.5), ("Discover", 0.01)):
+        identity = {"run": name, "optimizer": name, "groups": 4, "seed": 0, "tunes": False}
+        found += [
+            {"kind": "evaluation", **identity, "step": step, "excess_risk": risk}
+            for step in (100, 1500, 2000)
+        ]
+        found.append({"kind": "finished", **identity, "learning_rate": 0.1, "diverged": False})
+    data = problem.data()
+    within, between = data.noise_within(4, 8), data.noise_between(4)
+    both, alone = (
+        0.05 * (noise / (2 - 0.1 * data.curvatures)).sum() for noise in (within + between, within)
+    )
+    (sentence,) = sentences(found, experiment)
+    assert f"SGD stalls at an excess risk of 0.5 ({0.5 / both:.2f} of the prediction" in sentence
+    assert f"Discover at 0.01 ({0.01 / alone:.2f} of the prediction" in sentence
+    assert "1/50 of it" in sentence

@@ -1,0 +1,114 @@
+"""The table's numbers against what the made-up records must give."""
+
+import csv
+import io
+import math
+import statistics
+
+import pytest
+from rich.console import Console
+
+from keras_apps import summary
+from tests.keras_apps.synthetic import EXPERIMENT, LOSSES, loss, records
+
+
+def row_of(rows, name, groups=1):
+    return next(row for row in rows if (row.optimizer.name, row.groups) == (name, groups))
+
+
+def test_rows_come_in_the_order_of_the_experiment():
+    rows = summary.summarise(records(), EXPERIMENT)
+    assert [(row.groups, row.optimizer.name) for row in rows] == [
+        (groups, name) for groups in (1, 8) for name in LOSSES
+    ]
+    assert summary.summarise([], EXPERIMENT) == []
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_final_early_and_late_values(name):
+    row = row_of(summary.summarise(records(), EXPERIMENT), name)
+    at = {step: [loss(name, 1, seed, step) for seed in (0, 1)] for step in range(100, 601, 100)}
+    assert row.early_step == 100
+    assert row.early["training_loss"].mean == pytest.approx(sum(at[100]) / 2)
+    assert row.final["training_loss"].mean == pytest.approx(sum(at[600]) / 2)
+    assert row.final["training_loss"].deviation == pytest.approx(statistics.stdev(at[600]))
+    late = [sum(at[step][seed] for step in (400, 500, 600)) / 3 for seed in (0, 1)]
+    assert row.late["training_loss"].mean == pytest.approx(sum(late) / 2)
+    assert row.late["training_loss"].deviation == pytest.approx(statistics.stdev(late))
+    assert row.steps_per_second == 450
+    assert row.diverged == 0
+
+
+def test_runs_that_are_not_finished_or_only_tune_do_not_count():
+    whole = records()
+    last = next(r for r in whole if r["kind"] == "finished" and r["run"] == "SGD-C1-seed1")
+    whole.remove(last)
+    whole.append({**last, "run": "tuning", "tunes": True})
+    row = row_of(summary.summarise(whole, EXPERIMENT), "SGD")
+    assert row.final["training_loss"].count == 1
+    assert row.final["training_loss"].mean == pytest.approx(loss("SGD", 1, 0, 600))
+
+
+def test_a_diverged_seed_shows():
+    changed = [
+        {**r, "training_loss": math.nan}
+        if (r["run"], r.get("step")) == ("SGD-C1-seed1", 300)
+        else {**r, "diverged": True}
+        if (r["run"], r["kind"]) == ("SGD-C1-seed1", "finished")
+        else r
+        for r in records()
+        if not (r["run"] == "SGD-C1-seed1" and r.get("step", 0) > 300)
+    ]
+    rows = summary.summarise(changed, EXPERIMENT)
+    assert math.isnan(row_of(rows, "SGD").final["training_loss"].mean)
+    assert row_of(rows, "SGD").diverged == 1
+    assert any("SGD (1 diverged)" in line for line in summary.table(rows)[1])
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0.1, "best of 3, the smallest"),
+        (0.2, "best of 3"),
+        (0.4, "best of 3, the largest"),
+        (0.3, "given"),
+    ],
+)
+def test_how_the_rate_was_chosen(rate, text):
+    changed = [{**r, "learning_rate": rate} if r["kind"] == "finished" else r for r in records()]
+    assert row_of(summary.summarise(changed, EXPERIMENT), "SGD").chosen == text
+
+
+def test_the_table_as_text():
+    headings, cells = summary.table(summary.summarise(records(), EXPERIMENT))
+    assert headings == [
+        "groups",
+        "optimizer",
+        "learning rate",
+        "rate chosen",
+        "training loss, step 100",
+        "training loss, end",
+        "test accuracy, %",
+        "steps/s",
+    ]
+    assert cells[0][4:] == ["2.520 ± 0.170", "0.4200 ± 0.0283", "90.50 ± 0.71", "450"]
+    assert cells[4][1] == "DiscoverOver(Adam)"
+    one_seed = summary.table(summary.summarise(records(seeds=(0,)), EXPERIMENT))[1]
+    assert one_seed[0][5] == "0.4000"
+
+
+def test_the_table_in_the_terminal():
+    text = io.StringIO()
+    rows = summary.summarise(records(), EXPERIMENT)
+    Console(file=text, width=200).print(summary.rich_table(rows, "title"))
+    assert "0.4200 ± 0.0283" in text.getvalue()
+
+
+def test_the_csv_has_all_digits(tmp_path):
+    rows = summary.summarise(records(), EXPERIMENT)
+    summary.write_csv(rows, tmp_path / "summary.csv")
+    with open(tmp_path / "summary.csv") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(rows)
+    assert float(lines[0]["final_training_loss_mean"]) == rows[0].final["training_loss"].mean
+    assert lines[0]["rate_chosen"] == "best of 3, the smallest"

@@ -1,0 +1,194 @@
+"""The Discover family in float64 NumPy, one group and one variable at a time.
+
+Written from the papers: Discover (Section 4, Eq. 4), Ma and Yarats 2018, Arnold et al. 2019,
+and the pseudo-code of Keras for SGD and Adam. Imports nothing of the package.
+"""
+
+import numpy as np
+
+
+class PlainMean:
+    """The mean over the examples of all groups, which a plain optimizer steps with."""
+
+    def correct(self, groups, clusters, sizes=None):
+        sizes = np.ones(len(clusters)) if sizes is None else np.asarray(sizes, float)
+        total = sizes.sum()
+        return [
+            None if g is None else sum(n * g[c] for c, n in enumerate(sizes)) / total
+            for g in groups
+        ]
+
+
+class ControlVariate:
+    """v_t = mean_c (G_c - g^{k_c}) + gbar with the buffers g^k, one dictionary a variable.
+
+    Groups that are not finite in any variable, of an unknown cluster or of size 0 are left out.
+    """
+
+    def __init__(self, shapes, num_clusters, alpha, probabilities=None):
+        self.alpha = alpha
+        self.q = [1.0 / num_clusters] * num_clusters if probabilities is None else probabilities
+        self.buffers = [{k: np.zeros(s) for k in range(num_clusters)} for s in shapes]
+        self.skipped = 0
+
+    def average(self, i):
+        return sum(q * self.buffers[i][k] for k, q in enumerate(self.q))
+
+    def correct(self, groups, clusters, sizes=None):
+        sizes = np.ones(len(clusters)) if sizes is None else np.asarray(sizes, float)
+        kept = []
+        for c, k in enumerate(clusters):
+            finite = all(np.isfinite(g[c]).all() for g in groups if g is not None)
+            if sizes[c] > 0 and finite and 0 <= k < len(self.q):
+                kept.append(c)
+            elif sizes[c] > 0:
+                self.skipped += 1
+        return [None if g is None else self._one(i, g, clusters, sizes, kept)
+                for i, g in enumerate(groups)]  # fmt: skip
+
+    def _one(self, i, gradient, clusters, sizes, kept):
+        buffers, average = self.buffers[i], self.average(i)
+        corrected = average.copy()
+        total = sum(sizes[c] for c in kept)
+        for c in kept:
+            corrected += sizes[c] / total * (gradient[c] - buffers[clusters[c]])
+        for k in {clusters[c] for c in kept}:
+            mine = [c for c in kept if clusters[c] == k]
+            mean = sum(sizes[c] * gradient[c] for c in mine) / sum(sizes[c] for c in mine)
+            buffers[k] = buffers[k] + self.alpha * (mean - buffers[k])
+        return corrected
+
+
+class Base:
+    """A step on weights; `rate` is a number or a function of the number of steps taken.
+
+    `decay` is decoupled, of the variables not in `spared`. A gradient that is None leaves
+    its variable alone.
+    """
+
+    def __init__(self, rate, decay=0.0, spared=()):
+        self.rate = rate if callable(rate) else lambda taken: rate
+        self.decay = decay
+        self.spared = spared
+        self.taken = 0
+        self.slots = {}
+
+    def step(self, weights, gradients):
+        rate = self.rate(self.taken)
+        self.taken += 1
+        return [
+            w if g is None else self.move(i, w, np.asarray(g, np.float64), rate)
+            for i, (w, g) in enumerate(zip(weights, gradients, strict=True))
+        ]
+
+    def decayed(self, i, w, rate):
+        return w if i in self.spared else w - rate * self.decay * w
+
+    def move(self, i, w, g, rate):
+        return self.decayed(i, w, rate) - self.direction(i, g, rate)
+
+    def seen(self, weights):
+        """The weights at which the next gradient is taken."""
+        return weights
+
+
+class SGD(Base):
+    def __init__(self, rate, momentum=0.0, **kwargs):
+        super().__init__(rate, **kwargs)
+        self.momentum = momentum
+
+    def direction(self, i, g, rate):
+        if not self.momentum:
+            return rate * g
+        velocity = self.momentum * self.slots.get(i, 0.0) + rate * g
+        self.slots[i] = velocity
+        return velocity
+
+
+class QHM(Base):
+    def __init__(self, rate, momentum, nu, **kwargs):
+        super().__init__(rate, **kwargs)
+        self.momentum, self.nu = momentum, nu
+
+    def direction(self, i, g, rate):
+        m = self.momentum * self.slots.get(i, 0.0) + (1 - self.momentum) * g
+        self.slots[i] = m
+        return rate * ((1 - self.nu) * g + self.nu * m)
+
+
+class Adam(Base):
+    """Adam with the bias corrections in the step size and epsilon beside sqrt(v)."""
+
+    def __init__(self, rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **kwargs):
+        super().__init__(rate, **kwargs)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def direction(self, i, g, rate):
+        m, v = self.slots.get(i, (0.0, 0.0))
+        m = self.beta_1 * m + (1 - self.beta_1) * g
+        v = self.beta_2 * v + (1 - self.beta_2) * g * g
+        self.slots[i] = (m, v)
+        size = rate * np.sqrt(1 - self.beta_2**self.taken) / (1 - self.beta_1**self.taken)
+        return size * m / (np.sqrt(v) + self.epsilon)
+
+
+def tail_averaging(s, tail_fraction):
+    """gamma_s, the weight of the past in the average after s steps."""
+    if s == 1:
+        return 0.0
+    c = 1 / tail_fraction
+    plain = c * (s - 1) / (1 + c * (s - 1))
+    return plain * (1 - np.sqrt((1 - c) / (s * (s - 1))) / c)
+
+
+class IGT(Base):
+    """`step` moves the true weights; `seen` gives the shifted ones."""
+
+    def __init__(self, rate, momentum, tail_fraction, **kwargs):
+        super().__init__(rate, **kwargs)
+        self.momentum, self.tail_fraction = momentum, tail_fraction
+        self.displacement = {}
+
+    def direction(self, i, g, rate):
+        gamma = tail_averaging(self.taken, self.tail_fraction)
+        u, m = self.slots.get(i, (0.0, 0.0))
+        u = gamma * u + (1 - gamma) * g
+        m = self.momentum * m + u
+        self.slots[i] = (u, m)
+        return rate * m
+
+    def move(self, i, w, g, rate):
+        new = super().move(i, w, g, rate)
+        self.displacement[i] = new - w
+        return new
+
+    def seen(self, weights):
+        gamma = tail_averaging(self.taken + 1, self.tail_fraction)
+        return [w + gamma / (1 - gamma) * self.displacement.get(i, 0.0)
+                for i, w in enumerate(weights)]  # fmt: skip
+
+
+def clipped(gradients, clipnorm=None, global_clipnorm=None, clipvalue=None):
+    """Gradients with every norm, their common norm, or every entry, bounded."""
+    if clipvalue is not None:
+        return [np.minimum(np.maximum(g, -clipvalue), clipvalue) for g in gradients]
+    if global_clipnorm is not None:
+        norm = np.sqrt(sum((g**2).sum() for g in gradients))
+        return [g * min(1.0, global_clipnorm / norm) for g in gradients]
+    if clipnorm is not None:
+        return [g * min(1.0, clipnorm / np.sqrt((g**2).sum())) for g in gradients]
+    return gradients
+
+
+def train(base, variate, weights, draw, steps, clip=None):
+    """Take steps on `draw(t, seen weights) -> (group gradients, clusters, sizes)`.
+
+    Returns the true weights after every step.
+    """
+    history, weights = [], [np.asarray(w, np.float64) for w in weights]
+    for t in range(steps):
+        groups, clusters, sizes = draw(t, base.seen(weights))
+        gradients = variate.correct(groups, clusters, sizes)
+        weights = base.step(weights, clipped(gradients, **(clip or {})))
+        history.append(weights)
+    return history

@@ -1,0 +1,324 @@
+"""Small problems, as data: a new layer is covered by adding one entry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, data and a loss; models and losses are built anew for each precision."""
+
+    name: str
+    build: Callable[[], keras.Model]
+    x: Callable[[np.random.Generator], Any]
+    y: Callable[[np.random.Generator], Any]
+    loss: Callable[[], Any] = lambda: keras.losses.MeanSquaredError()
+    sample_weight: bool = False
+    loss_weights: Any = None
+    unknown: tuple[str, ...] = field(default=())  # layer classes that need the fallback
+
+
+def normal(*shape):
+    """Standard normal data."""
+    return lambda rng: rng.normal(size=(EXAMPLES, *shape))
+
+
+def integers(high, *shape):
+    """Labels or ids."""
+    return lambda rng: rng.integers(0, high, size=(EXAMPLES, *shape))
+
+
+def sequential(shape, *stack):
+    """A Sequential model with inputs of `shape`."""
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def cross_entropy():
+    """Cross-entropy of integer labels from logits."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def mlp():
+    return sequential(
+        (7,), layers.Dense(11, "relu"), layers.Dense(5, "tanh", use_bias=False), layers.Dense(3)
+    )
+
+
+def text():
+    return sequential(
+        (6,),
+        layers.Embedding(9, 4, mask_zero=True),
+        layers.LayerNormalization(),
+        layers.Dense(5, "gelu"),
+        layers.Dense(3),
+    )
+
+
+def text_ids(rng):
+    ids = rng.integers(1, 9, size=(EXAMPLES, 6))
+    ids[0, 4:] = 0
+    ids[2, 1:] = 0
+    return ids
+
+
+def long_sequence():
+    return sequential((23, 3), layers.Dense(2, "tanh"), layers.Dense(4))
+
+
+def convolutions_1d():
+    return sequential(
+        (13, 4),
+        layers.Conv1D(6, 3, padding="causal", dilation_rate=2, activation="elu"),
+        layers.Conv1D(4, 4, strides=3, padding="same", groups=2),
+        layers.DepthwiseConv1D(2, depth_multiplier=2),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(2),
+    )
+
+
+def convolutions_2d():
+    return sequential(
+        (9, 11, 3),
+        layers.Conv2D(4, 3, strides=2, padding="same", activation="elu"),
+        layers.Conv2D(6, (3, 2), strides=(1, 2)),
+        layers.Conv2D(6, 2, dilation_rate=2, padding="same", groups=3),
+        layers.Conv2D(5, 1, activation="tanh"),
+        layers.Flatten(),
+        layers.Dense(3),
+    )
+
+
+def cropping_convolutions():
+    """Strides that leave inputs over, and a 1 x 1 kernel with a stride."""
+    return sequential(
+        (10, 8, 2),
+        layers.Conv2D(3, 2, strides=3, use_bias=False),
+        layers.Conv2D(4, 1, strides=2),
+        layers.Flatten(),
+        layers.Dense(1),
+    )
+
+
+def few_positions():
+    """A large kernel at two positions: the Gram form."""
+    return sequential(
+        (3, 4, 24), layers.Conv2D(40, 3, activation="tanh"), layers.Flatten(), layers.Dense(2)
+    )
+
+
+def depthwise():
+    return sequential(
+        (8, 7, 3),
+        layers.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2),
+        layers.DepthwiseConv2D(2, dilation_rate=2, activation="tanh"),
+        layers.Flatten(),
+        layers.Dense(2),
+    )
+
+
+def normalizations():
+    stack = [
+        layers.Conv2D(4, 2, use_bias=False),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.GroupNormalization(2),
+        layers.LayerNormalization(axis=[2, 3]),
+        layers.BatchNormalization(scale=False),
+        layers.LayerNormalization(center=False),
+        layers.Flatten(),
+        layers.Dense(2),
+    ]
+    if hasattr(layers, "RMSNormalization"):
+        stack.insert(-1, layers.RMSNormalization())
+    return sequential((5, 6, 2), *stack)
+
+
+def einsum():
+    return sequential(
+        (4, 6),
+        layers.EinsumDense("abc,cde->abde", output_shape=(4, 3, 2), bias_axes="de"),
+        layers.EinsumDense("abde,dec->abc", output_shape=(4, 5), bias_axes="c"),
+        layers.EinsumDense("...x,xy->...y", output_shape=(5,), activation="tanh"),
+        layers.EinsumDense("abc,bcd->abd", output_shape=(4, 3), bias_axes="bd"),
+        layers.EinsumDense("abc,bce->ae", output_shape=(2,)),
+    )
+
+
+def shared():
+    """A Dense layer used twice in a row, and a convolution on two sizes of image."""
+    inputs = {
+        "small": keras.Input((6, 5, 2), name="small"),
+        "large": keras.Input((8, 7, 2), name="large"),
+    }
+    convolution = layers.Conv2D(3, 2, activation="tanh")
+    pooled = [layers.GlobalAveragePooling2D()(convolution(i)) for i in inputs.values()]
+    square = layers.Dense(6, "tanh")
+    merged = square(square(layers.Concatenate()(pooled)))
+    return keras.Model(inputs, layers.Dense(2)(merged))
+
+
+def two_outputs():
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(6, "tanh")(inputs)
+    return keras.Model(
+        inputs,
+        [layers.Dense(3, name="label")(hidden), layers.Dense(1, name="score")(hidden)],
+    )
+
+
+def nested():
+    inner = sequential((4,), layers.Dense(5, "tanh"), layers.Dense(4))
+    inputs = keras.Input((4,))
+    outer = layers.Dense(2)(inner(inner(inputs)))
+    return keras.Model(inputs, outer)
+
+
+def frozen():
+    model = sequential((4,), layers.Dense(5, "tanh"), layers.Dense(6, "tanh"), layers.Dense(2))
+    model.layers[1].trainable = False
+    return model
+
+
+class Transformer(keras.Model):
+    """Positions without a batch axis: their number equals the number of examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = layers.Embedding(7, 4)
+        self.positions = layers.Embedding(EXAMPLES, 4)
+        self.attention = layers.MultiHeadAttention(2, 3)
+        self.blocks = [layers.LayerNormalization(), layers.Dense(4, "gelu")]
+        self.head = layers.Dense(2)
+
+    def call(self, inputs, training=False):
+        x = self.tokens(inputs) + self.positions(keras.ops.arange(EXAMPLES))
+        x = x + self.attention(x, x, training=training)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(keras.ops.mean(x, axis=1))
+
+
+def transformer():
+    model = Transformer()
+    model(np.zeros((2, EXAMPLES), "int32"))
+    return model
+
+
+class OwnWeights(keras.Model):
+    """A variable of its own, and a table that is used a second time as the output layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = layers.Embedding(6, 4)
+        self.hidden = layers.Dense(4, "tanh")
+
+    def build(self, shape):
+        self.start = self.add_weight(shape=(4,), initializer="random_normal", name="start")
+        self.table.build(shape)
+        self.hidden.build((None, 4))
+
+    def call(self, ids):
+        x = self.hidden(self.table(ids) + self.start)
+        return keras.ops.matmul(x, keras.ops.transpose(self.table.embeddings))
+
+
+def own_weights():
+    model = OwnWeights()
+    model(np.zeros((2, 3), "int32"))
+    return model
+
+
+class Swish(layers.Layer):
+    """A layer without a rule."""
+
+    def build(self, shape):
+        self.slope = self.add_weight(shape=(shape[-1],), initializer="ones", name="slope")
+
+    def call(self, x):
+        return x * keras.ops.sigmoid(self.slope * x)
+
+
+def unknown():
+    return sequential(
+        (5,), layers.Dense(6), Swish(), layers.Dense(4), layers.PReLU(), layers.Dense(2)
+    )
+
+
+def recurrent():
+    return sequential(
+        (4,),
+        layers.Embedding(6, 3, mask_zero=True),
+        layers.Bidirectional(layers.LSTM(2, return_sequences=True)),
+        layers.GRU(3),
+        layers.Dense(2),
+    )
+
+
+def time_distributed():
+    return sequential((3, 4), layers.TimeDistributed(layers.Dense(3, "tanh")), layers.Dense(2))
+
+
+PROBLEMS = [
+    Problem("mlp", mlp, normal(7), integers(3), cross_entropy),
+    Problem("weighted", mlp, normal(7), integers(3), cross_entropy, sample_weight=True),
+    Problem("named_loss", mlp, normal(7), normal(3), lambda: keras.losses.mean_squared_error),
+    Problem("masked_text", text, text_ids, integers(3, 6), cross_entropy),
+    Problem("long_sequence", long_sequence, normal(23, 3), normal(23, 4)),
+    Problem("conv_1d", convolutions_1d, normal(13, 4), normal(2)),
+    Problem("conv_2d", convolutions_2d, normal(9, 11, 3), integers(3), cross_entropy),
+    Problem("conv_cropping", cropping_convolutions, normal(10, 8, 2), normal(1)),
+    Problem("conv_few_positions", few_positions, normal(3, 4, 24), normal(2)),
+    Problem("depthwise", depthwise, normal(8, 7, 3), normal(2)),
+    Problem("normalizations", normalizations, normal(5, 6, 2), normal(2)),
+    Problem("einsum", einsum, normal(4, 6), normal(2)),
+    Problem(
+        "shared",
+        shared,
+        lambda rng: {"small": normal(6, 5, 2)(rng), "large": normal(8, 7, 2)(rng)},
+        normal(2),
+    ),
+    Problem(
+        "two_outputs",
+        two_outputs,
+        normal(5),
+        lambda rng: {"label": integers(3)(rng), "score": normal(1)(rng)},
+        lambda: {"label": cross_entropy(), "score": keras.losses.MeanSquaredError()},
+        sample_weight=True,
+        loss_weights={"label": 1.0, "score": 0.25},
+    ),
+    Problem("nested", nested, normal(4), normal(2)),
+    Problem("frozen", frozen, normal(4), normal(2)),
+    Problem("transformer", transformer, integers(7, EXAMPLES), normal(2), unknown=("Embedding",)),
+    Problem(
+        "own_weights",
+        own_weights,
+        integers(6, 3),
+        integers(6, 3),
+        cross_entropy,
+        unknown=("OwnWeights", "Embedding"),
+    ),
+    Problem("unknown", unknown, normal(5), normal(2), unknown=("Swish", "PReLU")),
+    Problem(
+        "recurrent",
+        recurrent,
+        lambda rng: np.array(
+            [[1, 2, 0, 0], [3, 1, 5, 2], [4, 0, 0, 0], [2, 2, 2, 0], [5, 4, 3, 1]]
+        ),
+        normal(2),
+        unknown=("Bidirectional", "LSTM", "GRU"),
+    ),
+    Problem(
+        "time_distributed",
+        time_distributed,
+        normal(3, 4),
+        normal(3, 2),
+        unknown=("TimeDistributed",),
+    ),
+]

@@ -1,0 +1,7 @@
+"""Keras callbacks that measure while a model trains, and change nothing."""
+
+from tf_gradvar.callbacks.between_cluster_variance import BetweenClusterVariance
+from tf_gradvar.callbacks.gradient_variance import GradientVarianceLogger
+from tf_gradvar.callbacks.schedules import at, every, log_spaced
+
+__all__ = ["BetweenClusterVariance", "GradientVarianceLogger", "at", "every", "log_spaced"]

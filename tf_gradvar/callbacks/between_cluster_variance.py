@@ -1,0 +1,271 @@
+"""The between-cluster variance of the gradient, measured while a model trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from tf_gradvar.estimators.between_clusters import (
+    between_cluster_variance,
+    buffered_between_cluster_variance,
+    estimator_between_cluster_variance,
+)
+
+LOG_PREFIX = "between_cluster_variance_"
+
+# Terms of a momentum buffer with a smaller weight than this are left out of its normalisation.
+_SMALLEST_WEIGHT = 1e-4
+
+
+class BetweenClusterVariance(keras.callbacks.Callback):
+    r"""Measures how much the gradient depends on which cluster a step saw.
+
+    The cluster gradients grad R_k are computed exactly on the given examples, at the model's
+    present weights (for IGT the true ones, as for every callback), in inference mode and with
+    the unreduced loss. Values, each a sum over all the trainable parameters and of one group
+    (divide by C for a step of C groups):
+
+    * ``sgd``: sum_k q_k ||grad R_k - grad R||^2, for every optimizer;
+    * ``momentum``: sum_k q_k ||grad R_k - m||^2, for `keras.optimizers.SGD(momentum=...)`, where m
+      is the momentum buffer as an average of gradients;
+    * ``discover``: sum_k q_k ||grad R_k - g^k||^2, for optimizers with `cluster_gradients` g^k;
+    * ``discover_exact``: sum_k q_k ||grad R_k - g^k - (grad R - gbar)||^2, the variance that is
+      really left between clusters in the corrected gradient.
+
+    Values of an epoch's last measurement join the epoch's logs as `between_cluster_variance_sgd`
+    and so on, so that TensorBoard, CSVLogger and History see them. Measuring changes nothing: the
+    same seed with and without this callback gives bit-identical weights.
+
+    Args:
+        x: examples [N, ...], or a dict, list or tuple of such arrays.
+        y: targets [N, ...], likewise.
+        clusters: the cluster of each example, integers [N] from 0 to K - 1.
+        num_clusters: K.
+        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+        every_steps: measure when the number of steps taken passes a multiple of this. With
+            `steps_per_execution` > 1, at the end of that execution. Default: 100.
+        examples_per_cluster: measure on so many examples of each cluster, the first ones.
+            Default: on all.
+        loss: function (y, y_pred) -> losses [N, ...]. Default: the compiled loss, unreduced.
+        batch_size: examples in one forward and backward pass. Default: 512.
+
+    Attributes:
+        history: a list of dicts with `"step"` and the values by their names above.
+
+    Raises:
+        ValueError: clusters that do not fit the examples, a cluster without examples, `every_steps`
+            or `batch_size` below 1; when training starts, a model with several losses and no
+            `loss` here.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> keras.utils.set_random_seed(0)
+        >>> x, y = np.eye(4, dtype="float32"), np.array([[0.0], [0.0], [1.0], [1.0]])
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss="mse")
+        >>> measure = BetweenClusterVariance(x, y, [0, 0, 1, 1], num_clusters=2, every_steps=2)
+        >>> _ = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[measure])
+        >>> [sorted(values) for values in measure.history]
+        [['momentum', 'sgd', 'step'], ['momentum', 'sgd', 'step']]
+
+    Source: Discover paper, Sections 3 to 5: Eq. 3, Eq. 5, and the figure of the between-cluster
+    variance over training (which uses a step's own gradients in place of grad R_k).
+
+    Cost: at each measurement one forward and backward pass over the examples, and K copies of the
+    gradient on the host.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        clusters: ArrayLike,
+        num_clusters: int,
+        cluster_probabilities: ArrayLike | None = None,
+        *,
+        every_steps: int = 100,
+        examples_per_cluster: int | None = None,
+        loss: Callable[[Any, Any], Any] | None = None,
+        batch_size: int = 512,
+    ):
+        super().__init__()
+        for name, value in (("every_steps", every_steps), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received {value}.")
+        self.history: list[dict[str, float]] = []
+        self._x, self._y = tf.nest.map_structure(np.asarray, (x, y))
+        self._members = _members_of_clusters(
+            (self._x, self._y), clusters, num_clusters, examples_per_cluster
+        )
+        self._probabilities = cluster_probabilities
+        self._every_steps = every_steps
+        self._loss = loss
+        self._chunk_size = min(batch_size, max(len(members) for members in self._members))
+        self._compiled_for: tuple[Any, Any] = (None, None)
+        self._steps_before = 0
+        self._unlogged: dict[str, float] = {}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Count on from the optimizer's steps, so that a resumed run measures at the same ones."""
+        self._steps_before = int(_on_host(self.model.optimizer.iterations))
+        self._compile_once()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure if a multiple of `every_steps` has been passed."""
+        steps = int(_on_host(self.model.optimizer.iterations))
+        if steps // self._every_steps > self._steps_before // self._every_steps:
+            self._unlogged = self.measure()
+            self.history.append({"step": steps, **self._unlogged})
+        self._steps_before = steps
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the epoch's last measurement, if there was one, to the logs."""
+        if logs is not None:
+            logs.update({LOG_PREFIX + name: value for name, value in self._unlogged.items()})
+        self._unlogged = {}
+
+    def measure(self) -> dict[str, float]:
+        """The values at the model's present weights, by the names in the class docstring.
+
+        Returns:
+            name -> sum over the trainable parameters.
+        """
+        gradients = self.cluster_gradients()
+        optimizer = self.model.optimizer
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = optimizer.inner_optimizer
+        values = {"sgd": between_cluster_variance(gradients, self._probabilities)}
+        if hasattr(optimizer, "cluster_gradients"):
+            buffers = [_on_host(g) for g in optimizer.cluster_gradients]
+            values["discover"] = buffered_between_cluster_variance(
+                gradients, buffers, self._probabilities
+            )
+            values["discover_exact"] = estimator_between_cluster_variance(
+                gradients, buffers, self._probabilities
+            )
+        elif isinstance(optimizer, keras.optimizers.SGD) and 0 < optimizer.momentum < 1:
+            values["momentum"] = buffered_between_cluster_variance(
+                gradients, _momentum_buffers(optimizer), self._probabilities
+            )
+        return values
+
+    def cluster_gradients(self) -> list[np.ndarray]:
+        """The gradients grad R_k of the mean unreduced loss of each cluster's examples.
+
+        Returns:
+            A list of float64 arrays [K, *shape], in the order of `model.trainable_variables`.
+        """
+        self._compile_once()
+        rows = [self._mean_gradient(members) for members in self._members]
+        return [np.stack(gradients) for gradients in zip(*rows, strict=True)]
+
+    def _compile_once(self) -> None:
+        measured = (self.model, self._loss or self.model.loss)
+        if measured != self._compiled_for:
+            self._sum_gradient = _compile_sum_gradient(*measured)
+            self._compiled_for = measured
+
+    def _mean_gradient(self, members: np.ndarray) -> list[np.ndarray]:
+        size = self._chunk_size
+        sums = [np.zeros(variable.shape) for variable in self.model.trainable_variables]
+        for start in range(0, len(members), size):
+            chunk = members[start : start + size]
+            # One shape for all chunks, hence one trace: the rest is filled up with weight 0.
+            rows = np.pad(chunk, (0, size - len(chunk)), mode="edge")
+            weights = (np.arange(size) < len(chunk)).astype("float32")
+            x, y = tf.nest.map_structure(lambda array, rows=rows: array[rows], (self._x, self._y))
+            gradients = self._sum_gradient(x, y, weights)
+            for total, part in zip(sums, gradients, strict=True):
+                total += np.asarray(part, np.float64)
+        return [total / len(members) for total in sums]
+
+
+def _members_of_clusters(
+    batch: Any, clusters: ArrayLike, num_clusters: int, limit: int | None
+) -> list[np.ndarray]:
+    clusters = np.asarray(clusters)
+    sizes = {array.shape[0] if array.ndim else None for array in tf.nest.flatten(batch)}
+    if sizes != {len(clusters)} or clusters.ndim != 1 or clusters.dtype.kind not in "iu":
+        raise ValueError(
+            "`clusters` must be one integer for each example of `x` and `y`. Received clusters of "
+            f"shape {clusters.shape} and dtype {clusters.dtype}, and arrays whose first dimensions "
+            f"are {sizes}. Pass NumPy arrays with one row for each example."
+        )
+    members = [np.flatnonzero(clusters == cluster)[:limit] for cluster in range(num_clusters)]
+    empty = [cluster for cluster, found in enumerate(members) if not len(found)]
+    if empty or clusters.min() < 0 or clusters.max() >= num_clusters:
+        raise ValueError(
+            f"`clusters` must hold every number from 0 to `num_clusters` - 1 = {num_clusters - 1} "
+            f"and no other. Received numbers from {clusters.min()} to {clusters.max()}, and no "
+            f"example of the clusters {empty}."
+        )
+    return members
+
+
+def _compile_sum_gradient(model: keras.Model, loss: Any) -> Any:
+    """One compiled function (x, y, weights) -> gradients of the weighted sum of the losses."""
+    losses = _unreduced_loss(loss)
+
+    @tf.function
+    def sum_gradient(x: Any, y: Any, weights: Any) -> Any:
+        trainable = [variable.value for variable in model.trainable_variables]
+        other = [variable.value for variable in model.non_trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            trainable = [tf.convert_to_tensor(value) for value in trainable]
+            tape.watch(trainable)
+            # The layers themselves would update their statistics and seeds.
+            y_pred, _ = model.stateless_call(trainable, other, x, training=False)
+            values = tf.cast(losses(y, y_pred), tf.float32)
+            per_example = tf.reduce_mean(tf.reshape(values, [tf.shape(weights)[0], -1]), axis=1)
+            total = tf.reduce_sum(weights * per_example)
+        return tape.gradient(total, trainable, unconnected_gradients="zero")
+
+    return sum_gradient
+
+
+def _unreduced_loss(loss: Any) -> Callable[..., Any]:
+    if isinstance(loss, keras.losses.Loss):
+        return loss.call
+    if isinstance(loss, str):
+        return _unreduced_loss(keras.losses.get(loss))
+    if callable(loss):
+        return loss
+    raise ValueError(
+        "`loss` must be given to `BetweenClusterVariance` for a model that is not compiled with "
+        f"one loss. The model's loss is {loss!r}. Pass a function (y, y_pred) -> losses [N]."
+    )
+
+
+def _momentum_buffers(optimizer: keras.optimizers.SGD) -> list[np.ndarray]:
+    """The momentum buffers of Keras' SGD as averages of gradients, [1, *shape] each.
+
+    Keras keeps velocity_t = beta velocity_{t-1} - lr_t g_t. With one learning rate,
+    m = -(1 - beta) velocity / lr is the moving average that starts at zero. A schedule weighs the
+    gradients by their own rates: there m = -(1 - beta^t) velocity / sum_s beta^(t-s) lr_s, which
+    is the same for one rate, and does not blow up where the schedule ends at zero.
+    """
+    beta = optimizer.momentum
+    longest = math.ceil(math.log(_SMALLEST_WEIGHT) / math.log(beta))
+    steps = int(_on_host(optimizer.iterations))
+    ages = range(min(steps, longest))
+    total = sum(beta**age * _learning_rate(optimizer, steps - 1 - age) for age in ages)
+    scale = -(1 - beta ** len(ages)) / total if total else 0.0
+    return [scale * _on_host(velocity)[None] for velocity in optimizer.momentums]
+
+
+def _learning_rate(optimizer: keras.optimizers.Optimizer, step: int) -> float:
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return float(schedule(step))
+    return float(_on_host(optimizer.learning_rate))
+
+
+def _on_host(variable: Any) -> np.ndarray:
+    """The value of a variable; of its first copy where a strategy mirrors it."""
+    return np.asarray(tf.convert_to_tensor(variable))

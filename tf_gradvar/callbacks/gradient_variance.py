@@ -1,0 +1,348 @@
+"""The variance of gradient estimators, measured while a model trains."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tf_gradvar.callbacks.schedules import Schedule, at, every
+from tf_gradvar.estimators.measure import VarianceMeter
+from tf_gradvar.estimators.protocol import Estimator
+from tf_gradvar.estimators.results import EstimatorVariance
+from tf_gradvar.estimators.stratified import Stratified
+from tf_gradvar.estimators.svrg import SVRG
+from tf_gradvar.records import RecordFile
+
+LOG_PREFIX = "gradient_variance"
+# What joins the logs of Keras for each estimator.
+_LOGGED = ("average_variance", "normalized_variance", "standard_error")
+
+Recluster = Callable[[keras.Model, int], Any]
+
+
+class GradientVarianceLogger(keras.callbacks.Callback):
+    r"""Measures the variance of gradient estimators, side by side, at the weights of training.
+
+    Measurements are made after the steps or epochs that are due, at the model's present weights
+    (for IGT the true ones; under a distribution strategy those of the first replica), on data and
+    with random numbers of the callback's own. Measuring changes nothing: the same seed with and
+    without this callback gives bit-identical weights.
+
+    At a step that is due for several things, SVRG snapshots are taken first, then the data are
+    clustered again, then the variance is measured.
+
+    **Where the results go.** `history`, a record for each measurement; the file at `path`, the
+    same as JSON lines, which `tf_gradvar.plots` draws; and the logs of the epoch, as
+    `gradient_variance/SG-128/average_variance` and so on, for TensorBoard, CSVLogger and History
+    (NaN for an epoch without a measurement; the last one of several). With `verbose=True` one
+    line each is printed, and at the end the cost.
+
+    Args:
+        x: inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
+        y: labels, likewise; None for a dataset.
+        estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
+        loss: function (y, y_pred) -> losses [N], or a Keras loss. Default: the compiled loss
+            (with its `loss_weights` left out), unreduced.
+        every_steps: measure whenever the steps taken pass a multiple of this.
+        at_steps: measure at these steps; 0 is before the first one.
+        every_epochs: measure at the end of every so many epochs.
+        schedule: a function step -> bool, such as `tf_gradvar.callbacks.log_spaced()`. One of
+            these four must be given, and several add up.
+        snapshot_every: steps from one SVRG snapshot to the next. A first one is taken when
+            training starts. Default: only that one.
+        recluster: function (model, step) -> assignments [N] for the only `Stratified` estimator;
+            for several, a dictionary by their names.
+        recluster_every: steps from one clustering to the next.
+        method: "exact" (default), "subset", "monte_carlo" or "paper_2020"; this and the
+            following as for `gradient_variance`.
+        num_draws: estimates that are drawn. Default: 50.
+        subset_size: examples of a subset. Default: 1024.
+        seed: of subsets and draws. Default: 0.
+        per_layer: whether to record the values of each layer. Default: False.
+        normalized: whether to measure the normalized variance. Default: True.
+        chunk_size: examples in one pass. Default: 256.
+        sample_weight: weights [N] that multiply the losses.
+        training: whether layers run in training mode. Default: False.
+        path: a file for the records. Default: none.
+        verbose: whether to print. Default: False.
+
+    Attributes:
+        history: records: `"step"`, `"epoch"`, `"method"`, `"estimators"` (name -> values),
+            `"norm_histogram"`, `"seconds"`, `"measuring_seconds"` and `"training_seconds"` so far.
+        cost: dict with the number of measurements, seconds measuring, and seconds of training
+            without them.
+
+    Raises:
+        ValueError: no schedule, a hook that does not fit the estimators, intervals below 1; when
+            training starts, what `gradient_variance` refuses.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from tf_gradvar.estimators import MiniBatch
+        >>> keras.utils.set_random_seed(0)
+        >>> x = np.eye(8, 4, dtype="float32")
+        >>> y = x.sum(axis=1, keepdims=True)
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", loss="mse")
+        >>> logger = GradientVarianceLogger(x, y, MiniBatch(2), every_steps=2)
+        >>> _ = model.fit(x, y, batch_size=2, epochs=1, verbose=0, callbacks=[logger])
+        >>> [(record["step"], list(record["estimators"])) for record in logger.history]
+        [(2, ['SG-2']), (4, ['SG-2'])]
+
+    Source: Faghri et al. 2020, "A Study of Gradient Variance in Deep Learning", section 4.
+
+    Cost: that of `gradient_variance` at each measurement; `cost` says what it came to.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        estimators: Sequence[Estimator] | Estimator,
+        *,
+        loss: Any = None,
+        every_steps: int | None = None,
+        at_steps: Iterable[int] | None = None,
+        every_epochs: int | None = None,
+        schedule: Schedule | None = None,
+        snapshot_every: int | None = None,
+        recluster: Recluster | Mapping[str, Recluster] | None = None,
+        recluster_every: int | None = None,
+        method: str = "exact",
+        num_draws: int = 50,
+        subset_size: int = 1024,
+        seed: int = 0,
+        per_layer: bool = False,
+        normalized: bool = True,
+        chunk_size: int = 256,
+        sample_weight: Any = None,
+        training: bool = False,
+        path: str | os.PathLike[str] | None = None,
+        verbose: bool = False,
+    ):
+        super().__init__()
+        given = [estimators] if isinstance(estimators, Estimator) else list(estimators)
+        self.history: list[dict[str, Any]] = []
+        self.estimators = given
+        self._data = (x, y)
+        self._loss = loss
+        self._due = _schedules(every_steps, at_steps, schedule)
+        self._epoch_due = every(every_epochs) if every_epochs is not None else None
+        if not self._due and self._epoch_due is None:
+            raise ValueError(
+                "When to measure must be given by `every_steps`, `at_steps`, `every_epochs` or "
+                "`schedule`. Received none of them."
+            )
+        self._snapshot_due = None if snapshot_every is None else every(snapshot_every)
+        self._recluster = _recluster_hooks(recluster, recluster_every, given)
+        self._recluster_due = None if recluster_every is None else every(recluster_every)
+        self._options = {
+            "method": method,
+            "num_draws": num_draws,
+            "subset_size": subset_size,
+            "seed": seed,
+            "per_layer": per_layer,
+            "normalized": normalized,
+            "chunk_size": chunk_size,
+            "sample_weight": sample_weight,
+            "training": training,
+        }
+        self._file = None if path is None else RecordFile(path)
+        self._verbose = verbose
+        self._meter: VarianceMeter | None = None
+        self._metered: tuple[Any, Any] = (None, None)
+        self._epoch = 0
+        self._last_step = 0
+        self._measuring = self._before = self._started = 0.0
+        self._unlogged: dict[str, float] = {}
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Measurements, seconds measuring and seconds of training without them."""
+        total = self._before + (time.perf_counter() - self._started if self._started else 0.0)
+        return {
+            "measurements": len(self.history),
+            "measuring_seconds": self._measuring,
+            "training_seconds": total - self._measuring,
+        }
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Take the first snapshots; count on from the optimizer's steps."""
+        self._started = time.perf_counter()
+        self._last_step = int(self.model.optimizer.iterations)
+        with _Timed(self):
+            for estimator in self.estimators:
+                if isinstance(estimator, SVRG) and estimator.snapshot is None:
+                    estimator.take_snapshot(self.model)
+            self._prepare()
+        if self._last_step == 0 and any(due(0) for due in self._due):
+            self._measure_now(0)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the epoch for the records."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Take snapshots, cluster and measure, as far as they are due."""
+        step = int(self.model.optimizer.iterations)
+        passed = range(self._last_step + 1, step + 1)  # several with steps_per_execution
+        self._last_step = step
+        with _Timed(self):
+            if self._snapshot_due is not None and any(map(self._snapshot_due, passed)):
+                for estimator in self.estimators:
+                    if isinstance(estimator, SVRG):
+                        estimator.take_snapshot(self.model)
+            if self._recluster_due is not None and any(map(self._recluster_due, passed)):
+                for stratified, hook in self._recluster:
+                    stratified.reassign(hook(self.model, step))
+        if any(due(one) for due in self._due for one in passed):
+            self._measure_now(step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure if the epoch is due, and add the epoch's last measurement to the logs."""
+        if self._epoch_due is not None and self._epoch_due(epoch + 1):
+            self._measure_now(int(self.model.optimizer.iterations))
+        if logs is not None:
+            # The same keys in every epoch: CSVLogger writes those of the first one.
+            logs.update(self._missing() | self._unlogged)
+        self._unlogged = {}
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Stop the clock, and print the cost."""
+        self._before += time.perf_counter() - self._started
+        self._started = 0.0
+        if self._verbose:
+            cost = self.cost
+            print(
+                f"{len(self.history)} measurements of gradient variance took "
+                f"{cost['measuring_seconds']:.1f} s, training {cost['training_seconds']:.1f} s."
+            )
+
+    def _prepare(self) -> VarianceMeter:
+        """The meter, made anew where the model or its loss is another one."""
+        measured = (self.model, self._loss if self._loss is not None else self.model.loss)
+        if self._meter is None or measured != self._metered:
+            if measured[1] is None:
+                raise ValueError(
+                    "`loss` must be given to `GradientVarianceLogger` for a model that is "
+                    "compiled without one. Pass a Keras loss or a function (y, y_pred) -> [N]."
+                )
+            self._meter = VarianceMeter(
+                self.model, *self._data, measured[1], self.estimators, **self._options
+            )
+            self._metered = measured
+        return self._meter
+
+    def _measure_now(self, step: int) -> None:
+        start = time.perf_counter()
+        with _Timed(self):
+            results, histogram = self._prepare().measure(step)
+        record: dict[str, Any] = {
+            "step": step,
+            "epoch": self._epoch,
+            "method": self._options["method"],
+            "estimators": {name: result.to_record() for name, result in results.items()},
+            "seconds": time.perf_counter() - start,
+            **{k: v for k, v in self.cost.items() if k != "measurements"},
+        }
+        if histogram is not None:
+            record["norm_histogram"] = histogram
+        self.history.append(record)
+        if self._file is not None:
+            self._file.append(record)
+        self._unlogged = _log_values(results)
+        if self._verbose:
+            print(_line(step, results, record["seconds"]))
+
+    def _missing(self) -> dict[str, float]:
+        sampled = self._options["method"] != "exact"
+        skipped = {
+            "normalized_variance": not self._options["normalized"],
+            "standard_error": not sampled,
+        }
+        return {
+            f"{LOG_PREFIX}/{estimator.name}/{value}": float("nan")
+            for estimator in self.estimators
+            for value in _LOGGED
+            if not skipped.get(value)
+        }
+
+
+class _Timed:
+    """Adds the time inside to the seconds that were spent measuring."""
+
+    def __init__(self, logger: GradientVarianceLogger):
+        self._logger = logger
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *exception: Any) -> None:
+        self._logger._measuring += time.perf_counter() - self._start
+
+
+def _schedules(
+    every_steps: int | None, at_steps: Iterable[int] | None, schedule: Schedule | None
+) -> list[Schedule]:
+    found: list[Schedule] = []
+    if every_steps is not None:
+        found.append(every(every_steps))
+    if at_steps is not None:
+        found.append(at(at_steps))
+    if schedule is not None:
+        found.append(schedule)
+    return found
+
+
+def _recluster_hooks(
+    recluster: Recluster | Mapping[str, Recluster] | None,
+    recluster_every: int | None,
+    estimators: Sequence[Estimator],
+) -> list[tuple[Stratified, Recluster]]:
+    if (recluster is None) != (recluster_every is None):
+        raise ValueError(
+            "`recluster` and `recluster_every` must be given together: the function and the steps "
+            "from one call to the next."
+        )
+    if recluster is None:
+        return []
+    stratified = {e.name: e for e in estimators if isinstance(e, Stratified)}
+    if not isinstance(recluster, Mapping):
+        if len(stratified) != 1:
+            raise ValueError(
+                "`recluster` must be a dictionary, estimator's name -> function, unless there is "
+                f"exactly one `Stratified` estimator. Received one function for {[*stratified]}."
+            )
+        recluster = dict.fromkeys(stratified, recluster)
+    unknown = set(recluster) - set(stratified)
+    if unknown:
+        raise ValueError(
+            f"`recluster` must use the names of `Stratified` estimators, {[*stratified]}. "
+            f"Received {sorted(unknown)}."
+        )
+    return [(stratified[name], hook) for name, hook in recluster.items()]
+
+
+def _log_values(results: Mapping[str, EstimatorVariance]) -> dict[str, float]:
+    return {
+        f"{LOG_PREFIX}/{name}/{value}": getattr(result, value)
+        for name, result in results.items()
+        for value in _LOGGED
+        if getattr(result, value) is not None
+    }
+
+
+def _line(step: int, results: Mapping[str, EstimatorVariance], seconds: float) -> str:
+    """One line: the average variances, the normalized ones in brackets."""
+    parts = []
+    for name, result in results.items():
+        normalized = result.normalized_variance
+        bracket = "" if normalized is None else f" ({normalized:.3f})"
+        parts.append(f"{name} {result.average_variance:.2e}{bracket}")
+    scale = next((r.noise_scale for r in results.values() if r.noise_scale is not None), None)
+    noise = "" if scale is None else f"  noise scale {scale:.3g}"
+    return f"step {step}  {'  '.join(parts)}{noise}  [{seconds:.1f} s]"

@@ -1,0 +1,194 @@
+"""The part of a gradient's variance that comes from which cluster a group was drawn from.
+
+A group of examples of cluster k, drawn with probability q_k, has a mean gradient whose expectation
+is grad R_k and not grad R. The distance between the two is the between-cluster part of the
+variance; the buffers of the Discover optimizers exist to remove it.
+
+All three functions are of one group. A step that averages C groups, drawn independently, has this
+variance divided by C. Sums over the parameters, not averages: the unit is that of a squared
+gradient norm. Everything is summed in float64 after subtracting, one variable at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Gradients = Sequence[ArrayLike]
+
+
+def between_cluster_variance(
+    cluster_gradients: Gradients, cluster_probabilities: ArrayLike | None = None
+) -> float:
+    r"""Between-cluster variance of the plain mean gradient of one group.
+
+    ``sum_k q_k ||grad R_k - grad R||^2`` with ``grad R = sum_k q_k grad R_k``.
+
+    Args:
+        cluster_gradients: grad R_k, a list of arrays [K, *shape], one for each variable.
+        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+
+    Returns:
+        The variance, summed over all the parameters.
+
+    Raises:
+        ValueError: arrays that disagree about K, or probabilities that are not K numbers >= 0
+            that sum to 1.
+
+    Example:
+        >>> between_cluster_variance([[[0.0, 1.0], [2.0, 1.0]]])
+        1.0
+        >>> between_cluster_variance([[[0.0, 1.0], [2.0, 1.0]]], [0.75, 0.25])
+        0.75
+
+    Source: Discover paper, Section 3, Eq. 3, second term (there an inequality with a factor; here
+    the exact value).
+
+    Cost: reads every array once; a float64 copy of one variable's [K, *shape] at a time.
+    """
+    probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
+    return sum(
+        _weighted_square(_centred(_float64(gradient), probabilities), probabilities)
+        for gradient in cluster_gradients
+    )
+
+
+def buffered_between_cluster_variance(
+    cluster_gradients: Gradients,
+    buffers: Gradients,
+    cluster_probabilities: ArrayLike | None = None,
+) -> float:
+    r"""Mean squared distance between the cluster gradients and their buffers.
+
+    ``sum_k q_k ||grad R_k - g^k||^2``: the last term of the paper's Eq. 5, and what its figures
+    show. It bounds the exact value, `estimator_between_cluster_variance`, from above. The paper
+    plots momentum in the same way, with one buffer m in the place of every g^k.
+
+    Args:
+        cluster_gradients: grad R_k, a list of arrays [K, *shape], one for each variable.
+        buffers: g^k, a list of arrays [K, *shape]; or one buffer for all the clusters, [1, *shape].
+        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+
+    Returns:
+        The mean squared distance, summed over all the parameters.
+
+    Raises:
+        ValueError: lists or shapes that do not agree, or probabilities that are not K numbers >= 0
+            that sum to 1.
+
+    Example:
+        >>> gradients = [[[0.0, 1.0], [2.0, 1.0]]]
+        >>> buffered_between_cluster_variance(gradients, [[[0.0, 0.0], [2.0, 0.0]]])
+        1.0
+        >>> buffered_between_cluster_variance(gradients, [[[1.0, 1.0]]])
+        1.0
+
+    Source: Discover paper, Section 4, Lemma 3, Eq. 5, last term.
+
+    Cost: reads every array once; a float64 copy of one variable's [K, *shape] at a time.
+    """
+    probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
+    return sum(
+        _weighted_square(difference, probabilities)
+        for difference in _differences(cluster_gradients, buffers)
+    )
+
+
+def estimator_between_cluster_variance(
+    cluster_gradients: Gradients,
+    buffers: Gradients,
+    cluster_probabilities: ArrayLike | None = None,
+) -> float:
+    r"""Between-cluster variance of the corrected gradient of one group, exactly.
+
+    ``sum_k q_k ||grad R_k - g^k - (grad R - gbar)||^2`` with ``gbar = sum_k q_k g^k``: the
+    variance over the draw of the cluster of ``v = G - g^k + gbar``. One buffer for all the
+    clusters cancels: it leaves the plain value.
+
+    Args:
+        cluster_gradients: grad R_k, a list of arrays [K, *shape], one for each variable.
+        buffers: g^k, a list of arrays [K, *shape].
+        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+
+    Returns:
+        The variance, summed over all the parameters.
+
+    Raises:
+        ValueError: lists or shapes that do not agree, or probabilities that are not K numbers >= 0
+            that sum to 1.
+
+    Example:
+        >>> gradients = [[[0.0, 1.0], [2.0, 1.0]]]
+        >>> estimator_between_cluster_variance(gradients, [[[0.0, 0.0], [2.0, 0.0]]])
+        0.0
+        >>> estimator_between_cluster_variance(gradients, [[[0.0, 0.0], [0.0, 0.0]]])
+        1.0
+
+    Source: Discover paper, Section 4, the gradient noise of Eq. 4.
+
+    Cost: reads every array once; a float64 copy of one variable's [K, *shape] at a time.
+    """
+    probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
+    return sum(
+        _weighted_square(_centred(difference, probabilities), probabilities)
+        for difference in _differences(cluster_gradients, buffers)
+    )
+
+
+def _float64(array: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(array).astype(np.float64, copy=False)
+
+
+def _differences(cluster_gradients: Gradients, buffers: Gradients) -> Any:
+    if len(cluster_gradients) != len(buffers):
+        raise ValueError(
+            "`buffers` must hold one array for each array of `cluster_gradients`. Received "
+            f"{len(buffers)} and {len(cluster_gradients)}. Pass both for the same variables."
+        )
+    for index, (gradient, buffer) in enumerate(zip(cluster_gradients, buffers, strict=True)):
+        gradient, buffer = _float64(gradient), _float64(buffer)
+        if buffer.shape not in (gradient.shape, (1, *gradient.shape[1:])):
+            raise ValueError(
+                f"`buffers[{index}]` must have the shape {gradient.shape} of "
+                f"`cluster_gradients[{index}]`, or one buffer for all the clusters, "
+                f"{(1, *gradient.shape[1:])}. Received the shape {buffer.shape}."
+            )
+        yield gradient - buffer
+
+
+def _centred(
+    values: NDArray[np.float64], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return values - np.tensordot(probabilities, values, axes=1)
+
+
+def _weighted_square(differences: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
+    rows = differences.reshape(len(probabilities), -1)
+    return float(probabilities @ np.einsum("kp,kp->k", rows, rows))
+
+
+def _check_probabilities(
+    cluster_probabilities: ArrayLike | None, cluster_gradients: Gradients
+) -> NDArray[np.float64]:
+    counts = sorted({np.shape(gradient)[0] for gradient in cluster_gradients})
+    if len(counts) != 1:
+        raise ValueError(
+            "`cluster_gradients` must be a list of at least one array, all with the same number K "
+            f"of clusters as their first dimension. Received first dimensions {counts}."
+        )
+    if cluster_probabilities is None:
+        return np.full(counts[0], 1.0 / counts[0])
+    probabilities = np.asarray(cluster_probabilities, dtype=np.float64)
+    if (
+        probabilities.shape != (counts[0],)
+        or (probabilities < 0).any()
+        or not np.isclose(probabilities.sum(), 1.0, rtol=0, atol=1e-6)
+    ):
+        raise ValueError(
+            f"`cluster_probabilities` must be {counts[0]} numbers >= 0 that sum to 1, one for each "
+            f"cluster. Received {probabilities.tolist()}. Divide the cluster sizes by their sum."
+        )
+    return probabilities

@@ -1,0 +1,171 @@
+"""The corrected gradient v_t of the Discover optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_gradvar.arguments import check_count
+from tf_gradvar.estimators.mini_batch import check_fits
+from tf_gradvar.estimators.protocol import (
+    Between,
+    Estimator,
+    GradientFunction,
+    Gradients,
+    WeightedBatch,
+    check_assignments,
+    draws_factor,
+)
+
+
+class DiscoverEstimate(Estimator):
+    r"""The variance of v_t, with the buffers that a Discover optimizer has at that moment.
+
+    A step draws C groups; group c takes its cluster k_c with probability q_k and b examples of
+    it: ``v_t = mean_c (G_c - g^{k_c}) + gbar``. So
+
+        V = (1/C) [ sum_k q_k V_k / b  +  sum_k q_k ||R_k - g^k - (R - gbar)||^2 ]
+
+    with R_k the mean gradient of cluster k, V_k the variance of one of its examples and
+    R = sum_k q_k R_k. The first term is the result's `parts["within"]`, the second
+    `parts["between"]`; `parts["buffered_between"]` has ``sum_k q_k ||R_k - g^k||^2 / C``
+    instead, the form of the paper's Eq. 5 and figures. All are divided by the number of
+    parameters.
+
+    Args:
+        optimizer: a Discover optimizer (or one wrapped in a `LossScaleOptimizer`), built.
+        assignments: the cluster of each example, integers [N] from 0 to K - 1.
+        group_size: b, the examples of a group.
+        groups_per_batch: C. Default: 1.
+        replacement: whether the b examples are independent draws (default), or distinct as
+            `tf_gradvar.data.cluster_batches` draws them.
+        name: key of the results. Default: "Discover-Cxb" with the numbers.
+
+    Raises:
+        ValueError: an optimizer without cluster buffers, assignments that are not such integers
+            or of another number of clusters than the optimizer's, counts below 1.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar.optimizers import Discover
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> optimizer = Discover(0.1, num_clusters=2)
+        >>> optimizer.build(model.trainable_variables)
+        Discover keeps 2 + 1 gradient buffers of 3 weights: 0.0 MB.
+        >>> DiscoverEstimate(optimizer, np.array([0, 0, 1, 1]), group_size=8, groups_per_batch=4)
+        DiscoverEstimate(name='Discover-4x8')
+
+    Source: Discover paper, Section 4, Eq. 4 and Lemma 3, Eq. 5.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        assignments: Any,
+        *,
+        group_size: int,
+        groups_per_batch: int = 1,
+        replacement: bool = True,
+        name: str | None = None,
+    ):
+        self.group_size = check_count("group_size", group_size, "the examples in a group")
+        self.groups_per_batch = check_count(
+            "groups_per_batch", groups_per_batch, "the groups in a step"
+        )
+        self.replacement = bool(replacement)
+        self.assignments = check_assignments(assignments)
+        self._optimizer = _with_buffers(optimizer)
+        self.name = name or f"Discover-{groups_per_batch}x{group_size}"
+        clusters = int(self.assignments.max()) + 1
+        if clusters != self._optimizer.num_clusters:
+            raise ValueError(
+                f"`assignments` must be to the {self._optimizer.num_clusters} clusters of "
+                f"`optimizer`. Received assignments to {clusters}. Use the clusters of training."
+            )
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """q_k, `[K]`."""
+        clusters = self._optimizer.num_clusters
+        given = self._optimizer.cluster_probabilities
+        return np.full(clusters, 1.0 / clusters) if given is None else np.array(given)
+
+    def check(self, model: Any) -> None:
+        """Refuse an optimizer whose buffers are not those of the model's variables."""
+        clusters = self._optimizer.num_clusters
+        wanted = [(clusters, *variable.shape) for variable in model.trainable_variables]
+        found = (
+            [tuple(buffer.shape) for buffer in self._optimizer.cluster_gradients]
+            if self._optimizer.built
+            else []
+        )
+        if found != wanted:
+            raise ValueError(
+                "`optimizer` must be built with the trainable variables of `model`, with buffers "
+                f"of the shapes {wanted}. It has {found}. Call "
+                "`optimizer.build(model.trainable_variables)`."
+            )
+
+    def coefficients(self, sizes: np.ndarray) -> np.ndarray:
+        """q_k / (b C), `[K]`, with the factor of drawing without replacement."""
+        sizes = np.asarray(sizes, np.float64)
+        check_fits(self, "group_size", self.group_size, int(sizes.min()), self.replacement)
+        draws = np.full(len(sizes), self.group_size)
+        factors = draws_factor(sizes, draws, replacement=self.replacement)
+        return self.probabilities * factors / self.groups_per_batch
+
+    def between(self) -> Between:
+        """The part that comes from drawing the clusters."""
+        return Between(self.probabilities, self._buffers, 1.0 / self.groups_per_batch)
+
+    def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
+        """One batch for each group: batch statistics are those of a group."""
+        clusters = rng.choice(len(members), self.groups_per_batch, p=self.probabilities)
+        weight = 1.0 / (self.group_size * self.groups_per_batch)
+        return [
+            WeightedBatch(
+                rng.choice(members[cluster], self.group_size, replace=self.replacement),
+                np.full(self.group_size, weight),
+                int(cluster),
+            )
+            for cluster in clusters
+        ]
+
+    def estimate(
+        self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
+    ) -> Gradients:
+        """The mean over the groups, less their buffers, plus gbar."""
+        total = super().estimate(batches, gradient, seed, prepared)
+        for batch in batches:
+            for sum_, buffer in zip(total, self._buffers(batch.cluster or 0), strict=True):
+                sum_ -= buffer / self.groups_per_batch
+        for sum_, average in zip(total, self._mean_buffers(), strict=True):
+            sum_ += average
+        return total
+
+    def _buffers(self, cluster: int) -> Gradients:
+        return [_float64(buffers[cluster]) for buffers in self._optimizer.cluster_gradients]
+
+    def _mean_buffers(self) -> Gradients:
+        return [_float64(average.value) for average in self._optimizer.mean_cluster_gradients]
+
+
+def _float64(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor).astype(np.float64)
+
+
+def _with_buffers(optimizer: Any) -> Any:
+    """The optimizer with cluster buffers inside an optimizer and its wrappers."""
+    inner = optimizer
+    while inner is not None and not hasattr(type(inner), "cluster_gradients"):
+        inner = getattr(inner, "inner_optimizer", None)
+    if inner is None:
+        raise ValueError(
+            "`optimizer` must keep cluster gradients: Discover, DiscoverQHM, DiscoverIGT or "
+            f"DiscoverOver. Received {type(optimizer).__name__}. For optimizers without buffers "
+            "use `MiniBatch`."
+        )
+    return inner

@@ -1,0 +1,332 @@
+"""`gradient_variance`: the variance of gradient estimators at the weights of a model."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from tf_gradvar import per_example
+from tf_gradvar.arguments import check_count
+from tf_gradvar.estimators.draws import WeightedGradient, has_random_layers, measure_draws
+from tf_gradvar.estimators.examples import Examples, as_examples
+from tf_gradvar.estimators.norms import norm_histogram
+from tf_gradvar.estimators.protocol import Estimator
+from tf_gradvar.estimators.results import EstimatorVariance, Layout
+from tf_gradvar.estimators.whole import PieceStatistics, measure_whole
+
+METHODS = ("exact", "subset", "monte_carlo", "paper_2020")
+
+logger = logging.getLogger(__name__)
+
+
+class Measurement(NamedTuple):
+    """What `VarianceMeter.measure` returns.
+
+    Attributes:
+        results: estimator's name -> its variance.
+        norm_histogram: per-example gradient norms (see `norm_histogram`); None for methods that
+            see no single example.
+    """
+
+    results: dict[str, EstimatorVariance]
+    norm_histogram: dict[str, list[float]] | None
+
+
+class VarianceMeter:
+    """Measures again and again without compiling again; `gradient_variance` uses it once.
+
+    The estimators may change between measurements (snapshots, assignments), the model's weights
+    too. A model whose layers or `trainable` flags change needs a new meter.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, as for `gradient_variance`.
+        y: labels.
+        loss: the unreduced loss.
+        estimators: what is measured.
+        method: see `gradient_variance`, as all that follow.
+        num_draws: n.
+        subset_size: examples of a subset.
+        seed: of subsets and draws.
+        per_layer: whether results hold those of the layers.
+        normalized: whether to measure the normalized variance.
+        chunk_size: examples in one pass.
+        sample_weight: weights of the examples.
+        training: whether layers run in training mode.
+
+    Raises:
+        ValueError: as `gradient_variance`.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar.estimators import MiniBatch
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> meter = VarianceMeter(model, x, y, "mse", [MiniBatch(2)])
+        >>> meter.measure().results["SG-2"].variance  # of (6, 12, 6) and (42, 56, 14), halved
+        412.0
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any,
+        loss: Any,
+        estimators: Sequence[Estimator] | Estimator,
+        *,
+        method: str = "exact",
+        num_draws: int = 50,
+        subset_size: int = 1024,
+        seed: int = 0,
+        per_layer: bool = False,
+        normalized: bool = True,
+        chunk_size: int = 256,
+        sample_weight: Any = None,
+        training: bool = False,
+    ):
+        self.estimators = _check_estimators(estimators)
+        self._model = model
+        self._method = _check_method(method)
+        self._num_draws = _at_least_two("num_draws", num_draws, "estimates")
+        self._subset_size = _at_least_two("subset_size", subset_size, "examples")
+        self._chunk_size = check_count("chunk_size", chunk_size, "the examples in one pass")
+        self._seed = seed
+        self._per_layer, self._normalized = bool(per_layer), bool(normalized)
+        self._examples: Examples = as_examples(x, y, sample_weight)
+        self._layout = Layout.of(
+            per_example.variable_layers(model),
+            [tuple(variable.shape) for variable in model.trainable_variables],
+        )
+        if training and method in ("exact", "subset"):
+            _refuse_training_mode(model, method)
+        self._statistics = PieceStatistics(model, loss)
+        self._gradient = WeightedGradient(model, loss, training)
+
+    @property
+    def layout(self) -> Layout:
+        """The layers of the model."""
+        return self._layout
+
+    def measure(self, step: int = 0) -> Measurement:
+        """Measure at the model's present weights.
+
+        Args:
+            step: of training; every step has its own random draws and subset.
+
+        Returns:
+            A `Measurement`. Layers with gradients that are not finite are named in the log and
+            in the results, whose values are then NaN or infinite.
+
+        Raises:
+            ValueError: an estimator that does not fit the model or the data.
+        """
+        self._check_fit()
+        shared = {
+            "normalized": self._normalized,
+            "per_layer": self._per_layer,
+            "chunk_size": self._chunk_size,
+            "method": self._method,
+        }
+        histogram = None
+        # A gradient that is not finite is reported below, not by each operation on it.
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self._method in ("exact", "subset"):
+                results, seen = measure_whole(
+                    self._statistics,
+                    self._layout,
+                    self._examples,
+                    self.estimators,
+                    subset_size=self._subset_size,
+                    rng=np.random.default_rng([self._seed, step]),
+                    **shared,
+                )
+                histogram = norm_histogram(
+                    [np.sqrt(part.norms) for part in seen], [part.size for part in seen]
+                )
+            else:
+                results = measure_draws(
+                    self._gradient,
+                    self._layout,
+                    self._examples,
+                    self.estimators,
+                    num_draws=self._num_draws,
+                    seeds=(self._seed, step),
+                    **shared,
+                )
+        _report_not_finite(results)
+        return Measurement({e.name: results[e.name] for e in self.estimators}, histogram)
+
+    def _check_fit(self) -> None:
+        for estimator in self.estimators:
+            estimator.check(self._model)
+            given = estimator.assignments
+            if given is not None and len(given) != self._examples.count:
+                raise ValueError(
+                    f"`assignments` of {estimator.name!r} must have one entry for each of the "
+                    f"{self._examples.count} examples. Received {len(given)}."
+                )
+
+
+def gradient_variance(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    estimators: Sequence[Estimator] | Estimator,
+    method: str = "exact",
+    *,
+    num_draws: int = 50,
+    subset_size: int = 1024,
+    seed: int = 0,
+    per_layer: bool = False,
+    normalized: bool = True,
+    chunk_size: int = 256,
+    sample_weight: Any = None,
+    training: bool = False,
+) -> dict[str, EstimatorVariance]:
+    r"""The variance of gradient estimators, side by side at the model's present weights.
+
+        average variance      V[e] / d,  V[e] = trace of the covariance of one estimate e
+        normalized variance   (1/d) sum_j Var[e_j] / E[e_j^2],  from 0 to 1
+
+    over d parameters, of the gradients of the unreduced loss (regularisation left out).
+
+    * ``method="exact"`` (default): in closed form, from one pass over all the examples.
+    * ``"subset"``: the same from `subset_size` distinct random examples: unbiased (the
+      normalized variance, a ratio, only for many examples), with its standard error by the delta
+      method over the examples.
+    * ``"monte_carlo"``: from `num_draws` estimates that are drawn, unbiased (ddof = 1), with its
+      standard error. The only one for batch statistics and dropout (`training=True`).
+    * ``"paper_2020"``: the statistic behind the figures of Faghri et al.: n estimates around the
+      mean of n earlier ones. Biased: its expectation is V (1 + 1/n), and for pure noise the
+      normalized variance is 1 + 1/(n-2). Only to compare with those figures.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
+            batches (x, y) or (x, y, sample_weight), which is streamed and must keep its order.
+        y: labels, likewise; None for a dataset.
+        loss: a Keras loss, its name, or a function (y_true, y_pred) -> [B].
+        estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
+        method: as above.
+        num_draws: n, estimates that are drawn, at least 2. Default: 50.
+        subset_size: examples of a subset, at least 2, and 2 for each cluster. Default: 1024.
+        seed: of subsets and draws. Each estimator has its own stream. Default: 0.
+        per_layer: whether to return the same for each layer. Default: False.
+        normalized: whether to measure the normalized variance, too; it needs the second moment
+            of every coordinate. Default: True.
+        chunk_size: the most examples in one pass; results do not depend on it. Default: 256.
+        sample_weight: weights `[N]` that multiply the losses. Default: all one.
+        training: whether layers run in training mode. Default: False.
+
+    Returns:
+        Estimator's name -> `EstimatorVariance` with `average_variance`, `normalized_variance`
+        (None where not asked for), `standard_error` of the average variance (None where exact),
+        `noise_scale`, `mean_gradient_norm`, and more.
+
+    Raises:
+        ValueError: two estimators of one name, an unknown method, fewer than 2 draws, no
+            examples, `training=True` for what only draws can measure, assignments or a snapshot
+            that do not fit, and what `per_example.statistics` refuses.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar.estimators import MiniBatch, Stratified, gradient_variance
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x = np.float32([[1, 2], [1, 2], [3, 4], [3, 4]])
+        >>> y = np.zeros((4, 1), "float32")
+        >>> estimators = [MiniBatch(2), Stratified(np.array([0, 0, 1, 1]), name="pairs")]
+        >>> found = gradient_variance(model, x, y, "mse", estimators)
+        >>> found["SG-2"].variance, found["pairs"].variance
+        (412.0, 0.0)
+        >>> round(found["SG-2"].normalized_variance, 3), found["SG-2"].standard_error
+        (0.156, None)
+
+    Source: Faghri et al. 2020, "A Study of Gradient Variance in Deep Learning", section 4;
+    McCandlish et al. 2018, arXiv:1812.06162 (noise scale).
+
+    Cost: `exact`: one pass for all estimators without clusters and one kind of clusters, another
+    for each further kind, two more for each SVRG. Memory: that of a pass over `chunk_size`
+    examples and a few copies of the parameters in float64 (one for each cluster where a dataset
+    streams and there are clusters). `monte_carlo`: `num_draws` gradients for each estimator.
+    """
+    meter = VarianceMeter(
+        model,
+        x,
+        y,
+        loss,
+        estimators,
+        method=method,
+        num_draws=num_draws,
+        subset_size=subset_size,
+        seed=seed,
+        per_layer=per_layer,
+        normalized=normalized,
+        chunk_size=chunk_size,
+        sample_weight=sample_weight,
+        training=training,
+    )
+    return meter.measure().results
+
+
+def _check_estimators(estimators: Any) -> list[Estimator]:
+    given = [estimators] if isinstance(estimators, Estimator) else list(estimators)
+    if not given or not all(isinstance(estimator, Estimator) for estimator in given):
+        raise ValueError(
+            "`estimators` must be a list of at least one estimator, such as `MiniBatch(128)`. "
+            f"Received {estimators!r}."
+        )
+    twice = [name for name, times in Counter(e.name for e in given).items() if times > 1]
+    if twice:
+        raise ValueError(
+            f"`estimators` must have different names, the keys of the results. Received {twice} "
+            "more than once. Give them names of their own with `name=...`."
+        )
+    return given
+
+
+def _check_method(method: str) -> str:
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {METHODS}. Received {method!r}.")
+    return method
+
+
+def _at_least_two(name: str, value: int, what: str) -> int:
+    count = check_count(name, value, f"the {what} that are drawn")
+    if count < 2:
+        raise ValueError(
+            f"`{name}` must be at least 2: a variance needs two {what}. Received {value}."
+        )
+    return count
+
+
+def _refuse_training_mode(model: keras.Model, method: str) -> None:
+    layers = model._flatten_layers(include_self=True)
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        raise ValueError(
+            f"`training=True` and method={method!r} exclude each other for a model with batch "
+            "normalization: its batch statistics make the examples interact, so that the gradient "
+            "of a single example is undefined. Use method='monte_carlo', or training=False."
+        )
+    if has_random_layers(model):
+        raise ValueError(
+            f"`training=True` and method={method!r} exclude each other for a model with random "
+            "layers: the noise of dropout is part of the variance, and one pass sees one mask. "
+            "Use method='monte_carlo', or training=False."
+        )
+
+
+def _report_not_finite(results: dict[str, EstimatorVariance]) -> None:
+    layers = sorted({layer for result in results.values() for layer in result.not_finite_layers})
+    if layers:
+        logger.warning("Gradients of these layers are infinite or not a number: %s.", layers)

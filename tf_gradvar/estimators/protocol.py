@@ -1,0 +1,148 @@
+"""What a gradient estimator has to say about itself to be measured.
+
+Every estimator here averages independent draws from strata of the data (one stratum: all of it),
+so its variance is a sum over the strata of a coefficient times the variance of one example:
+
+    V[estimate] = sum_k c_k V_k,        V_k = (1/N_k) sum_{i in k} ||g_i - m_k||^2
+
+An estimator therefore names its strata and its coefficients, and for `monte_carlo` says how to
+draw the examples of one estimate. One pass over the data serves all the estimators of a call.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Gradients = list[np.ndarray]
+
+
+class WeightedBatch(NamedTuple):
+    """Examples to differentiate together: `sum_i coefficients_i g_i`."""
+
+    indices: np.ndarray  # [B] int
+    coefficients: np.ndarray  # [B] float
+    cluster: int | None = None
+
+
+# (batch, weights or None for the present ones, seed of random layers) -> sum_i a_i g_i
+GradientFunction = Callable[[WeightedBatch, "Sequence[Any] | None", int], Gradients]
+# weights -> mean gradient over all the data at these weights
+MeanGradient = Callable[[Sequence[Any]], Gradients]
+
+
+class Between(NamedTuple):
+    """The part of the variance that comes from drawing the stratum itself.
+
+    With d_k = m_k - offset_k: `scale * sum_k q_k ||d_k - sum_l q_l d_l||^2`.
+    """
+
+    probabilities: np.ndarray  # q, [K]
+    offsets: Callable[[int], Gradients]  # k -> arrays [*shape]
+    scale: float
+
+
+class Estimator(abc.ABC):
+    """A gradient estimate whose variance is measured.
+
+    Attributes:
+        name: key of its results.
+        assignments: the stratum of each example, `[N]` int; None: all the data are one.
+    """
+
+    name: str
+    assignments: np.ndarray | None = None
+
+    @property
+    def snapshot(self) -> Sequence[Any] | None:
+        """Weights of a second gradient that is subtracted from each g_i, or None."""
+        return None
+
+    @abc.abstractmethod
+    def coefficients(self, sizes: np.ndarray) -> np.ndarray:
+        """c_k of the formula above, `[K]`, from the sizes N_k `[K]`.
+
+        Raises:
+            ValueError: more draws without replacement than there are examples.
+        """
+
+    @abc.abstractmethod
+    def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
+        """The examples of one estimate, from the indices of each stratum's members."""
+
+    def between(self) -> Between | None:
+        """The variance between strata, for estimators that draw the stratum at random."""
+        return None
+
+    def prepare(self, mean_gradient: MeanGradient) -> Any:
+        """What `estimate` needs beside the draws; computed once a measurement."""
+        return None
+
+    def estimate(
+        self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
+    ) -> Gradients:
+        """One estimate. Default: the sum over the batches.
+
+        Args:
+            batches: what `draw` returned.
+            gradient: differentiates one batch.
+            seed: for the masks of random layers.
+            prepared: what `prepare` returned.
+        """
+        parts = [gradient(batch, None, seed + place) for place, batch in enumerate(batches)]
+        return [sum(column[1:], start=column[0]) for column in zip(*parts, strict=True)]
+
+    def check(self, model: Any) -> None:  # noqa: B027 (most estimators fit every model)
+        """Refuse to be measured on a model that does not fit, with a sentence."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+def draws_factor(sizes: np.ndarray, draws: np.ndarray, *, replacement: bool) -> np.ndarray:
+    """V[mean of n_k draws] / V_k: 1 / n_k, times (N_k - n_k) / (N_k - 1) without replacement.
+
+    Args:
+        sizes: N_k, `[K]`.
+        draws: n_k, `[K]`.
+        replacement: whether an example can be drawn twice.
+
+    Returns:
+        The factors, `[K]`.
+    """
+    if replacement:
+        return 1.0 / draws
+    # One example alone has no variance, whatever the factor: 0 / 0 becomes 0.
+    return (sizes - draws) / np.maximum(sizes - 1, 1) / draws
+
+
+def check_assignments(assignments: Any) -> np.ndarray:
+    """Return assignments as an int64 array [N] that uses every number from 0 to K - 1.
+
+    Raises:
+        ValueError: another shape or dtype, a negative number, a number that is left out.
+    """
+    array = np.asarray(assignments)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
+        raise ValueError(
+            "`assignments` must be integers of shape [N], one for each example. Received shape "
+            f"{array.shape} and dtype {array.dtype}."
+        )
+    if array.min() < 0:
+        raise ValueError(
+            "`assignments` must be numbers from 0 to K - 1. Received "
+            f"{int(array.min())}. Number the clusters with "
+            "`np.unique(assignments, return_inverse=True)[1]`."
+        )
+    present = np.unique(array)
+    if len(present) != present[-1] + 1:
+        missing = int(np.argmax(present != np.arange(len(present))))
+        raise ValueError(
+            f"`assignments` must use every number from 0 to its largest, {present[-1]}. Nothing "
+            f"is assigned to {missing}. Renumber the clusters with "
+            "`np.unique(assignments, return_inverse=True)[1]`."
+        )
+    return array.astype(np.int64)

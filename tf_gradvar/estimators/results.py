@@ -1,0 +1,161 @@
+"""What a measurement returns, and how it is summed up from coordinates."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class LayerVariance:
+    """The variance of one gradient estimate, of a layer or of all of them.
+
+    Attributes:
+        variance: V, the trace of the covariance, in squared units of the gradient. Those of the
+            layers add up to that of the model.
+        average_variance: V / d, d being the number of parameters.
+        normalized_variance: `(1/d) sum_j Var[e_j] / E[e_j^2]`; None where it was not asked for.
+        noise_scale: `V[g_i] / ||m||^2` of single examples, a batch size, the same for every
+            estimator; None where draws cannot tell it.
+        mean_gradient_norm: `||m||`.
+        num_parameters: d.
+    """
+
+    variance: float
+    average_variance: float
+    normalized_variance: float | None
+    noise_scale: float | None
+    mean_gradient_norm: float
+    num_parameters: int
+
+    def to_record(self) -> dict[str, Any]:
+        """The values by name, as a record holds them; what is None is left out."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+
+@dataclass(frozen=True)
+class EstimatorVariance(LayerVariance):
+    """The variance of one gradient estimate at one setting of the weights.
+
+    Attributes:
+        method: how it was measured.
+        standard_error: of `average_variance`; None where that is exact, and for
+            `DiscoverEstimate` on a subset.
+        parts: `DiscoverEstimate` only: what is within and between clusters, divided by d.
+        per_layer: layer name -> `LayerVariance`; None where it was not asked for.
+        not_finite_layers: layers with a gradient that is infinite or not a number.
+    """
+
+    method: str = "exact"
+    standard_error: float | None = None
+    parts: dict[str, float] | None = None
+    per_layer: dict[str, LayerVariance] | None = None
+    not_finite_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which variable belongs to which layer.
+
+    Attributes:
+        layers: names of the layers, each once.
+        layer_of_variable: for each trainable variable the index of its layer.
+        sizes: numbers in each variable.
+    """
+
+    layers: tuple[str, ...]
+    layer_of_variable: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, layer_names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Layout:
+        """From the layer name and the shape of each trainable variable."""
+        layers = tuple(dict.fromkeys(layer_names))
+        places = tuple(layers.index(name) for name in layer_names)
+        return cls(layers, places, tuple(math.prod(shape) for shape in shapes))
+
+    def by_layer(self, values: Sequence[float]) -> np.ndarray:
+        """Add one value for each variable within the layers, `[L]`."""
+        return np.bincount(self.layer_of_variable, values, minlength=len(self.layers))
+
+    def squared_norms(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Squared norm of each layer's arrays, `[L]`."""
+        return self.by_layer([float(np.vdot(array, array)) for array in arrays])
+
+    @property
+    def layer_sizes(self) -> np.ndarray:
+        """Numbers in each layer, `[L]`."""
+        return self.by_layer(self.sizes)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything about one estimator, layer by layer, before it is divided.
+
+    Attributes:
+        variance: of one estimate, `[L]`.
+        ratios: sums over the coordinates of Var[e_j] / E[e_j^2], `[L]`; None: not wanted.
+        squared_mean: `||m||^2`, `[L]`.
+        example_variance: V[g_i], `[L]`; None: unknown.
+    """
+
+    variance: np.ndarray
+    ratios: np.ndarray | None
+    squared_mean: np.ndarray
+    example_variance: np.ndarray | None
+
+    def of_layers(self, layout: Layout) -> dict[str, LayerVariance]:
+        """One result for each layer."""
+        return {
+            name: LayerVariance(**self._values(np.arange(len(layout.layers)) == place, layout))
+            for place, name in enumerate(layout.layers)
+        }
+
+    def of_model(
+        self, layout: Layout, *, per_layer: bool, finite: np.ndarray, **values: Any
+    ) -> EstimatorVariance:
+        """The result for the whole model; `values` are further attributes of it."""
+        everything = np.full(len(layout.layers), True)
+        return EstimatorVariance(
+            **self._values(everything, layout),
+            per_layer=self.of_layers(layout) if per_layer else None,
+            not_finite_layers=tuple(np.array(layout.layers)[~finite].tolist()),
+            **values,
+        )
+
+    def _values(self, chosen: np.ndarray, layout: Layout) -> dict[str, Any]:
+        size = int(layout.layer_sizes[chosen].sum())
+        variance = float(self.variance[chosen].sum())
+        squared_mean = np.maximum(self.squared_mean[chosen].sum(), 0.0)
+        noise_scale = None
+        if self.example_variance is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                noise_scale = float(self.example_variance[chosen].sum() / squared_mean)
+        return {
+            "variance": variance,
+            "average_variance": variance / size,
+            "normalized_variance": (
+                None if self.ratios is None else float(self.ratios[chosen].sum() / size)
+            ),
+            "noise_scale": noise_scale,
+            "mean_gradient_norm": float(np.sqrt(squared_mean)),
+            "num_parameters": size,
+        }
+
+
+def ratio_sums(layout: Layout, variances: Arrays, powers: Arrays) -> np.ndarray:
+    """Sums over the coordinates of `variances / powers`, `[L]`; 0 / 0 counts as 0."""
+    sums = []
+    for variance, power in zip(variances, powers, strict=True):
+        ratio = np.zeros_like(power)
+        # `power != 0` and not `> 0`: a NaN must reach the result.
+        np.divide(variance, power, out=ratio, where=power != 0)
+        sums.append(float(ratio.sum()))
+    return layout.by_layer(sums)

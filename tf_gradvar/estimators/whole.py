@@ -1,0 +1,345 @@
+"""Variances in closed form, from one pass over all examples or a random subset of them.
+
+Estimators with the same clusters share a pass; those without clusters join the first. SVRG's
+differences come from two more passes, made at the same examples.
+
+The standard error on a subset is that of the delta method: the estimate is a smooth function of
+the strata's means of ||g_i||^2 and g_i, and linear in example i up to smaller terms. With psi_i
+that linear part,
+
+    SE^2 = sum_k (1 - n_k/N_k) var_k(psi) / n_k
+    psi_i = c_k (||g_i||^2 - 2 <g_i, m_k>)                 estimators with clusters
+    psi_i = c w_k (||g_i||^2 - 2 <g_i, m>)                 without
+
+where the inner products, the smaller part, are taken between sketches of 128 numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar import per_example
+from tf_gradvar.estimators.examples import Examples, Piece, members_of
+from tf_gradvar.estimators.protocol import Estimator
+from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
+from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
+
+SKETCH_SIZE = 128
+
+# Key of the gradients at the present weights; those of a snapshot have the estimator's name.
+PRESENT = ""
+
+
+class PieceStatistics:
+    """The compiled pass over one piece, which any number of examples go through."""
+
+    def __init__(self, model: keras.Model, loss: Any):
+        self._model = model
+        self._loss = loss
+        self._compiled: dict[tuple[bool, bool, bool], Callable[..., Any]] = {}
+
+    def __call__(
+        self, piece: Piece, other: Sequence[Any] | None, squares: bool, sketch: bool
+    ) -> per_example.Statistics:
+        """Statistics of the gradients, or of their differences to those at other weights."""
+        key = (other is not None, squares, sketch)
+        if key not in self._compiled:
+            self._compiled[key] = tf.function(self._statistics(squares, sketch))
+        arguments = keras.tree.map_structure(
+            lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf),
+            (piece.x, piece.y, piece.sample_weight),
+        )
+        weights = None if other is None else self._in_model_precision(other)
+        # A trace for any number of examples: pieces differ in length.
+        specs = keras.tree.map_structure(_of_any_length, arguments)
+        self._compiled[key].get_concrete_function(*specs, weights)
+        return self._compiled[key](*arguments, weights)
+
+    def _in_model_precision(self, weights: Sequence[Any]) -> list[tf.Tensor]:
+        model = self._model
+        variables = model.weights if len(weights) == len(model.weights) else None
+        dtypes = [v.dtype for v in variables or model.trainable_variables]
+        tensors = [tf.convert_to_tensor(weight) for weight in weights]
+        return [tf.cast(t, d) for t, d in zip(tensors, dtypes, strict=False)]
+
+    def _statistics(self, squares: bool, sketch: bool) -> Callable[..., Any]:
+        def statistics(x: Any, y: Any, sample_weight: Any, other: Any) -> Any:
+            return per_example.statistics(
+                self._model,
+                x,
+                y,
+                self._loss,
+                sample_weight=sample_weight,
+                other_weights=other,
+                second_moments=squares,
+                sketch_size=SKETCH_SIZE if sketch else None,
+                per_layer=True,
+            )
+
+        return statistics
+
+
+@dataclass
+class Seen:
+    """The examples of one finished stratum, for standard errors.
+
+    Attributes:
+        stratum: k.
+        size: N_k.
+        norms: ||g_i||^2, `[n_k]`.
+        sketches: `[n_k, r]`; None where all examples are seen.
+    """
+
+    stratum: int
+    size: int
+    norms: np.ndarray
+    sketches: np.ndarray | None
+
+
+@dataclass
+class Pass:
+    """What one pass has found.
+
+    Attributes:
+        populations: key of the gradients -> all the data together.
+        strata: name of an estimator with clusters -> its variance.
+        seen: key of the gradients -> the examples of each stratum.
+        finite: whether the gradients of a layer are finite, `[L]`.
+    """
+
+    populations: dict[str, Population]
+    strata: dict[str, Strata]
+    seen: dict[str, list[Seen]] = field(default_factory=dict)
+    finite: np.ndarray | None = None
+
+
+def measure_whole(
+    statistics: PieceStatistics,
+    layout: Layout,
+    examples: Examples,
+    estimators: Sequence[Estimator],
+    *,
+    method: str,
+    subset_size: int,
+    rng: np.random.Generator,
+    normalized: bool,
+    per_layer: bool,
+    chunk_size: int,
+) -> tuple[dict[str, EstimatorVariance], list[Seen]]:
+    """The variance of every estimator, exactly or from a subset.
+
+    Returns:
+        Results by the estimators' names, and the norms of all examples that were seen.
+    """
+    results: dict[str, EstimatorVariance] = {}
+    norms: list[Seen] = []
+    for group in _groups(estimators):
+        assignments = next((e.assignments for e in group if e.assignments is not None), None)
+        chosen = None
+        if method == "subset":
+            chosen = choose_subset(assignments, examples.count, subset_size, rng)
+        found = _one_pass(
+            statistics, layout, examples, group, assignments, chosen, normalized, chunk_size
+        )
+        norms = norms or found.seen[PRESENT]
+        for estimator in group:
+            results[estimator.name] = _result(estimator, found, layout, method, per_layer)
+    return results, norms
+
+
+def choose_subset(
+    assignments: np.ndarray | None, count: int, subset_size: int, rng: np.random.Generator
+) -> list[np.ndarray] | None:
+    """Distinct random examples, shared out to the clusters by their sizes, at least 2 of each.
+
+    Returns:
+        For each cluster the numbers of its chosen examples; None where that is all of them.
+
+    Raises:
+        ValueError: a subset that cannot hold 2 examples of each cluster.
+    """
+    members = members_of(assignments, count)
+    if subset_size >= count:
+        return None
+    sizes = np.array([len(indices) for indices in members])
+    least = np.minimum(sizes, 2)
+    if subset_size < least.sum():
+        raise ValueError(
+            f"`subset_size` must be at least {least.sum()}, two examples for each of the "
+            f"{len(sizes)} clusters. Received {subset_size}."
+        )
+    return [
+        np.sort(rng.choice(indices, share, replace=False))
+        for indices, share in zip(members, _shares(sizes, least, subset_size), strict=True)
+    ]
+
+
+def _shares(sizes: np.ndarray, least: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers between `least` and `sizes` that add up to `total`, nearly proportional."""
+    shares = np.maximum(least, total * sizes // sizes.sum())
+    while shares.sum() != total:
+        wanting = total * sizes / sizes.sum() - shares
+        if shares.sum() < total:
+            shares[np.argmax(np.where(shares < sizes, wanting, -np.inf))] += 1
+        else:
+            shares[np.argmin(np.where(shares > least, wanting, np.inf))] -= 1
+    return shares
+
+
+def _groups(estimators: Sequence[Estimator]) -> list[list[Estimator]]:
+    """Estimators that share a pass; the first group takes those without clusters."""
+    groups: list[list[Estimator]] = []
+    for estimator in estimators:
+        if estimator.assignments is None:
+            continue
+        for group in groups:
+            if np.array_equal(group[0].assignments, estimator.assignments):
+                group.append(estimator)
+                break
+        else:
+            groups.append([estimator])
+    plain = [estimator for estimator in estimators if estimator.assignments is None]
+    if not groups:
+        return [plain]
+    return [groups[0] + plain, *groups[1:]]
+
+
+def _one_pass(
+    statistics: PieceStatistics,
+    layout: Layout,
+    examples: Examples,
+    estimators: Sequence[Estimator],
+    assignments: np.ndarray | None,
+    chosen: list[np.ndarray] | None,
+    normalized: bool,
+    chunk_size: int,
+) -> Pass:
+    sizes = np.array([examples.count]) if assignments is None else np.bincount(assignments)
+    seen_sizes = sizes if chosen is None else np.array([len(indices) for indices in chosen])
+    others = {PRESENT: None, **{e.name: e.snapshot for e in estimators if e.snapshot is not None}}
+    found = Pass(
+        {key: Population(layout, coordinates=normalized) for key in others},
+        {
+            e.name: Strata(layout, e.coefficients(sizes), e.between(), coordinates=normalized)
+            for e in estimators
+            if e.assignments is not None
+        },
+        {key: [] for key in others},
+        np.full(len(layout.layers), True),
+    )
+    open_sums: dict[tuple[str, int], Sums] = {}
+    for piece in examples.pieces(chosen, assignments, chunk_size):
+        for key, other in others.items():
+            sums = open_sums.setdefault((key, piece.cluster), Sums())
+            _add_piece(sums, statistics(piece, other, normalized, chosen is not None))
+            if sums.count == seen_sizes[piece.cluster]:
+                del open_sums[key, piece.cluster]
+                k = piece.cluster
+                _finish(found, key, Stratum(k, int(sizes[k]), int(sizes.sum()), sums, layout))
+    return found
+
+
+def _add_piece(sums: Sums, statistics: per_example.Statistics) -> None:
+    count = statistics.losses.shape[0]
+    layers = statistics.layer_squared_norms or {}
+    norms = np.stack([np.asarray(values, np.float64) for values in layers.values()], axis=1)
+    totals = [np.float64(count) * np.asarray(mean) for mean in statistics.mean_gradient or []]
+    squares = statistics.second_moments
+    sums.add(
+        norms,
+        totals,
+        None if squares is None else [np.asarray(square) for square in squares],
+        None if statistics.sketch is None else np.asarray(statistics.sketch, np.float64),
+    )
+
+
+def _finish(found: Pass, key: str, stratum: Stratum) -> None:
+    sums = stratum.sums
+    found.finite = found.finite & np.isfinite(sums.squared_norms)
+    found.populations[key].add(stratum)
+    if key == PRESENT:
+        for strata in found.strata.values():
+            strata.add(stratum)
+    sketches = np.concatenate(sums.sketches) if sums.sketches else None
+    found.seen[key].append(Seen(stratum.index, stratum.size, np.concatenate(sums.norms), sketches))
+
+
+def _result(
+    estimator: Estimator, found: Pass, layout: Layout, method: str, per_layer: bool
+) -> EstimatorVariance:
+    present = found.populations[PRESENT]
+    key = estimator.name if estimator.name in found.populations else PRESENT
+    strata = found.strata.get(estimator.name)
+    seen = found.seen[key]
+    size = sum(layout.sizes)
+    parts = None
+    if strata is None:
+        total = sum(part.size for part in seen)
+        coefficients = estimator.coefficients(np.array([total]))
+        population = found.populations[key]
+        variance = coefficients[0] * population.variance
+        variances = [coefficients[0] * v for v in population.variances]
+        squared_means = present.squared_means
+    else:
+        sizes = np.bincount(estimator.assignments)  # type: ignore[arg-type]
+        coefficients = estimator.coefficients(sizes)
+        variance = strata.within + strata.between
+        variances, squared_means = strata.variances, strata.expected_squares(present)
+        if estimator.between() is not None:
+            parts = {
+                "within": float(strata.within.sum()) / size,
+                "between": float(strata.between.sum()) / size,
+                "buffered_between": float(strata.buffered_between.sum()) / size,
+            }
+    error = None
+    if method == "subset" and parts is None:
+        error = _standard_error(seen, coefficients, clustered=strata is not None) / size
+    measured = Measured(
+        variance, _ratios(layout, variances, squared_means), present.squared_mean, present.variance
+    )
+    return measured.of_model(
+        layout,
+        per_layer=per_layer,
+        finite=found.finite,
+        method=method,
+        standard_error=error,
+        parts=parts,
+    )
+
+
+def _ratios(
+    layout: Layout, variances: list[np.ndarray], squared_means: list[np.ndarray]
+) -> np.ndarray | None:
+    if not variances:
+        return None
+    # An estimate of m_j^2 may come out negative, m_j^2 does not.
+    pairs = zip(variances, squared_means, strict=True)
+    return ratio_sums(layout, variances, [v + np.maximum(m, 0.0) for v, m in pairs])
+
+
+def _standard_error(seen: Sequence[Seen], coefficients: np.ndarray, *, clustered: bool) -> float:
+    """Of the variance, by the delta method; see the top of the file."""
+    if any(part.sketches is None for part in seen):
+        return 0.0  # the subset is everything
+    total = sum(part.size for part in seen)
+    means = {part.stratum: part.sketches.mean(axis=0) for part in seen}
+    overall = sum(part.size / total * means[part.stratum] for part in seen)
+    squared = 0.0
+    for part in seen:
+        centre = means[part.stratum] if clustered else overall
+        weight = coefficients[part.stratum] if clustered else coefficients[0] * part.size / total
+        linear = weight * (part.norms - 2.0 * part.sketches @ centre)
+        count = len(linear)
+        if count > 1:
+            squared += (1.0 - count / part.size) * linear.var(ddof=1) / count
+    return float(np.sqrt(squared))
+
+
+def _of_any_length(leaf: Any) -> Any:
+    return None if leaf is None else tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype)

@@ -1,0 +1,311 @@
+"""From a model and a batch to one gradient form per trainable variable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.per_example import fallback
+from tf_gradvar.per_example.capture import Recording, Use, call_model, is_float, run_model
+from tf_gradvar.per_example.forms import Explicit, GradientForm, leading, total_of
+from tf_gradvar.per_example.losses import example_losses
+from tf_gradvar.per_example.units import Unit, enclosing_units, has_free_calls
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is differentiated: a model, its units, a loss, and how to run it.
+
+    Attributes:
+        model: a built model.
+        units: its measured layers.
+        loss: as in `losses.example_losses`.
+        loss_weights: None, or one number for each output.
+        training: whether layers run in training mode.
+        on_unknown: "fallback" or "raise".
+    """
+
+    model: keras.Model
+    units: Sequence[Unit]
+    loss: Any
+    loss_weights: Any
+    training: bool
+    on_unknown: str
+
+    def losses(self, y: Any, outputs: Any, sample_weight: Any) -> tf.Tensor:
+        """Losses `[B]` of the outputs of the model."""
+        return example_losses(
+            self.loss,
+            y,
+            outputs,
+            sample_weight=sample_weight,
+            loss_weights=self.loss_weights,
+            output_names=getattr(self.model, "output_names", None) or (),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs, labels and weights; every tensor has a leading example axis."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+
+
+def gradient_forms(
+    problem: Problem, batch: Batch, state: fallback.State
+) -> tuple[list[GradientForm], tf.Tensor]:
+    """One forward and backward pass, and more only for layers that hide their gradients.
+
+    Args:
+        problem: what to differentiate.
+        batch: the examples.
+        state: pairs (variable, value) to use instead of the variables' own values.
+
+    Returns:
+        The gradient form of each trainable variable, and the losses `[B]`.
+    """
+    for unit in problem.units:
+        if unit.rule is None:
+            _announce_or_refuse(problem, unit, "there is no rule for this layer")
+    forms, hidden, losses = _one_pass(problem, batch, state)
+    for unit, reason in hidden:
+        _announce_or_refuse(problem, unit, reason)
+    while hidden:
+        larger = enclosing_units(problem.model, [unit for unit, _ in hidden])
+        problem = replace(problem, units=larger)
+        more, hidden, _ = _one_pass(problem, batch, state)
+        forms.update(more)
+    return [forms[index] for index in range(len(problem.model.trainable_variables))], losses
+
+
+def _one_pass(
+    problem: Problem, batch: Batch, state: fallback.State
+) -> tuple[dict[int, GradientForm], list[tuple[Unit, str]], tf.Tensor]:
+    """Forms by variable index, the units that hide theirs with the reason, and the losses."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        outputs, recording = run_model(
+            problem.model,
+            batch.x,
+            problem.units,
+            state=state,
+            training=problem.training,
+            tape=tape,
+        )
+        losses = problem.losses(batch.y, outputs, batch.sample_weight)
+        total = tf.reduce_sum(losses)
+    _hide_unbatched(problem, batch, recording, state)
+    uses = {
+        place: calls for place, calls in recording.uses.items() if place not in recording.hidden
+    }
+    gradients = _output_gradients(tape, total, uses)
+    forms: dict[int, GradientForm] = {}
+    for place, calls in uses.items():
+        unit = problem.units[place]
+        if _is_lost(problem, unit, calls, gradients[place], batch, state):
+            recording.hidden[place] = "the gradient does not pass through its recorded output"
+            continue
+        with keras.StatelessScope(state):
+            forms.update(_unit_forms(problem, unit, calls, gradients[place], batch, state))
+    hidden = [(problem.units[place], reason) for place, reason in recording.hidden.items()]
+    return forms, hidden, losses
+
+
+def _output_gradients(
+    tape: tf.GradientTape, total: tf.Tensor, uses: dict[int, list[Use]]
+) -> dict[int, list[list[tf.Tensor | None]]]:
+    """For each unit and call: gradients of the flattened outputs."""
+    watched = [
+        leaf
+        for calls in uses.values()
+        for use in calls
+        for leaf in keras.tree.flatten(use.outputs)
+        if is_float(leaf)
+    ]
+    remaining = iter(tape.gradient(total, watched) if watched else [])
+    placed: dict[int, list[list[tf.Tensor | None]]] = {}
+    for place, calls in uses.items():
+        placed[place] = []
+        for use in calls:
+            leaves = keras.tree.flatten(use.outputs)
+            found = [_at_least_float32(next(remaining)) for leaf in leaves if is_float(leaf)]
+            placed[place].append(fallback.cotangents_of(use.outputs, found))
+    return placed
+
+
+def _is_lost(
+    problem: Problem,
+    unit: Unit,
+    calls: list[Use],
+    gradients: list[list[tf.Tensor | None]],
+    batch: Batch,
+    state: fallback.State,
+) -> bool:
+    """Whether an output carries no gradient though the loss depends on the variables."""
+    complete = all(
+        gradient is not None or not is_float(leaf)
+        for use, found in zip(calls, gradients, strict=True)
+        for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
+    )
+    if complete or unit.layer is problem.model:
+        return False
+    return bool(_reached(problem, unit.variables, batch, state))
+
+
+def _reached(
+    problem: Problem,
+    variables: Sequence[keras.Variable],
+    batch: Batch,
+    state: fallback.State,
+) -> list[keras.Variable]:
+    """Which of the variables the loss depends on, from a pass of its own."""
+
+    def loss() -> tf.Tensor:
+        outputs = call_model(problem.model, batch.x, problem.training)
+        return tf.reduce_sum(problem.losses(batch.y, outputs, batch.sample_weight))
+
+    return fallback.reached_variables(loss, variables, state)
+
+
+def _unit_forms(
+    problem: Problem,
+    unit: Unit,
+    calls: list[Use],
+    gradients: list[list[tf.Tensor | None]],
+    batch: Batch,
+    state: fallback.State,
+) -> dict[int, GradientForm]:
+    """Forms of a unit's variables, by their index in the model; calls are added."""
+    found: dict[int, list[GradientForm]] = {id(v): [] for v in unit.variables}
+    for use, cotangents in zip(calls, gradients, strict=True):
+        if all(cotangent is None for cotangent in cotangents):
+            continue
+        for variable, form in _call_forms(problem, unit, use, cotangents, state):
+            if id(variable) in found:
+                found[id(variable)].append(form)
+    without = [v for v in unit.variables if not found[id(v)]]
+    if without and (unit.rule is None or any(found.values())):
+        _check_unreached(problem, unit, without, batch, state)
+    examples = leading(keras.tree.flatten(batch.x)[0])
+    forms: dict[int, GradientForm] = {}
+    for variable, index in zip(unit.variables, unit.indices, strict=True):
+        parts = found[id(variable)]
+        zeros = Explicit(tf.zeros([examples, *variable.shape], _form_dtype(variable)))
+        forms[index] = total_of(parts) if parts else zeros
+    return forms
+
+
+def _check_unreached(
+    problem: Problem,
+    unit: Unit,
+    variables: list[keras.Variable],
+    batch: Batch,
+    state: fallback.State,
+) -> None:
+    """Refuse to take a gradient for zero that is not."""
+    reached = _reached(problem, variables, batch, state)
+    if not reached:
+        return
+    names = [variable.path for variable in reached]
+    if unit.rule is not None:
+        raise ValueError(
+            f"The rule for {type(unit.layer).__name__} must return a form for each trainable "
+            f"variable, {names} of layer '{unit.name}' are missing; add them to the list that "
+            "the rule returns."
+        )
+    raise ValueError(
+        f"The gradients of {names} must be visible when the layer '{unit.name}' is called again, "
+        "but it hides them (as tf.recompute_grad does). Call it without recomputation, or "
+        "register a rule for it."
+    )
+
+
+def _call_forms(
+    problem: Problem,
+    unit: Unit,
+    use: Use,
+    cotangents: list[tf.Tensor | None],
+    state: fallback.State,
+) -> list[tuple[keras.Variable, GradientForm]]:
+    if unit.rule is not None:
+        return unit.rule.function(unit.layer, _at_least_float32(use.inputs), cotangents[0])
+    explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
+    return [
+        (v, Explicit(g)) for v, g in zip(unit.variables, explicit, strict=True) if g is not None
+    ]
+
+
+def _announce_or_refuse(problem: Problem, unit: Unit, reason: str) -> None:
+    if problem.on_unknown == "raise":
+        raise ValueError(
+            "`on_unknown` is 'raise', and the per-example gradients of layer "
+            f"'{unit.name}' ({type(unit.layer).__name__}) need the fallback: {reason}. Register a "
+            "rule with `register_rule`, or use on_unknown='fallback'."
+        )
+    fallback.announce(unit, reason)
+
+
+def _hide_unbatched(
+    problem: Problem, batch: Batch, recording: Recording, state: fallback.State
+) -> None:
+    """Hide units that were called on tensors without a batch axis.
+
+    A leading axis of the right length may be an accident (positions 0..T-1 with T = B). A second
+    pass over one example, of which only shapes are used, tells them apart. It costs nothing
+    inside a `tf.function`, and is left out where all layers are called by functional models.
+    """
+    examples = keras.tree.flatten(batch.x)[0].shape[0]
+    seen = _seen_tensors(problem, recording)
+    several = any(problem.units[p].rule is None and len(seen[p]) > 2 for p in seen)
+    if examples != 1 and not several and not has_free_calls(problem.model):
+        return
+    one_seen: dict[int, list[Any]] = {}
+    if examples != 1:
+        _, probe = run_model(
+            problem.model,
+            tf.nest.map_structure(lambda tensor: tensor[0][tf.newaxis], batch.x),
+            problem.units,
+            state=state,
+            training=problem.training,
+            tape=None,
+        )
+        one_seen = _seen_tensors(problem, probe)
+    for place, tensors in seen.items():
+        if not (_lead_with(tensors, examples) and _lead_with(one_seen.get(place, []), 1)):
+            recording.hidden[place] = "it was called on a tensor without the batch axis"
+
+
+def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]]:
+    """For each unit the tensors that must have a batch axis.
+
+    These are all arguments where the layer is called again, and the first otherwise.
+    """
+    seen: dict[int, list[Any]] = {}
+    for place, calls in recording.uses.items():
+        again = problem.units[place].rule is None
+        values = [(use.arguments if again else use.inputs, use.outputs) for use in calls]
+        seen[place] = [leaf for leaf in tf.nest.flatten(values) if tf.is_tensor(leaf)]
+    return seen
+
+
+def _lead_with(tensors: list[Any], length: int | None) -> bool:
+    return all(tensor.shape.rank and tensor.shape[0] == length for tensor in tensors)
+
+
+def _at_least_float32(tensor: Any) -> Any:
+    """Half precision becomes float32; IndexedSlices become dense; the rest stays."""
+    if tensor is None:
+        return None
+    tensor = tf.convert_to_tensor(tensor)
+    half = tensor.dtype.is_floating and tensor.dtype.size < 4
+    return tf.cast(tensor, tf.float32) if half else tensor
+
+
+def _form_dtype(variable: keras.Variable) -> tf.DType:
+    dtype = tf.as_dtype(variable.dtype)
+    return dtype if dtype.size >= 4 else tf.float32

@@ -1,0 +1,205 @@
+"""Exact per-example gradients without a rule: differentiate one example at a time.
+
+The layer was recorded with its inputs and output gradients d, so only the layer itself is called
+again: the gradient of example i is that of <layer(inputs_i), d_i>. `tf.vectorized_map` does so for
+all examples at once where TensorFlow can vectorise every operation, a plain loop otherwise. Either
+way the gradients of all examples of the slice are held in memory.
+
+A layer that does not show its gradients (its variables are used elsewhere, it is called on
+something without a batch axis) is measured in the same way, by calling again the smallest
+composite around it that does show them: in the last resort the whole model.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.per_example.capture import Use, is_float
+from tf_gradvar.per_example.units import Unit, has_random_state, has_recurrence
+
+logger = logging.getLogger("tf_gradvar.per_example")
+
+State = Sequence[tuple[keras.Variable, Any]]
+_announced: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+
+# What vectorized_map raises for operations that it cannot vectorise.
+_NOT_VECTORIZABLE = (ValueError, TypeError, LookupError, NotImplementedError, tf.errors.OpError)
+
+
+def announce(unit: Unit, reason: str) -> None:
+    """Log once for each layer that it is measured by the fallback."""
+    if unit.layer not in _announced:
+        _announced.add(unit.layer)
+        logger.warning(
+            "Per-example gradients of layer '%s' (%s) come from the slower fallback: %s.",
+            unit.name,
+            type(unit.layer).__name__,
+            reason,
+        )
+
+
+def refuse_random_state(layer: keras.layers.Layer, training: bool) -> None:
+    """The fallback calls a layer again, which must give the same result.
+
+    Raises:
+        ValueError: if the layer draws random numbers in training mode.
+    """
+    if training and has_random_state(layer):
+        raise ValueError(
+            "`training` must be False where the fallback has to call layers again, but "
+            f"'{layer.path or layer.name}' draws random numbers in training mode; use "
+            "training=False, register a rule for the layer, or measure the variance with "
+            "method='monte_carlo'."
+        )
+
+
+def layer_gradients(
+    unit: Unit, use: Use, output_gradients: Any, state: State, training: bool
+) -> list[tf.Tensor | None]:
+    """Gradients of the unit's variables from one recorded call.
+
+    Args:
+        unit: the layer and its variables.
+        use: the recorded call.
+        output_gradients: for each of the flattened outputs its gradient or None.
+        state: values to use instead of those of the variables.
+        training: whether the model runs in training mode.
+
+    Returns:
+        `[B, *shape]` for each variable; None where the call does not seem to depend on it.
+    """
+    refuse_random_state(unit.layer, training)
+    structure = (use.arguments, output_gradients)
+    leaves = tf.nest.flatten(structure)
+    masks = [getattr(leaf, "_keras_mask", None) for leaf in leaves]
+
+    def weighted_output(slices: list[Any]) -> tf.Tensor:
+        examples, example_masks = slices[: len(leaves)], slices[len(leaves) :]
+        for leaf, mask in zip(examples, example_masks, strict=True):
+            if mask is not None:
+                leaf._keras_mask = mask
+        (args, kwargs), cotangents = tf.nest.pack_sequence_as(structure, examples)
+        outputs = keras.tree.flatten(unit.layer(*args, **kwargs))
+        products = [
+            tf.reduce_sum(tf.cast(output, cotangent.dtype) * cotangent)
+            for output, cotangent in zip(outputs, cotangents, strict=True)
+            if cotangent is not None
+        ]
+        return tf.add_n(products)
+
+    gradients_of = _looped if has_recurrence(unit.layer) else _vectorized
+    untouched: set[int] = set()
+    gradients = gradients_of(weighted_output, unit.variables, [*leaves, *masks], state, untouched)
+    return [None if index in untouched else g for index, g in enumerate(gradients)]
+
+
+def reached_variables(
+    loss: Callable[[], tf.Tensor], variables: Sequence[keras.Variable], state: State
+) -> list[keras.Variable]:
+    """The variables that the loss depends on.
+
+    They keep their own values here, because some code (`tf.recompute_grad`) propagates gradients
+    to variables, not to the tensors that stand for them in a `StatelessScope`.
+    """
+    asked = {id(variable) for variable in variables}
+    others = [(variable, value) for variable, value in state if id(variable) not in asked]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        own = [variable.value for variable in variables]
+        tape.watch(own)
+        with keras.StatelessScope(others):
+            value = loss()
+    gradients = tape.gradient(value, own)
+    return [v for v, gradient in zip(variables, gradients, strict=True) if gradient is not None]
+
+
+def _vectorized(
+    scalar: Callable[[list[Any]], tf.Tensor],
+    variables: Sequence[keras.Variable],
+    leaves: Sequence[Any],
+    state: State,
+    untouched: set[int],
+) -> list[tf.Tensor]:
+    """All examples at once, or a loop over them where TensorFlow cannot vectorise.
+
+    Each example is given as two copies. With one, vectorising gives products of [B, 1, ...] with
+    broadcast weights, for which the CPU kernel of BatchMatMulV2 (seen with TensorFlow 2.21 and
+    oneDNN) writes out of bounds.
+    """
+    of_one, batched = _of_one(scalar, variables, leaves, state, untouched, copies=2)
+    try:
+        gradients = tf.vectorized_map(of_one, batched, fallback_to_while_loop=False)
+    except _NOT_VECTORIZABLE as error:
+        logger.debug("Looping over the examples, vectorized_map failed: %s", error)
+        return _looped(scalar, variables, leaves, state, untouched)
+    return _at_least_float32(gradients)
+
+
+def _looped(
+    scalar: Callable[[list[Any]], tf.Tensor],
+    variables: Sequence[keras.Variable],
+    leaves: Sequence[Any],
+    state: State,
+    untouched: set[int],
+) -> list[tf.Tensor]:
+    """One example after the other; vectorising a recurrent layer takes long to trace."""
+    of_one, batched = _of_one(scalar, variables, leaves, state, untouched, copies=1)
+    specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+    return _at_least_float32(tf.map_fn(of_one, batched, fn_output_signature=specs))
+
+
+def _of_one(
+    scalar: Callable[[list[Any]], tf.Tensor],
+    variables: Sequence[keras.Variable],
+    leaves: Sequence[Any],
+    state: State,
+    untouched: set[int],
+    copies: int,
+) -> tuple[Callable[[list[tf.Tensor]], list[tf.Tensor]], list[tf.Tensor]]:
+    """A function of the slices of one example, and what is to be sliced.
+
+    Tracing the function notes in `untouched` which of the variables have no gradient.
+    """
+    values = _values(variables, state)
+    scope = [*state, *zip(variables, values, strict=True)]
+
+    def of_one(slices: list[tf.Tensor]) -> list[tf.Tensor]:
+        remaining = iter(slices)
+        example = [
+            tf.stack([next(remaining)] * copies) if tf.is_tensor(leaf) else leaf for leaf in leaves
+        ]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            with keras.StatelessScope(scope):
+                result = scalar(example) / copies
+        gradients = tape.gradient(result, values)
+        untouched.update(index for index, g in enumerate(gradients) if g is None)
+        return [
+            tf.zeros_like(value) if g is None else tf.convert_to_tensor(g)
+            for g, value in zip(gradients, values, strict=True)
+        ]
+
+    return of_one, [leaf for leaf in leaves if tf.is_tensor(leaf)]
+
+
+def _at_least_float32(gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    return [tf.cast(g, tf.float32) if g.dtype.size < 4 else g for g in gradients]
+
+
+def _values(variables: Sequence[keras.Variable], state: State) -> list[tf.Tensor]:
+    given = {id(variable): value for variable, value in state}
+    return [
+        tf.cast(given[id(v)], v.dtype) if id(v) in given else tf.convert_to_tensor(v.value)
+        for v in variables
+    ]
+
+
+def cotangents_of(watched: Any, gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Place gradients beside the flattened outputs; None for those that carry none."""
+    remaining = iter(gradients)
+    return [next(remaining) if is_float(leaf) else None for leaf in keras.tree.flatten(watched)]

@@ -1,0 +1,379 @@
+"""Forms: per-example gradients of one variable that need not exist as numbers.
+
+A rule says which form the gradient of a variable takes; a form knows how to get its squared
+norms, sums, sums of squares, sketches and inner products. The invariant of every form is
+
+    form.explicit()[i] = d (unreduced loss of example i) / d variable,     summed over all
+    positions and over all calls of the layer,
+
+and everything else must equal what follows from `explicit`, however it is computed.
+`GradientForm` computes all from `raw` (`explicit` in the layout that is cheapest to compute in), a
+few examples at a time, so that a new form needs that method only.
+
+Running example, a Dense kernel [I, O] called once on inputs a [B, I]: the form is `Outer` with
+`inputs` [B, 1, 1, I] and `output_gradients` [B, 1, 1, O], its squared norms are |a_i|^2 |d_i|^2
+(reference: Goodfellow 2015, arXiv:1510.01799) and its sum of squares is (a^2)^T (d^2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, TypeVar
+
+import tensorflow as tf
+
+from tf_gradvar.per_example.chunks import map_chunks
+from tf_gradvar.per_example.projection import Projection
+
+# Numbers that the intermediate tensors of one slice may take: about 8 MiB of float32.
+CHUNK_NUMBERS = 2**21
+# Up to this many positions the sum of squares is a few large products (a difference has two).
+_CLOSED_FORM_POSITIONS = 2
+
+_Form = TypeVar("_Form", bound="GradientForm")
+
+
+class Wanted(NamedTuple):
+    """What to compute from a form."""
+
+    squared_norms: bool = False
+    total: bool = False
+    squares: bool = False
+    gradients: bool = False
+    projection: Projection | None = None
+
+
+class Measured(NamedTuple):
+    """What was computed: None where it was not wanted."""
+
+    squared_norms: tf.Tensor | None = None  # [B]
+    total: tf.Tensor | None = None  # [*shape], sum over the examples
+    squares: tf.Tensor | None = None  # [*shape], sum over the examples of g^2
+    gradients: tf.Tensor | None = None  # [B, *shape]
+    sketch: tf.Tensor | None = None  # [B, R]
+
+
+@dataclass(frozen=True)
+class GradientForm:
+    """Base of all forms; the tensor fields have a leading example axis.
+
+    A new form defines `raw` and `numbers_per_example`, and `arrange` where the layout in which
+    it computes is not the variable's.
+    """
+
+    def raw(self) -> tf.Tensor:
+        """The gradients in any fixed layout `[B, ...]`, the last axis being the columns."""
+        raise NotImplementedError
+
+    def arrange(self, raw: tf.Tensor) -> tf.Tensor:
+        """Bring `[B, ...]` from the layout of `raw` into `[B, *shape]`."""
+        return raw
+
+    def numbers_per_example(self) -> int:
+        """How many numbers `raw` needs at once for one example."""
+        raise NotImplementedError
+
+    def explicit(self) -> tf.Tensor:
+        """The gradients themselves, `[B, *shape]`."""
+        return self.arrange(self.raw())
+
+    def tensors(self) -> list[tf.Tensor]:
+        """The fields that are tensors, in order."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return [value for value in values if tf.is_tensor(value)]
+
+    def with_tensors(self: _Form, tensors: Sequence[tf.Tensor]) -> _Form:
+        """The same form with other tensors."""
+        names = [f.name for f in fields(self) if tf.is_tensor(getattr(self, f.name))]
+        return replace(self, **dict(zip(names, tensors, strict=True)))
+
+    def measure(self, wanted: Wanted) -> Measured:
+        """Compute what is wanted from `raw`, in slices of the batch."""
+
+        def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            measured = self.with_tensors(tensors).measure_slice(wanted)
+            each = (measured.squared_norms, measured.gradients, measured.sketch)
+            sums = (measured.total, measured.squares)
+            return [t for t in each if t is not None], [t for t in sums if t is not None]
+
+        each, sums = map_chunks(of_slice, self.tensors(), self.chunk_size())
+        each.reverse()
+        sums.reverse()
+        return Measured(
+            squared_norms=each.pop() if wanted.squared_norms else None,
+            gradients=self.arrange(each.pop()) if wanted.gradients else None,
+            sketch=each.pop() if wanted.projection is not None else None,
+            total=self.arrange_one(sums.pop()) if wanted.total else None,
+            squares=self.arrange_one(sums.pop()) if wanted.squares else None,
+        )
+
+    def measure_slice(self, wanted: Wanted) -> Measured:
+        """Compute what is wanted for all examples at once, in the layout of `raw`."""
+        return measure_explicit(self.raw(), wanted)
+
+    def arrange_one(self, raw: tf.Tensor) -> tf.Tensor:
+        """`arrange` for a sum over the examples."""
+        return self.arrange(raw[tf.newaxis])[0]
+
+    def inner_products(self: _Form, other: _Form) -> tf.Tensor:
+        """`<g_i, h_i>` with the gradients h of `other`, `[B]`."""
+        mine = self.tensors()
+
+        def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            g = self.with_tensors(tensors[: len(mine)]).explicit()
+            h = other.with_tensors(tensors[len(mine) :]).explicit()
+            return [sum_per_example(g * h)], []
+
+        return map_chunks(of_slice, [*mine, *other.tensors()], self.chunk_size())[0][0]
+
+    def chunk_size(self) -> int:
+        """Examples in a slice."""
+        return max(1, CHUNK_NUMBERS // max(1, self.numbers_per_example()))
+
+    def joined(self: _Form, others: Sequence[_Form]) -> GradientForm:
+        """The form of the sum with other forms of the same class."""
+        return Combined((self, *others), (1.0,) * (1 + len(others)))
+
+    def minus(self: _Form, other: _Form) -> GradientForm:
+        """The form of `g - h`, accurate where g and h nearly agree."""
+        return Combined((self, other), (1.0, -1.0))
+
+
+def measure_explicit(gradients: tf.Tensor, wanted: Wanted) -> Measured:
+    """Everything that is wanted from gradients that exist, `[B, *shape]`."""
+    squares = tf.square(gradients) if wanted.squared_norms or wanted.squares else None
+    sketch = None
+    if wanted.projection is not None:
+        sketch = wanted.projection.of_matrices(as_matrices(gradients))
+    return Measured(
+        squared_norms=sum_per_example(squares) if wanted.squared_norms else None,
+        total=tf.reduce_sum(gradients, 0) if wanted.total else None,
+        squares=tf.reduce_sum(squares, 0) if wanted.squares else None,
+        gradients=gradients if wanted.gradients else None,
+        sketch=sketch,
+    )
+
+
+def leading(tensor: tf.Tensor) -> int | tf.Tensor:
+    """The length of the example axis: static where it is known."""
+    return tf.shape(tensor)[0] if tensor.shape[0] is None else tensor.shape[0]
+
+
+def sum_per_example(values: tf.Tensor) -> tf.Tensor:
+    """Sum over all axes but the first, `[B, ...]` -> `[B]`."""
+    return tf.reduce_sum(values, list(range(1, values.shape.rank)))
+
+
+def as_matrices(gradients: tf.Tensor) -> tf.Tensor:
+    """`[B, ...]` -> `[B, rows, columns]` with the last axis as the columns."""
+    shape = gradients.shape[1:]
+    columns = shape[-1] if shape.rank else 1
+    return tf.reshape(gradients, [-1, math.prod(shape[:-1]), columns])
+
+
+@dataclass(frozen=True)
+class Explicit(GradientForm):
+    """Gradients that exist already, `[B, *shape]`."""
+
+    gradients: tf.Tensor
+
+    def raw(self) -> tf.Tensor:
+        """The gradients."""
+        return self.gradients
+
+    def numbers_per_example(self) -> int:
+        """The size of the variable."""
+        return math.prod(self.gradients.shape[1:])
+
+    def measure(self, wanted: Wanted) -> Measured:
+        """At once: slicing would save no memory."""
+        return measure_explicit(self.gradients, wanted)
+
+    def joined(self, others: Sequence[Explicit]) -> Explicit:
+        """The sum."""
+        return Explicit(tf.add_n([self.gradients, *(other.gradients for other in others)]))
+
+    def minus(self, other: Explicit) -> Explicit:
+        """The difference."""
+        return Explicit(self.gradients - other.gradients)
+
+
+@dataclass(frozen=True)
+class Outer(GradientForm):
+    """Sums of outer products: `g = sum_t a_t d_t^T`, in each of S groups.
+
+    Attributes:
+        inputs: a, `[B, S, T, I]`, with S and I static.
+        output_gradients: d, `[B, S, T, O]`, with O static.
+        arrangement: maps `[B, S, I, O]` to `[B, *shape]`; None drops S = 1.
+    """
+
+    inputs: tf.Tensor
+    output_gradients: tf.Tensor
+    arrangement: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    def raw(self) -> tf.Tensor:
+        """`sum_t a_t d_t^T` of each example, `[B, S, I, O]`."""
+        return tf.matmul(self.inputs, self.output_gradients, transpose_a=True)
+
+    def arrange(self, raw: tf.Tensor) -> tf.Tensor:
+        """`[B, S, I, O]` -> `[B, *shape]`."""
+        return tf.squeeze(raw, 1) if self.arrangement is None else self.arrangement(raw)
+
+    def numbers_per_example(self) -> int:
+        """The size of the variable."""
+        groups, _, rows = self.inputs.shape[1:]
+        return groups * rows * self.output_gradients.shape[3]
+
+    def measure(self, wanted: Wanted) -> Measured:
+        """In closed form where that is cheaper than forming the gradients."""
+        closed = self._positions_at_most(_CLOSED_FORM_POSITIONS)
+        if wanted.gradients or (wanted.squares and not closed):
+            return super().measure(wanted)
+        if wanted.squared_norms and not (closed or self._gram_is_cheaper()):
+            return super().measure(wanted)
+        a, d = self.inputs, self.output_gradients
+        return Measured(
+            squared_norms=self._gram_products(self) if wanted.squared_norms else None,
+            total=self.arrange_one(_summed_products(a, d)) if wanted.total else None,
+            squares=self.arrange_one(self._squares()) if wanted.squares else None,
+            sketch=self._sketch(wanted.projection) if wanted.projection is not None else None,
+        )
+
+    def inner_products(self, other: GradientForm) -> tf.Tensor:
+        """`sum_{t,t'} (a_t . b_t') (d_t . e_t')` where that is cheaper."""
+        if isinstance(other, Outer) and self._gram_is_cheaper():
+            return self._gram_products(other)
+        return super().inner_products(other)
+
+    def joined(self, others: Sequence[Outer]) -> Outer:
+        """The positions of all, one after the other."""
+        forms = [self, *others]
+        return replace(
+            self,
+            inputs=tf.concat([form.inputs for form in forms], 2),
+            output_gradients=tf.concat([form.output_gradients for form in forms], 2),
+        )
+
+    def minus(self, other: Outer) -> GradientForm:
+        """`a d^T - b e^T = (a - b) d^T + b (d - e)^T`, which does not cancel."""
+        if self.inputs.shape[2] is None or self.inputs.shape[2] != other.inputs.shape[2]:
+            return super().minus(other)
+        a, d, b, e = *self.tensors(), *other.tensors()
+        return replace(
+            self, inputs=tf.concat([a - b, b], 2), output_gradients=tf.concat([d, d - e], 2)
+        )
+
+    def _gram_products(self, other: Outer) -> tf.Tensor:
+        a, d, b, e = *self.tensors(), *other.tensors()
+        if a.shape[2] == 1 and b.shape[2] == 1:
+            return sum_per_example(tf.reduce_sum(a * b, -1) * tf.reduce_sum(d * e, -1))
+
+        def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            a, d, b, e = tensors
+            grams = tf.matmul(a, b, transpose_b=True) * tf.matmul(d, e, transpose_b=True)
+            return [sum_per_example(grams)], []
+
+        groups, positions, _ = a.shape[1:]
+        chunk = max(1, CHUNK_NUMBERS // (2 * groups * positions**2))
+        return map_chunks(of_slice, [a, d, b, e], chunk)[0][0]
+
+    def _squares(self) -> tf.Tensor:
+        """`sum_i (sum_t a_t d_t^T)^2 = sum_{t,t'} sum_i (a_t a_t') (d_t d_t')^T`."""
+        a, d = self.inputs, self.output_gradients
+        positions = range(a.shape[2])
+        terms = []
+        for t in positions:
+            for u in positions[t:]:
+                weight = 1.0 if t == u else 2.0
+                products = weight * d[:, :, t] * d[:, :, u] if u > t else tf.square(d[:, :, t])
+                terms.append((a[:, :, t] * a[:, :, u], products))
+        inputs, gradients = zip(*terms, strict=True)
+        return _summed_products(tf.stack(inputs, 2), tf.stack(gradients, 2))
+
+    def _sketch(self, projection: Projection) -> tf.Tensor:
+        groups, positions, _ = self.inputs.shape[1:]
+        if groups == 1 and positions is not None and self._gram_is_cheaper():
+            return projection.of_factors(self.inputs[:, 0], self.output_gradients[:, 0])
+        sketch = super().measure(Wanted(projection=projection)).sketch
+        return sketch
+
+    def _positions_at_most(self, limit: int) -> bool:
+        positions = self.inputs.shape[2]
+        return positions is not None and positions <= limit
+
+    def _gram_is_cheaper(self) -> bool:
+        """Whether `T^2 (I + O) <= T I O`; not so for many positions and small kernels."""
+        positions, rows = self.inputs.shape[2:]
+        columns = self.output_gradients.shape[3]
+        if positions is None:
+            return False
+        return positions == 1 or positions * (rows + columns) <= rows * columns
+
+
+def _summed_products(a: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
+    """`sum_{i,t} a_it d_it^T` from `[B, S, T, I]` and `[B, S, T, O]` -> `[S, I, O]`."""
+    groups, _, rows = a.shape[1:]
+    if groups > 1:
+        return tf.einsum("bsti,bsto->sio", a, d)
+    flat_a, flat_d = tf.reshape(a, [-1, rows]), tf.reshape(d, [-1, d.shape[3]])
+    return tf.matmul(flat_a, flat_d, transpose_a=True)[tf.newaxis]
+
+
+@dataclass(frozen=True)
+class Combined(GradientForm):
+    """A linear combination of forms: calls of unlike kinds, or a difference.
+
+    Attributes:
+        parts: forms of the same variable.
+        factors: one number each.
+    """
+
+    parts: tuple[GradientForm, ...]
+    factors: tuple[float, ...]
+
+    def raw(self) -> tf.Tensor:
+        """The combination of the parts' gradients, in the layout that they share."""
+        gradients = [part.raw() if self._alike() else part.explicit() for part in self.parts]
+        return tf.add_n([f * g for f, g in zip(self.factors, gradients, strict=True)])
+
+    def arrange(self, raw: tf.Tensor) -> tf.Tensor:
+        """As the parts do."""
+        return self.parts[0].arrange(raw) if self._alike() else raw
+
+    def numbers_per_example(self) -> int:
+        """The result, and the largest part while it is formed."""
+        return 2 * max(part.numbers_per_example() for part in self.parts)
+
+    def tensors(self) -> list[tf.Tensor]:
+        """The tensors of all parts."""
+        return [tensor for part in self.parts for tensor in part.tensors()]
+
+    def with_tensors(self, tensors: Sequence[tf.Tensor]) -> Combined:
+        """The same combination of other tensors."""
+        remaining = iter(tensors)
+        parts = [
+            part.with_tensors([next(remaining) for _ in part.tensors()]) for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
+
+    def _alike(self) -> bool:
+        return len({type(part) for part in self.parts}) == 1
+
+
+def total_of(forms: Sequence[GradientForm]) -> GradientForm:
+    """The form of the sum over several calls that use one variable."""
+    if len(forms) == 1:
+        return forms[0]
+    if len({type(form) for form in forms}) == 1:
+        return forms[0].joined(forms[1:])
+    return Combined(tuple(forms), (1.0,) * len(forms))
+
+
+def difference_of(form: GradientForm, other: GradientForm) -> GradientForm:
+    """The form of the difference of two gradients of one variable."""
+    if type(form) is type(other):
+        return form.minus(other)
+    return Combined((form, other), (1.0, -1.0))

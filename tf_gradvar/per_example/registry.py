@@ -1,0 +1,101 @@
+"""Which layers have a rule: one dictionary from layer class to rule.
+
+A rule turns what one call of a layer has seen into the forms of its variables' gradients. Users
+add rules for their own layers with `register_rule`; a layer without one is measured by the exact
+and slower fallback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from tf_gradvar.per_example import convolution, dense, embedding, normalization
+from tf_gradvar.per_example.rule import Rule, RuleFunction
+
+RULES: dict[type[keras.layers.Layer], Rule] = {
+    keras.layers.Dense: dense.DENSE,
+    keras.layers.EinsumDense: dense.EINSUM_DENSE,
+    keras.layers.Conv1D: convolution.CONVOLUTION,
+    keras.layers.Conv2D: convolution.CONVOLUTION,
+    keras.layers.DepthwiseConv1D: convolution.CONVOLUTION,
+    keras.layers.DepthwiseConv2D: convolution.CONVOLUTION,
+    keras.layers.Embedding: embedding.EMBEDDING,
+    keras.layers.BatchNormalization: normalization.NORMALIZATION,
+    keras.layers.GroupNormalization: normalization.NORMALIZATION,
+    keras.layers.LayerNormalization: normalization.NORMALIZATION,
+}
+if hasattr(keras.layers, "RMSNormalization"):  # since Keras 3.9
+    RULES[keras.layers.RMSNormalization] = normalization.NORMALIZATION
+
+
+def register_rule(
+    layer_class: type[keras.layers.Layer],
+    rule: RuleFunction,
+    *,
+    supports: Callable[[keras.layers.Layer], bool] | None = None,
+    before_activation: bool = False,
+) -> None:
+    """Teach `tf_gradvar.per_example` a layer class.
+
+    The rule is called once for every call of a layer; contributions of several calls are added.
+    It must return the gradient of every trainable variable of the layer.
+
+    Args:
+        layer_class: subclass of `keras.layers.Layer`. Subclasses of it use the same rule as long
+            as they do not override `call`.
+        rule: `rule(layer, inputs, output_gradients)` -> list of `(variable, form)`, where
+            `inputs` `[B, ...]` is the first argument of the call, `output_gradients` `[B, ...]`
+            the gradient of the summed loss with respect to its output (float32 or float64), and
+            a form one of those in `tf_gradvar.per_example.forms`.
+        supports: whether the rule holds for a given layer; those for which it does not use the
+            fallback. Default: always.
+        before_activation: True if the gradient is wanted with respect to the argument of
+            `layer.activation`, and `call` ends with that activation. Default False.
+
+    Raises:
+        TypeError: if `layer_class` is not a layer class or `rule` cannot be called.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> class Scale(keras.layers.Layer):
+        ...     def build(self, shape):
+        ...         self.factor = self.add_weight(shape=(shape[-1],), initializer="ones")
+        ...     def call(self, x):
+        ...         return x * self.factor
+        >>> def scale_rule(layer, inputs, output_gradients):
+        ...     return [(layer.factor, per_example.Explicit(inputs * output_gradients))]
+        >>> per_example.register_rule(Scale, scale_rule)
+        >>> model = keras.Sequential([keras.Input((3,)), Scale()])
+        >>> x, y = np.float32([[1, 0, 2]]), np.float32([[0, 0, 0]])
+        >>> per_example.squared_norms(model, x, y, lambda y, p: keras.ops.sum(p, -1)).numpy()
+        array([5.], dtype=float32)
+    """
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        raise TypeError(
+            "`layer_class` must be a subclass of keras.layers.Layer, "
+            f"received {layer_class!r}; pass the class, not a layer."
+        )
+    if not callable(rule):
+        raise TypeError(
+            f"`rule` must be a function (layer, inputs, output_gradients), received {rule!r}."
+        )
+    if supports is None:
+        RULES[layer_class] = Rule(rule, before_activation=before_activation)
+    else:
+        RULES[layer_class] = Rule(rule, supports, before_activation)
+
+
+def find_rule(layer: keras.layers.Layer) -> Rule | None:
+    """The rule of the nearest base class that runs the same `call`, if it supports `layer`."""
+    if "call" in layer.__dict__:  # somebody else has replaced `call` on this layer
+        return None
+    for base in type(layer).__mro__:
+        rule = RULES.get(base)
+        if rule is not None:
+            same_call = type(layer).call is base.call
+            return rule if same_call and rule.supports(layer) else None
+    return None

@@ -1,0 +1,32 @@
+"""What a rule is: how the gradient forms of one class of layers come from one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.per_example.forms import GradientForm
+
+Variable = keras.Variable
+# (layer, inputs, output_gradients) -> the gradient form of each variable of that layer.
+RuleFunction = Callable[
+    [keras.layers.Layer, tf.Tensor, tf.Tensor], list[tuple[Variable, GradientForm]]
+]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How to measure one class of layers.
+
+    Attributes:
+        function: the rule.
+        supports: whether the rule holds for this layer (its options, its equation).
+        before_activation: the output gradients are those before `layer.activation`.
+    """
+
+    function: RuleFunction
+    supports: Callable[[keras.layers.Layer], bool] = lambda layer: True
+    before_activation: bool = False

@@ -1,0 +1,166 @@
+"""Which layers are measured, and by what: a rule, or the fallback.
+
+A unit is a layer together with the trainable variables that it accounts for. Layers with a rule
+are units; so are layers that run their parts in a loop of their own (recurrent layers, wrappers),
+with all their variables; other composites are looked into, and are units only for the variables
+that they own themselves. Frozen layers are no units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+
+from tf_gradvar.per_example.registry import find_rule
+from tf_gradvar.per_example.rule import Rule, Variable
+
+# These call their inner layers inside loops or vectorised maps, where nothing can be watched.
+_OPAQUE = (keras.layers.RNN, keras.layers.Wrapper)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A layer that is measured.
+
+    Attributes:
+        name: the layer's path, unique in the model.
+        layer: the layer.
+        rule: its rule, or None for the fallback.
+        variables: trainable variables that it accounts for.
+        indices: their places in `model.trainable_variables`.
+    """
+
+    name: str
+    layer: keras.layers.Layer
+    rule: Rule | None
+    variables: tuple[Variable, ...]
+    indices: tuple[int, ...]
+
+
+def find_units(model: keras.Model) -> list[Unit]:
+    """The units of a model, in the order in which their layers were created.
+
+    Raises:
+        ValueError: if the model is not built or has no trainable variables.
+    """
+    if not model.built:
+        raise ValueError(
+            f"`model` must be built, received the unbuilt model '{model.name}'; call it once on "
+            "some data, or give it an input shape."
+        )
+    places = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
+    if not places:
+        raise ValueError(
+            f"`model` must have trainable variables, '{model.name}' has none; "
+            "set `trainable = True` on the layers that you want to measure."
+        )
+    units: list[Unit] = []
+    names: dict[str, int] = {}
+    taken: set[int] = set()
+    for layer, rule, variables in _candidates(model, set()):
+        mine = [v for v in variables if id(v) in places and id(v) not in taken]
+        if not mine:
+            continue
+        taken.update(id(v) for v in mine)
+        path = _path(layer)
+        names[path] = names.get(path, 0) + 1
+        name = path if names[path] == 1 else f"{path}_{names[path]}"
+        units.append(Unit(name, layer, rule, tuple(mine), tuple(places[id(v)] for v in mine)))
+    return units
+
+
+def enclosing_units(model: keras.Model, hidden: Sequence[Unit]) -> list[Unit]:
+    """For units that do not show their gradients: the next larger composites around them.
+
+    Raises:
+        ValueError: if a unit is the whole model already.
+    """
+    parents: dict[int, keras.layers.Layer] = {}
+    for layer in all_layers(model):
+        for part in _parts(layer):
+            parents.setdefault(id(part), layer)
+    variables: dict[int, list[tuple[Variable, int]]] = {}
+    for unit in hidden:
+        if unit.layer is model:
+            raise ValueError(
+                f"The outputs of `model` must have a batch axis and lead to all uses of the "
+                f"variables of '{unit.name}'; per-example gradients cannot be told apart."
+            )
+        pairs = zip(unit.variables, unit.indices, strict=True)
+        variables.setdefault(id(parents[id(unit.layer)]), []).extend(pairs)
+    layers = {id(layer): layer for layer in all_layers(model)}
+    return [
+        Unit(_path(layers[key]), layers[key], None, *zip(*pairs, strict=True))
+        for key, pairs in variables.items()
+    ]
+
+
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all its parts, at any depth, each once."""
+    found: dict[int, keras.layers.Layer] = {}
+
+    def visit(part: keras.layers.Layer) -> None:
+        if id(part) not in found:
+            found[id(part)] = part
+            for inner in _parts(part):
+                visit(inner)
+
+    visit(layer)
+    return list(found.values())
+
+
+def has_free_calls(model: keras.Model) -> bool:
+    """Whether some composite runs Python code, and so may call a layer on unbatched inputs."""
+    free = (
+        layer
+        for layer in all_layers(model)
+        if _parts(layer) and not _is_functional(layer) and find_rule(layer) is None
+    )
+    return next(free, None) is not None
+
+
+def has_random_state(layer: keras.layers.Layer) -> bool:
+    """Whether calls of the layer in training mode draw random numbers."""
+    variables = layer.non_trainable_variables
+    return any("seed_generator" in variable.path for variable in variables)
+
+
+def has_recurrence(layer: keras.layers.Layer) -> bool:
+    """Whether the layer or one of its parts is recurrent."""
+    return any(isinstance(part, keras.layers.RNN) for part in all_layers(layer))
+
+
+def _candidates(
+    layer: keras.layers.Layer, seen: set[int]
+) -> Iterator[tuple[keras.layers.Layer, Rule | None, list[Variable]]]:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    rule = find_rule(layer)
+    parts = _parts(layer)
+    if rule is not None or not parts or isinstance(layer, _OPAQUE):
+        yield layer, rule, layer.trainable_variables
+        return
+    inner = {id(v) for part in parts for v in part.trainable_variables}
+    yield layer, None, [v for v in layer.trainable_variables if id(v) not in inner]
+    for part in parts:
+        yield from _candidates(part, seen)
+
+
+def _path(layer: keras.layers.Layer) -> str:
+    return layer.path or layer.name
+
+
+def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    # Keras lists the layers of a model in public, but not those of a composite layer.
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _is_functional(layer: keras.layers.Layer) -> bool:
+    """Runs a graph of layers that was built from batched inputs."""
+    if isinstance(layer, keras.Sequential):
+        return True
+    graphs = [base for base in type(layer).__mro__ if base.__name__ == "Functional"]
+    return any(type(layer).call is base.call for base in graphs)
