@@ -72,7 +72,7 @@ def test_values_are_those_at_the_weights_of_the_step():
         for name, values in record["estimators"].items():
             assert values["average_variance"] == expected[name].average_variance
             assert values["normalized_variance"] == expected[name].normalized_variance
-            assert list(values["per_layer"])[0].endswith("head")
+            assert next(iter(values["per_layer"])).endswith("head")
     assert logger.history[1]["estimators"]["SVRG-8"]["variance"] == 0.0
 
 
@@ -99,7 +99,7 @@ def test_functions_of_a_step():
     assert [step for step in range(9) if at([0, 4])(step)] == [0, 4]
     spaced = [step for step in range(100_001) if log_spaced(10)(step)]
     assert spaced[:8] == [1, 2, 3, 4, 5, 6, 8, 10]
-    assert len([step for step in spaced if 10_000 < step]) == 10
+    assert len([step for step in spaced if step > 10_000]) == 10
 
 
 def test_several_steps_in_one_execution():
@@ -189,8 +189,7 @@ def training_mode_model():
     "options",
     [
         {"method": "exact"},
-        {"method": "subset", "subset_size": 20},
-        {"method": "monte_carlo", "num_draws": 3, "training": True},
+        {"method": "monte_carlo", "num_draws": 2, "training": True},
     ],
     ids=lambda options: options["method"],
 )
@@ -200,10 +199,10 @@ def test_measuring_changes_nothing(options):
     for measured in (False, True):
         model = training_mode_model()
         estimators = [MiniBatch(8), SVRG(8), Stratified(LABELS)]
-        logger = logger_of(estimators, every_steps=20, snapshot_every=40, **options)
+        logger = logger_of(estimators, every_steps=25, snapshot_every=50, **options)
         fit(model, [logger] if measured else [], epochs=25)
         runs.append([np.array(v) for v in [*model.variables, *model.optimizer.variables]])
-    assert len(logger.history) == 5
+    assert len(logger.history) == 4
     for plain, with_callback in zip(*runs, strict=True):
         np.testing.assert_array_equal(plain, with_callback)
 
@@ -279,7 +278,7 @@ def test_bad_rate():
 
 
 def test_a_model_without_a_loss():
-    model = linear_model()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd")
     logger = logger_of(every_steps=1)
     logger.set_model(model)
@@ -324,6 +323,7 @@ print("as expected")
 """
 
 
+@pytest.mark.slow
 def test_mirrored_strategy():
     """Two logical CPUs, in a process of their own."""
     done = subprocess.run(

@@ -104,9 +104,22 @@ def test_bad_measurements(options, message):
         measure(**options)
 
 
-def test_labels_of_a_wrong_shape():
-    with pytest.raises(Exception, match=r"(?i)shape|incompatible|dimension"):
-        measure(y=np.zeros((6, 4), "float32"), loss="categorical_crossentropy")
+@pytest.mark.parametrize("loss", ["mse", keras.losses.BinaryCrossentropy(from_logits=True)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_labels_of_a_wrong_shape(loss, streamed):
+    wrong = np.zeros((6, 4), "float32")
+    data = {"x": dataset(X, wrong), "y": None} if streamed else {"y": wrong}
+    with pytest.raises(ValueError, match="`y` must have the shape of the model's outputs"):
+        measure(loss=loss, **data)
+
+
+def test_labels_that_fit_their_loss():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for y in (LABELS, LABELS[:, None]):
+        assert measure(model=model, y=y, loss=sparse)["SG-2"].variance > 0
+    own = measure(y=np.ones((6, 4)), loss=lambda y, p: (y[:, 0] - p[:, 0]) ** 2)
+    assert own["SG-2"].variance > 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, VarianceMeter, gr
 from tf_gradvar.estimators.draws import MonteCarlo, Paper2020
 from tf_gradvar.estimators.results import Layout
 
+KINDS = ("SG-2", "SVRG-2-distinct", "moreTrue", "discover12True")
+
 
 @pytest.fixture(scope="module")
 def solved():
@@ -18,10 +20,11 @@ def solved():
 
 
 def test_draws_agree_with_enumeration(solved):
-    """400 draws of every estimator, within 4.5 standard errors of the exact variance."""
-    estimators = [e for e, _ in cases(solved)]
+    """300 draws of one estimator of each kind, within 4.5 standard errors of the exact variance."""
+    estimators = [e for e, _ in cases(solved) if e.name in KINDS]
+    assert len(estimators) == len(KINDS)
     exact = gradient_variance(*solved.data, estimators)
-    drawn = gradient_variance(*solved.data, estimators, "monte_carlo", num_draws=400)
+    drawn = gradient_variance(*solved.data, estimators, "monte_carlo", num_draws=300)
     for name, result in drawn.items():
         truth = exact[name]
         error = result.standard_error

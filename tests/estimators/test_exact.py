@@ -20,9 +20,14 @@ PROBABILITIES = [0.5, 0.3, 0.2]
 SAME = np.zeros(problem.N, int)
 
 
-@pytest.fixture(scope="module", params=["float64", "float32"])
-def solved(request):
-    return problem.make(request.param)
+@pytest.fixture(scope="module")
+def solved():
+    return problem.make("float64")
+
+
+@pytest.fixture(scope="module")
+def solved32():
+    return problem.make("float32")
 
 
 def tolerance(solved):
@@ -85,8 +90,11 @@ def cases(solved):
     return found
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4, 256])
-def test_exact_is_the_variance_over_all_batches(solved, chunk_size):
+@pytest.mark.parametrize(
+    ("precision", "chunk_size"), [("solved", 1), ("solved", 256), ("solved32", 256)]
+)
+def test_exact_is_the_variance_over_all_batches(request, precision, chunk_size):
+    solved = request.getfixturevalue(precision)
     pairs = cases(solved)
     found = gradient_variance(*solved.data, [e for e, _ in pairs], chunk_size=chunk_size)
     assert list(found) == [estimator.name for estimator, _ in pairs]
@@ -179,11 +187,10 @@ def test_without_the_normalized_variance(solved):
         assert result.variance == pytest.approx(full[name].variance, rel=1e-9)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 6])
-def test_a_dataset_gives_the_same(solved, batch_size):
+def test_a_dataset_gives_the_same(solved):
     pairs = cases(solved)
     estimators = [e for e, _ in pairs]
-    data = tf.data.Dataset.from_tensor_slices((solved.x, solved.y)).batch(batch_size)
+    data = tf.data.Dataset.from_tensor_slices((solved.x, solved.y)).batch(4)
     streamed = gradient_variance(solved.model, data, None, solved.loss, estimators)
     arrays = gradient_variance(*solved.data, estimators)
     for name, result in streamed.items():

@@ -118,3 +118,11 @@ def test_a_file_of_ones_own(tmp_path):
     )
     assert configs.load(f"{path}:small", ["seeds=3"]).config.seeds == (3,)
     assert configs.load(str(path)).text == "Mine."
+
+
+def test_the_rates_of_the_demo_were_among_the_candidates():
+    experiment = configs.load("mnist5k_classes:demo").config
+    assert not experiment.tuning_runs()
+    for optimizer in experiment.optimizers:
+        assert set(optimizer.learning_rates) == {"1", "2", "8"}
+        assert set(optimizer.learning_rates.values()) <= set(optimizer.candidates)

@@ -78,7 +78,7 @@ def test_igt_has_no_ema(case):
 def test_igt_has_no_constraints(case):
     dense = keras.layers.Dense(2, kernel_constraint="non_neg")
     dense.build((None, 3))
-    with pytest.raises(ValueError, match="cannot keep a constraint.*kernel"):
+    with pytest.raises(ValueError, match=r"cannot keep a constraint.*kernel"):
         case.optimizer().build(dense.trainable_variables)
 
 
@@ -130,7 +130,7 @@ def test_gradients_of_an_optimizer_that_is_not_built(case):
 
 
 def test_number_of_gradients(optimizer):
-    with pytest.raises(ValueError, match="`group_gradients` .* 3 variables.*Received 2 entries"):
+    with pytest.raises(ValueError, match=r"`group_gradients` .* 3 variables.*Received 2 entries"):
         optimizer.correct_gradients(gradients()[:2], [0, 1])
 
 

@@ -173,7 +173,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Take the first snapshots; count on from the optimizer's steps."""
         self._started = time.perf_counter()
-        self._last_step = int(self.model.optimizer.iterations)
+        self._last_step = self._step()
         with _Timed(self):
             for estimator in self.estimators:
                 if isinstance(estimator, SVRG) and estimator.snapshot is None:
@@ -188,7 +188,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Take snapshots, cluster and measure, as far as they are due."""
-        step = int(self.model.optimizer.iterations)
+        step = self._step()
         passed = range(self._last_step + 1, step + 1)  # several with steps_per_execution
         self._last_step = step
         with _Timed(self):
@@ -205,7 +205,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure if the epoch is due, and add the epoch's last measurement to the logs."""
         if self._epoch_due is not None and self._epoch_due(epoch + 1):
-            self._measure_now(int(self.model.optimizer.iterations))
+            self._measure_now(self._step())
         if logs is not None:
             # The same keys in every epoch: CSVLogger writes those of the first one.
             logs.update(self._missing() | self._unlogged)
@@ -221,6 +221,10 @@ class GradientVarianceLogger(keras.callbacks.Callback):
                 f"{len(self.history)} measurements of gradient variance took "
                 f"{cost['measuring_seconds']:.1f} s, training {cost['training_seconds']:.1f} s."
             )
+
+    def _step(self) -> int:
+        # Not int(iterations): a mirrored variable is no number.
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _prepare(self) -> VarianceMeter:
         """The meter, made anew where the model or its loss is another one."""

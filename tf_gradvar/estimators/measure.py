@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,14 +11,19 @@ import numpy as np
 
 from tf_gradvar import per_example
 from tf_gradvar.arguments import check_count
-from tf_gradvar.estimators.draws import WeightedGradient, has_random_layers, measure_draws
+from tf_gradvar.estimators.checks import (
+    check_at_least_two,
+    check_estimators,
+    check_labels,
+    check_method,
+    refuse_training_mode,
+)
+from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
 from tf_gradvar.estimators.examples import Examples, as_examples
 from tf_gradvar.estimators.norms import norm_histogram
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout
 from tf_gradvar.estimators.whole import PieceStatistics, measure_whole
-
-METHODS = ("exact", "subset", "monte_carlo", "paper_2020")
 
 logger = logging.getLogger(__name__)
 
@@ -92,21 +96,22 @@ class VarianceMeter:
         sample_weight: Any = None,
         training: bool = False,
     ):
-        self.estimators = _check_estimators(estimators)
+        self.estimators = check_estimators(estimators)
         self._model = model
-        self._method = _check_method(method)
-        self._num_draws = _at_least_two("num_draws", num_draws, "estimates")
-        self._subset_size = _at_least_two("subset_size", subset_size, "examples")
+        self._method = check_method(method)
+        self._num_draws = check_at_least_two("num_draws", num_draws, "estimates")
+        self._subset_size = check_at_least_two("subset_size", subset_size, "examples")
         self._chunk_size = check_count("chunk_size", chunk_size, "the examples in one pass")
         self._seed = seed
         self._per_layer, self._normalized = bool(per_layer), bool(normalized)
         self._examples: Examples = as_examples(x, y, sample_weight)
+        check_labels(model, x, y, loss)
         self._layout = Layout.of(
             per_example.variable_layers(model),
             [tuple(variable.shape) for variable in model.trainable_variables],
         )
         if training and method in ("exact", "subset"):
-            _refuse_training_mode(model, method)
+            refuse_training_mode(model, method)
         self._statistics = PieceStatistics(model, loss)
         self._gradient = WeightedGradient(model, loss, training)
 
@@ -129,7 +134,7 @@ class VarianceMeter:
             ValueError: an estimator that does not fit the model or the data.
         """
         self._check_fit()
-        shared = {
+        shared: dict[str, Any] = {
             "normalized": self._normalized,
             "per_layer": self._per_layer,
             "chunk_size": self._chunk_size,
@@ -277,53 +282,6 @@ def gradient_variance(
         training=training,
     )
     return meter.measure().results
-
-
-def _check_estimators(estimators: Any) -> list[Estimator]:
-    given = [estimators] if isinstance(estimators, Estimator) else list(estimators)
-    if not given or not all(isinstance(estimator, Estimator) for estimator in given):
-        raise ValueError(
-            "`estimators` must be a list of at least one estimator, such as `MiniBatch(128)`. "
-            f"Received {estimators!r}."
-        )
-    twice = [name for name, times in Counter(e.name for e in given).items() if times > 1]
-    if twice:
-        raise ValueError(
-            f"`estimators` must have different names, the keys of the results. Received {twice} "
-            "more than once. Give them names of their own with `name=...`."
-        )
-    return given
-
-
-def _check_method(method: str) -> str:
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {METHODS}. Received {method!r}.")
-    return method
-
-
-def _at_least_two(name: str, value: int, what: str) -> int:
-    count = check_count(name, value, f"the {what} that are drawn")
-    if count < 2:
-        raise ValueError(
-            f"`{name}` must be at least 2: a variance needs two {what}. Received {value}."
-        )
-    return count
-
-
-def _refuse_training_mode(model: keras.Model, method: str) -> None:
-    layers = model._flatten_layers(include_self=True)
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
-        raise ValueError(
-            f"`training=True` and method={method!r} exclude each other for a model with batch "
-            "normalization: its batch statistics make the examples interact, so that the gradient "
-            "of a single example is undefined. Use method='monte_carlo', or training=False."
-        )
-    if has_random_layers(model):
-        raise ValueError(
-            f"`training=True` and method={method!r} exclude each other for a model with random "
-            "layers: the noise of dropout is part of the variance, and one pass sees one mask. "
-            "Use method='monte_carlo', or training=False."
-        )
 
 
 def _report_not_finite(results: dict[str, EstimatorVariance]) -> None:

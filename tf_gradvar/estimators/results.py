@@ -36,8 +36,15 @@ class LayerVariance:
     num_parameters: int
 
     def to_record(self) -> dict[str, Any]:
-        """The values by name, as a record holds them; what is None is left out."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        """The values by name, as a record holds them; what is None or empty is left out."""
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, dict):
+                value = {k: getattr(v, "to_record", lambda v=v: v)() for k, v in value.items()}
+            if value is not None and value != ():
+                found[field.name] = list(value) if isinstance(value, tuple) else value
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,12 @@
 
 Estimators with the same clusters share a pass; those without clusters join the first. SVRG's
 differences come from two more passes, made at the same examples.
-
-The standard error on a subset is that of the delta method: the estimate is a smooth function of
-the strata's means of ||g_i||^2 and g_i, and linear in example i up to smaller terms. With psi_i
-that linear part,
-
-    SE^2 = sum_k (1 - n_k/N_k) var_k(psi) / n_k
-    psi_i = c_k (||g_i||^2 - 2 <g_i, m_k>)                 estimators with clusters
-    psi_i = c w_k (||g_i||^2 - 2 <g_i, m>)                 without
-
-where the inner products, the smaller part, are taken between sketches of 128 numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -25,12 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar import per_example
-from tf_gradvar.estimators.examples import Examples, Piece, members_of
+from tf_gradvar.estimators.examples import Examples, Piece
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
-
-SKETCH_SIZE = 128
+from tf_gradvar.estimators.subset import SKETCH_SIZE, Seen, choose_subset, standard_error
 
 # Key of the gradients at the present weights; those of a snapshot have the estimator's name.
 PRESENT = ""
@@ -42,7 +31,7 @@ class PieceStatistics:
     def __init__(self, model: keras.Model, loss: Any):
         self._model = model
         self._loss = loss
-        self._compiled: dict[tuple[bool, bool, bool], Callable[..., Any]] = {}
+        self._compiled: dict[tuple[bool, bool, bool], Any] = {}
 
     def __call__(
         self, piece: Piece, other: Sequence[Any] | None, squares: bool, sketch: bool
@@ -86,23 +75,6 @@ class PieceStatistics:
 
 
 @dataclass
-class Seen:
-    """The examples of one finished stratum, for standard errors.
-
-    Attributes:
-        stratum: k.
-        size: N_k.
-        norms: ||g_i||^2, `[n_k]`.
-        sketches: `[n_k, r]`; None where all examples are seen.
-    """
-
-    stratum: int
-    size: int
-    norms: np.ndarray
-    sketches: np.ndarray | None
-
-
-@dataclass
 class Pass:
     """What one pass has found.
 
@@ -115,8 +87,8 @@ class Pass:
 
     populations: dict[str, Population]
     strata: dict[str, Strata]
-    seen: dict[str, list[Seen]] = field(default_factory=dict)
-    finite: np.ndarray | None = None
+    seen: dict[str, list[Seen]]
+    finite: np.ndarray
 
 
 def measure_whole(
@@ -153,53 +125,14 @@ def measure_whole(
     return results, norms
 
 
-def choose_subset(
-    assignments: np.ndarray | None, count: int, subset_size: int, rng: np.random.Generator
-) -> list[np.ndarray] | None:
-    """Distinct random examples, shared out to the clusters by their sizes, at least 2 of each.
-
-    Returns:
-        For each cluster the numbers of its chosen examples; None where that is all of them.
-
-    Raises:
-        ValueError: a subset that cannot hold 2 examples of each cluster.
-    """
-    members = members_of(assignments, count)
-    if subset_size >= count:
-        return None
-    sizes = np.array([len(indices) for indices in members])
-    least = np.minimum(sizes, 2)
-    if subset_size < least.sum():
-        raise ValueError(
-            f"`subset_size` must be at least {least.sum()}, two examples for each of the "
-            f"{len(sizes)} clusters. Received {subset_size}."
-        )
-    return [
-        np.sort(rng.choice(indices, share, replace=False))
-        for indices, share in zip(members, _shares(sizes, least, subset_size), strict=True)
-    ]
-
-
-def _shares(sizes: np.ndarray, least: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers between `least` and `sizes` that add up to `total`, nearly proportional."""
-    shares = np.maximum(least, total * sizes // sizes.sum())
-    while shares.sum() != total:
-        wanting = total * sizes / sizes.sum() - shares
-        if shares.sum() < total:
-            shares[np.argmax(np.where(shares < sizes, wanting, -np.inf))] += 1
-        else:
-            shares[np.argmin(np.where(shares > least, wanting, np.inf))] -= 1
-    return shares
-
-
 def _groups(estimators: Sequence[Estimator]) -> list[list[Estimator]]:
     """Estimators that share a pass; the first group takes those without clusters."""
     groups: list[list[Estimator]] = []
     for estimator in estimators:
-        if estimator.assignments is None:
+        if (assignments := estimator.assignments) is None:
             continue
         for group in groups:
-            if np.array_equal(group[0].assignments, estimator.assignments):
+            if np.array_equal(np.asarray(group[0].assignments), assignments):
                 group.append(estimator)
                 break
         else:
@@ -299,7 +232,7 @@ def _result(
             }
     error = None
     if method == "subset" and parts is None:
-        error = _standard_error(seen, coefficients, clustered=strata is not None) / size
+        error = standard_error(seen, coefficients, clustered=strata is not None) / size
     measured = Measured(
         variance, _ratios(layout, variances, squared_means), present.squared_mean, present.variance
     )
@@ -321,24 +254,6 @@ def _ratios(
     # An estimate of m_j^2 may come out negative, m_j^2 does not.
     pairs = zip(variances, squared_means, strict=True)
     return ratio_sums(layout, variances, [v + np.maximum(m, 0.0) for v, m in pairs])
-
-
-def _standard_error(seen: Sequence[Seen], coefficients: np.ndarray, *, clustered: bool) -> float:
-    """Of the variance, by the delta method; see the top of the file."""
-    if any(part.sketches is None for part in seen):
-        return 0.0  # the subset is everything
-    total = sum(part.size for part in seen)
-    means = {part.stratum: part.sketches.mean(axis=0) for part in seen}
-    overall = sum(part.size / total * means[part.stratum] for part in seen)
-    squared = 0.0
-    for part in seen:
-        centre = means[part.stratum] if clustered else overall
-        weight = coefficients[part.stratum] if clustered else coefficients[0] * part.size / total
-        linear = weight * (part.norms - 2.0 * part.sketches @ centre)
-        count = len(linear)
-        if count > 1:
-            squared += (1.0 - count / part.size) * linear.var(ddof=1) / count
-    return float(np.sqrt(squared))
 
 
 def _of_any_length(leaf: Any) -> Any:

@@ -137,6 +137,7 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
         self.cluster_probabilities = probabilities
         self.buffer_dtype = buffer_dtype
         self._corrections_pending = 0
+        self._corrects_in_graphs = False
 
     @property
     def cluster_gradients(self):
@@ -239,6 +240,7 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
                 else:
                     corrected[i], previous = self._correct_rows(i, row, clusters, weights)
         self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
+        self._corrects_in_graphs |= backend.in_graph()
         return corrected
 
     def _check_groups(self, group_gradients, group_clusters, group_sizes):
@@ -359,7 +361,9 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
             ValueError: If the gradients were not corrected and there is more than one
                 cluster (for one cluster the base optimizer's own step is the same).
         """
-        corrected = self._corrections_pending > 0
+        # A graph that corrects runs without this code, so a step outside it cannot know.
+        unknown = self._corrects_in_graphs and not backend.in_graph()
+        corrected = self._corrections_pending > 0 or unknown
         if not corrected and self.num_clusters > 1:
             raise ValueError(
                 f"`apply` of {type(self).__name__} needs gradients that went through "

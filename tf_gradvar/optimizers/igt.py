@@ -153,11 +153,12 @@ class IGT(keras.optimizers.Optimizer):
             self._momentums[index],
             self._true[index],
         )
-        gamma = ops.cast(averaging_weight(self.iterations + 1, self.tail_fraction), variable.dtype)
+        gamma = averaging_weight(self.iterations + 1, self.tail_fraction)
+        past, present = (ops.cast(weight, variable.dtype) for weight in (gamma, 1.0 - gamma))
         learning_rate = ops.cast(learning_rate, variable.dtype)
         decay = ops.cast(self._decay_of(variable), variable.dtype)
         true = self._true_value(variable, slot)
-        new_average = gamma * average + (1.0 - gamma) * ops.cast(gradient, variable.dtype)
+        new_average = past * average + present * ops.cast(gradient, variable.dtype)
         new_momentum = self.momentum * momentum + new_average
         new_true = true - learning_rate * (decay * true + new_momentum)
         self.assign(average, new_average)
@@ -173,9 +174,9 @@ class IGT(keras.optimizers.Optimizer):
 
     def _shift(self, true, momentum, learning_rate, decay, step):
         """Return gamma_s / (1 - gamma_s) (theta' - theta), written with theta' only."""
-        gamma = ops.cast(averaging_weight(step, self.tail_fraction), true.dtype)
+        gamma = averaging_weight(step, self.tail_fraction)
         displacement = -learning_rate * (momentum + decay * true) / (1.0 - learning_rate * decay)
-        return gamma / (1.0 - gamma) * displacement
+        return ops.cast(gamma / (1.0 - gamma), true.dtype) * displacement
 
     def _decay_of(self, variable):
         return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
@@ -221,11 +222,11 @@ class IGT(keras.optimizers.Optimizer):
         self._holds_true.assign(ops.ones(()))
 
     def _assign_shifted(self):
-        learning_rate = self._last_learning_rate
         for index, variable in enumerate(self._trainable_variables):
             slot = self._true[index]
             true = self._true_value(variable, slot)
-            decay = ops.cast(self._decay_of(variable), "float32")
+            learning_rate = ops.cast(self._last_learning_rate, variable.dtype)
+            decay = ops.cast(self._decay_of(variable), variable.dtype)
             shift = self._shift(
                 true, self._momentums[index], learning_rate, decay, self.iterations + 1
             )

@@ -35,8 +35,16 @@ def dense_rule(
     d = _as_positions(output_gradients)
     forms: list[tuple[Variable, GradientForm]] = [(layer.kernel, Outer(a, d))]
     if layer.bias is not None:
-        forms.append((layer.bias, Explicit(sum_to_shape(output_gradients, layer.bias.shape))))
+        forms.append((layer.bias, _bias_form(d)))
     return forms
+
+
+def _bias_form(d: tf.Tensor) -> GradientForm:
+    """`sum_t d_t`; with one position as 1 d^T, whose products are partly those of the kernel."""
+    if d.shape[2] != 1:
+        return Explicit(tf.reduce_sum(d, [1, 2]))
+    ones = tf.ones([leading(d), 1, 1, 1], d.dtype)
+    return Outer(ones, d, lambda gradients: tf.squeeze(gradients, [1, 2]))
 
 
 def einsum_dense_rule(

@@ -269,7 +269,7 @@ class Outer(GradientForm):
     def _gram_products(self, other: Outer) -> tf.Tensor:
         a, d, b, e = *self.tensors(), *other.tensors()
         if a.shape[2] == 1 and b.shape[2] == 1:
-            return sum_per_example(tf.reduce_sum(a * b, -1) * tf.reduce_sum(d * e, -1))
+            return sum_per_example(_inner_products(a, b) * _inner_products(d, e))
 
         def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             a, d, b, e = tensors
@@ -283,6 +283,8 @@ class Outer(GradientForm):
     def _squares(self) -> tf.Tensor:
         """`sum_i (sum_t a_t d_t^T)^2 = sum_{t,t'} sum_i (a_t a_t') (d_t d_t')^T`."""
         a, d = self.inputs, self.output_gradients
+        if a.shape[2] == 1:
+            return _summed_products(tf.square(a), tf.square(d))
         positions = range(a.shape[2])
         terms = []
         for t in positions:
@@ -296,7 +298,9 @@ class Outer(GradientForm):
     def _sketch(self, projection: Projection) -> tf.Tensor:
         groups, positions, _ = self.inputs.shape[1:]
         if groups == 1 and positions is not None and self._gram_is_cheaper():
-            return projection.of_factors(self.inputs[:, 0], self.output_gradients[:, 0])
+            # Reshaping, not slicing: so that TensorFlow sees one product for kernel and bias.
+            a, d = (tf.reshape(t, [-1, positions, t.shape[3]]) for t in self.tensors())
+            return projection.of_factors(a, d)
         sketch = super().measure(Wanted(projection=projection)).sketch
         return sketch
 
@@ -311,6 +315,11 @@ class Outer(GradientForm):
         if positions is None:
             return False
         return positions == 1 or positions * (rows + columns) <= rows * columns
+
+
+def _inner_products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Over the last axis; the squares of one tensor are wanted elsewhere, too."""
+    return tf.reduce_sum(tf.square(a) if a is b else a * b, -1)
 
 
 def _summed_products(a: tf.Tensor, d: tf.Tensor) -> tf.Tensor:

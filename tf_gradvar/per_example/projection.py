@@ -58,7 +58,7 @@ class Projection:
         m, n, k = self._blocks(rows, columns)
         P = self._row_signs(rows, m, n, k, gradients.dtype)
         if rows == 1:
-            return self._scaled(self._of_columns(gradients[:, 0], n) * P[0, 0], m, n)
+            return self._scaled(self._of_columns(gradients, n) * P[0, 0], m, n)
         Q = tf.reshape(self._column_signs(columns, n, gradients.dtype), [n, -1, m, k])
         blocks = tf.reshape(gradients, [-1, m, rows // m, n, columns // n])
         mixed = tf.einsum("bminj,njmk->bmink", blocks, Q)
@@ -71,7 +71,7 @@ class Projection:
         m, n, k = self._blocks(rows, columns)
         P = tf.reshape(self._row_signs(rows, m, n, k, inputs.dtype), [m, rows // m, n * k])
         a = tf.einsum("bmi,mir->bmr", tf.reshape(inputs, [-1, m, rows // m]), P)
-        d = self._of_columns(tf.reshape(output_gradients, [-1, columns]), n)
+        d = self._of_columns(output_gradients, n)
         d = tf.transpose(tf.reshape(d, [-1, n, m, k]), [0, 2, 1, 3])
         products = tf.reshape(a, [-1, m, n, k]) * d
         if positions != 1:
@@ -84,13 +84,13 @@ class Projection:
         columns = row_gradients.shape[-1]
         _, n, k = self._blocks(rows, columns)
         P = self._row_signs(rows, 1, n, k, row_gradients.dtype)
-        d = self._of_columns(tf.reshape(row_gradients, [-1, columns]), n)
+        d = self._of_columns(row_gradients, n)
         signs = tf.gather(tf.reshape(P, [rows, self.size]), ids)
         products = signs * tf.reshape(d, tf.shape(signs))
         return self._scaled(tf.reduce_sum(products, 1), 1, n)
 
     def _of_columns(self, gradients: tf.Tensor, n: int) -> tf.Tensor:
-        """`[B, O]` -> `[B, n, R / n]`; one and the same operation for a kernel and a bias."""
+        """`[..., O]` -> `[positions, n, R / n]`; one and the same operation for a kernel and a bias."""
         columns = gradients.shape[-1]
         blocks = tf.reshape(gradients, [-1, n, columns // n])
         return tf.einsum("bnj,njr->bnr", blocks, self._column_signs(columns, n, gradients.dtype))

@@ -3,6 +3,7 @@
 import contextlib
 
 from keras import ops
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 
 def gather_rows(variable, indices):
@@ -43,6 +44,11 @@ def in_order(previous):
     """Return a context that changes nothing: the compiler orders the work."""
     del previous
     return contextlib.nullcontext()
+
+
+def in_graph():
+    """Return whether the caller is part of a function without state, as compiled ones are."""
+    return in_stateless_scope()
 
 
 def compiled(function):

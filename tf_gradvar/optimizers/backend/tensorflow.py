@@ -64,6 +64,11 @@ def in_order(previous):
     return tf.control_dependencies([p for p in previous if p is not None])
 
 
+def in_graph():
+    """Return whether the caller is being traced into a graph."""
+    return not tf.executing_eagerly()
+
+
 def compiled(function):
     """Return a plain function that runs the given one as a `tf.function`.
 

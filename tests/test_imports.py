@@ -1,0 +1,112 @@
+"""Imports go downwards only, TensorFlow stays where it belongs, and importing is cheap."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(p.relative_to(ROOT) for d in ("tf_gradvar", "keras_apps")
+                 for p in (ROOT / d).rglob("*.py"))  # fmt: skip
+
+# What each part may import of the others; every part may import itself and `ANYWHERE`.
+ANYWHERE = {"arguments", "moments", "records"}
+BELOW = {
+    "arguments": set(),
+    "moments": set(),
+    "records": set(),
+    "plots": set(),
+    "optimizers": set(),
+    "data": set(),
+    "per_example": set(),
+    "training": {"optimizers"},
+    "estimators": {"per_example"},
+    "clustering": {"per_example"},
+    "callbacks": {"per_example", "estimators", "clustering", "optimizers", "training"},
+}
+WITH_TENSORFLOW = {
+    "data",
+    "per_example",
+    "training",
+    "callbacks",
+    "clustering",
+    "estimators",
+    "optimizers/backend/tensorflow.py",
+}
+
+
+def imports(path):
+    """Every imported module in a file, as written or resolved, at any depth of the code."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relative to itself"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(path):
+    """`optimizers` for tf_gradvar/optimizers/qhm.py, `moments` for tf_gradvar/moments.py."""
+    return path.with_suffix("").parts[1]
+
+
+LIBRARY = [p for p in MODULES if p.parts[0] == "tf_gradvar" and part_of(p) != "__init__"]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=str)
+def test_imports_go_downwards(path):
+    part = part_of(path)
+    assert part in BELOW, f"say in {Path(__file__).name} what `{part}` may import"
+    allowed = BELOW[part] | ANYWHERE | {part}
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        assert package != "keras_apps", f"{path} imports an app"
+        if package == "tf_gradvar" and rest:
+            assert rest.split(".")[0] in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=str)
+def test_tensorflow_stays_where_it_belongs(path):
+    inside = path.relative_to("tf_gradvar").as_posix()
+    if any(inside == place or inside.startswith(f"{place}/") for place in WITH_TENSORFLOW):
+        return
+    assert not any(name.split(".")[0] == "tensorflow" for name in imports(path))
+
+
+def test_tests_share_no_formula_with_the_code():
+    for path in (ROOT / "tests" / "oracles").glob("*.py"):
+        names = {name.split(".")[0] for name in imports(path.relative_to(ROOT))}
+        assert "tf_gradvar" not in names, f"{path.name} imports what it checks"
+
+
+SNIPPETS = {
+    "package": "import tf_gradvar",
+    "optimizers": "import tf_gradvar.optimizers",
+    "by name": "from tf_gradvar import Discover, DiscoverIGT, DiscoverOver, DiscoverQHM, IGT, QHM",
+    "moments": "import tf_gradvar.moments, tf_gradvar.records",
+}
+
+
+def test_the_jax_backend_loads_no_tensorflow():
+    """One process imports everything that must do without."""
+    check = "import sys; assert 'tensorflow' not in sys.modules, 'TensorFlow was imported'"
+    code = "\n".join([*SNIPPETS.values(), check])
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_public_names():
+    import tf_gradvar
+
+    for name in tf_gradvar.__all__:
+        assert getattr(tf_gradvar, name) is not None
+        assert name in dir(tf_gradvar)
+    with pytest.raises(AttributeError, match="has no attribute 'Adam'"):
+        tf_gradvar.Adam  # noqa: B018
