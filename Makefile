@@ -31,7 +31,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 pytest: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The optimizers know no TensorFlow: the same tests in a second process.
 jax: $(READY)

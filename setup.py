@@ -18,7 +18,14 @@ APPS = [
     "tensorboard",
     "tensorflow-datasets>=4.9.4",
 ]
-TEST = ["hypothesis>=6.100", "ipykernel", "nbclient>=0.10", "nbformat", "pytest>=8.0"]
+TEST = [
+    "hypothesis>=6.100",
+    "ipykernel",
+    "nbclient>=0.10",
+    "nbformat",
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+]
 LINT = ["mypy>=1.11", "ruff>=0.8"]
 
 setup(

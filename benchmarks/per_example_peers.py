@@ -157,7 +157,6 @@ def _torch_mlp():
 
 def _torch_resnet8():
     """With modules for every operation, as BackPACK and Opacus need them."""
-    import torch
     from torch import nn
 
     class Block(nn.Module):

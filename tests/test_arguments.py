@@ -28,9 +28,14 @@ def test_not_a_count(value):
 
 
 INTERVALS = [
-    (dict(low=0, high=1), "[0, 1]", [0, 0.5, 1, np.float32(0.25), "0.5"], [-1e-9, 1.1, "x", None]),
-    (dict(low=0, high=1, low_open=True), "(0, 1]", [1e-9, 1], [0, np.nan]),
-    (dict(low=0, high=1, high_open=True), "[0, 1)", [0, 0.999], [1, np.inf]),
+    (
+        {"low": 0, "high": 1},
+        "[0, 1]",
+        [0, 0.5, 1, np.float32(0.25), "0.5"],
+        [-1e-9, 1.1, "x", None],
+    ),
+    ({"low": 0, "high": 1, "low_open": True}, "(0, 1]", [1e-9, 1], [0, np.nan]),
+    ({"low": 0, "high": 1, "high_open": True}, "[0, 1)", [0, 0.999], [1, np.inf]),
 ]
 
 

@@ -36,8 +36,7 @@ cuts = st.lists(st.integers(1, 39), max_size=6, unique=True).map(sorted)
 def test_results_do_not_depend_on_the_cut(cut):
     edges = [0, *cut, 40]
     parts = [
-        moments.Moments.of_samples([s[a:b] for s in SAMPLES])
-        for a, b in itertools.pairwise(edges)
+        moments.Moments.of_samples([s[a:b] for s in SAMPLES]) for a, b in itertools.pairwise(edges)
     ]
     merged = moments.merge(parts)
     samples = flat()

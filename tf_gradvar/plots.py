@@ -60,7 +60,7 @@ def plot_variance(
             records have for each estimator. Where there is a standard error, the average
             variance has bars of one.
         estimators: names to draw. Default: all.
-        smoothing: points in the running geometric mean that the line shows. Default: a twentieth
+        smoothing: points in the running geometric mean that the line shows. Default: a thirtieth
             of the points; 1 draws the line through the points.
         colors: estimator's name -> colour. Default: those of `estimator_colors`.
 
@@ -368,7 +368,7 @@ def _draw_points(
     steps = [step for step, _ in points]
     values = np.array([value for _, value in points])
     shown = np.where((values > 0) & np.isfinite(values), values, np.nan)
-    window = max(1, len(points) // 20) if smoothing is None else smoothing
+    window = max(1, len(points) // 30) if smoothing is None else smoothing
     ax.plot(steps, shown, ".", color=color, markersize=4, alpha=0.5)
     ax.plot(steps, smoothed(values.tolist(), window), color=color, linewidth=1.6, label=label)
 

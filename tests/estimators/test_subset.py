@@ -95,13 +95,13 @@ def large_estimators(large):
 
 
 def test_average_and_spread_over_many_subsets(large):
-    """The mean of 40 estimates agrees with the truth, and their spread with the standard error."""
+    """The mean of 30 estimates agrees with the truth, and their spread with the standard error."""
     estimators = large_estimators(large)
     exact = gradient_variance(*large.data, estimators)
     meter = VarianceMeter(
         *large.data, estimators, method="subset", subset_size=60, normalized=False
     )
-    runs = [meter.measure(step).results for step in range(40)]
+    runs = [meter.measure(step).results for step in range(30)]
     for estimator in estimators:
         values = np.array([run[estimator.name].average_variance for run in runs])
         errors = np.array([run[estimator.name].standard_error for run in runs])

@@ -14,14 +14,17 @@ pytestmark = [
 DRAW = cases.draws(2)
 
 
-@pytest.mark.parametrize("stateless", [True, False], ids=["stateless_apply", "apply"])
+@pytest.mark.parametrize("how", ["stateless_apply", "apply", "loss scaling"])
 @pytest.mark.parametrize("case", CLUSTERED, ids=str)
-def test_a_compiled_correction_and_a_step(case, stateless):
+def test_a_compiled_correction_and_a_step(case, how):
     import jax
 
     weights, optimizer = cases.variables(), case.optimizer()
-    optimizer.build(weights)
-    state = optimizer.variables
+    outer, scale = optimizer, 1.0
+    if how == "loss scaling":
+        outer, scale = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0), 4.0
+    outer.build(weights)
+    state = outer.variables
 
     @jax.jit
     def correct(before, *arguments):
@@ -29,15 +32,16 @@ def test_a_compiled_correction_and_a_step(case, stateless):
             corrected = optimizer.correct_gradients(*arguments)
         return corrected, [scope.get_current_value(v) for v in state]
 
-    stateless_apply = jax.jit(optimizer.stateless_apply)
+    stateless_apply = jax.jit(outer.stateless_apply)
     for t in range(3):
         arguments = cases.tensors(case, *DRAW(t, cases.values(weights)))
         corrected, after = correct([v.value for v in state], *arguments)
-        if stateless:
-            new, after = stateless_apply(after, corrected, [w.value for w in weights])
+        if how != "apply":
+            scaled = [scale * g for g in corrected]
+            new, after = stateless_apply(after, scaled, [w.value for w in weights])
             assign(weights, new)
         assign(state, after)
-        if not stateless:
+        if how == "apply":
             optimizer.apply(corrected)
     cases.use_true_weights(optimizer)
     base = case.base(RATE)

@@ -1,4 +1,4 @@
-"""What only TensorFlow has: XLA as an option, traces, float64 variables."""
+"""What only TensorFlow has: XLA as an option, traces, float64, loss scaling with state."""
 
 import keras
 import numpy as np
@@ -73,6 +73,28 @@ def test_float64_variables(case):
     )[-1]
     assert_close(cases.values(weights), expected)
     assert {w.dtype for w in cases.values(weights)} == {np.dtype("float64")}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_loss_scaling_skips_infinite_gradients(case):
+    """On JAX, Keras' loss scaling exists in its stateless form only."""
+    optimizer, weights = case.optimizer(clipnorm=0.7), cases.variables()
+    scaled = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1024.0)
+    scaled.build(weights)
+    base, variate = case.base(RATE), case.variate()
+    expected = [np.float64(w) for w in cases.initial_weights()]
+    for t in range(4):
+        scale = float(scaled.scale_loss(1.0))
+        assert scale == (1024.0 if t < 2 else 512.0)
+        gradients = cases.corrected(case, optimizer, *cases.draws(2)(t, cases.values(weights)))
+        scaled.apply([g * (scale if t != 1 else float("inf")) for g in gradients])
+        gradients = variate.correct(*cases.draws(2)(t, base.seen(expected)))
+        if t != 1:
+            expected = base.step(expected, cases.oracle.clipped(gradients, clipnorm=0.7))
+    assert int(optimizer.iterations) == 3
+    assert_close(cases.values(weights), base.seen(expected))
+    cases.use_true_weights(optimizer)
+    assert_close(cases.values(weights), expected)
 
 
 @pytest.mark.parametrize("case", SHIFTING, ids=str)

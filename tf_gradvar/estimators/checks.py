@@ -69,8 +69,8 @@ def refuse_training_mode(model: keras.Model, method: str) -> None:
 def check_labels(model: keras.Model, x: Any, y: Any, loss: Any) -> None:
     """Raise if labels would be broadcast against the outputs by one of Keras' losses.
 
-    Losses of the user's own may take labels of any shape; Keras' sparse ones take one number
-    where the outputs have one for each class.
+    Losses of the user's own may take labels of any shape; some of Keras' take the number of a
+    class where the outputs have one value for each class.
     """
     if isinstance(x, tf.data.Dataset):
         y = x.element_spec[1]
@@ -82,6 +82,8 @@ def check_labels(model: keras.Model, x: Any, y: Any, loss: Any) -> None:
         return
     if len(label) != len(output) or not isinstance(output[-1], int):
         return
+    if label[-1] == 1 and "int" in str(y.dtype):
+        return  # numbers of classes
     if any(None not in (a, b) and a != b for a, b in zip(label[1:], output[1:], strict=True)):
         raise ValueError(
             f"`y` must have the shape of the model's outputs, {output}, for the loss {name!r}. "

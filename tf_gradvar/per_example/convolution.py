@@ -129,7 +129,8 @@ class Patches(GradientForm):
         if _may_pad(before, after):
             inputs = tf.pad(inputs, paddings)
         begin: list[slice] = [slice(None)] * place
-        inputs = inputs[(*begin, slice(0, steps * stride))]
+        whole_steps = (*begin, slice(0, steps * stride))
+        inputs = inputs[whole_steps]
         lengths = [leading(inputs), *(_length(inputs, a) for a in range(1, inputs.shape.rank))]
         lengths[place : place + 1] = [steps, stride]
         return tf.reshape(inputs, lengths)

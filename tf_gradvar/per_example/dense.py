@@ -146,7 +146,8 @@ def _as_positions(tensor: tf.Tensor) -> tf.Tensor:
 
 def _product(lengths: tf.TensorShape | list[int | None]) -> int:
     """The product, or -1 for `tf.reshape` to find out."""
-    return -1 if any(length is None for length in lengths) else math.prod(lengths)
+    known = [length for length in lengths if length is not None]
+    return math.prod(known) if len(known) == len(lengths) else -1
 
 
 def _plain_kernel(layer: keras.layers.Layer) -> bool:

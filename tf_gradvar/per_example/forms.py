@@ -117,7 +117,7 @@ class GradientForm:
         """`arrange` for a sum over the examples."""
         return self.arrange(raw[tf.newaxis])[0]
 
-    def inner_products(self: _Form, other: _Form) -> tf.Tensor:
+    def inner_products(self, other: GradientForm) -> tf.Tensor:
         """`<g_i, h_i>` with the gradients h of `other`, `[B]`."""
         mine = self.tensors()
 

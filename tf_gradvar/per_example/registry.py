@@ -96,6 +96,6 @@ def find_rule(layer: keras.layers.Layer) -> Rule | None:
     for base in type(layer).__mro__:
         rule = RULES.get(base)
         if rule is not None:
-            same_call = type(layer).call is base.call
+            same_call = type(layer).call is base.call  # type: ignore[attr-defined]
             return rule if same_call and rule.supports(layer) else None
     return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
 from tf_gradvar.per_example.forms import GradientForm
 
-Variable = keras.Variable
+Variable: TypeAlias = keras.Variable
 # (layer, inputs, output_gradients) -> the gradient form of each variable of that layer.
 RuleFunction = Callable[
     [keras.layers.Layer, tf.Tensor, tf.Tensor], list[tuple[Variable, GradientForm]]

@@ -163,4 +163,4 @@ def _is_functional(layer: keras.layers.Layer) -> bool:
     if isinstance(layer, keras.Sequential):
         return True
     graphs = [base for base in type(layer).__mro__ if base.__name__ == "Functional"]
-    return any(type(layer).call is base.call for base in graphs)
+    return any(type(layer).call is base.call for base in graphs)  # type: ignore[attr-defined]
