@@ -158,11 +158,13 @@ def memory_worker(framework: str, model_name: str, variant: str) -> float:
     return peak_memory_mb(lambda: run(*full), interval=0.0005)
 
 
-def _worker_output(arguments: list[str], cores: int) -> Any:
+def _worker_output(
+    arguments: list[str], cores: int, environment: dict[str, str] | None = None
+) -> Any:
     printed = run_pinned(
         ["-m", "benchmarks.per_example", "--worker", *arguments],
         cores,
-        {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": str(cores)},
+        {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": str(cores), **(environment or {})},
     )
     return json.loads(printed.strip().splitlines()[-1])
 
@@ -190,7 +192,9 @@ def measure(framework: str, model: str, cores: int, repeats: int) -> dict[str, A
 
 def measure_memory(framework: str, model: str, variants: list[str]) -> dict[str, Any]:
     """Peak memory of each variant in a process of its own."""
-    peaks = {v: _worker_output(["memory", framework, model, v], 1) for v in variants}
+    # Freed blocks go back to the system at once, so that the resident set is what is in use.
+    malloc = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    peaks = {v: _worker_output(["memory", framework, model, v], 1, malloc) for v in variants}
     print(f"\n{framework}, {model}, peak memory")
     for name, peak in peaks.items():
         print(f"  {name:<44}  {peak:9.1f} MiB  {peak / peaks[PLAIN]:6.2f}x")

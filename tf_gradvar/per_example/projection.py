@@ -90,7 +90,7 @@ class Projection:
         return self._scaled(tf.reduce_sum(products, 1), 1, n)
 
     def _of_columns(self, gradients: tf.Tensor, n: int) -> tf.Tensor:
-        """`[..., O]` -> `[positions, n, R / n]`; one and the same operation for a kernel and a bias."""
+        """`[..., O]` -> `[positions, n, R / n]`, the same operation for kernel and bias."""
         columns = gradients.shape[-1]
         blocks = tf.reshape(gradients, [-1, n, columns // n])
         return tf.einsum("bnj,njr->bnr", blocks, self._column_signs(columns, n, gradients.dtype))

@@ -256,7 +256,8 @@ class ClusterModel(keras.Model):
                 for layer in self._flatten_layers(include_self=False)
                 if not isinstance(layer, keras.Model)
             )
-            return dense and not self.non_trainable_variables
+            one_output = len(self.outputs) == 1 if hasattr(self, "outputs") else True
+            return dense and one_output and not self.non_trainable_variables
         return self.group_method == "vectorized"
 
     def _add_regularization(self, gradients):

@@ -103,7 +103,8 @@ def by_loop(model, batch: Batch, num_groups: int) -> GroupGradients:
 def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
     """Return the gradients of `num_groups` equal groups, all in one pass.
 
-    For models without variables that a training pass changes (moving statistics, seeds).
+    For models without variables that a training pass changes: moving statistics, seeds, and
+    the averages that Keras keeps of the losses of several outputs.
     """
     given: list[int] = []
 
@@ -151,12 +152,15 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
     sizes = tf.reduce_sum(tf.cast(members, "float32"), axis=1)
 
     def masked(k):
-        weight = tf.cast(members[k], "float32")
         scale = tf.cast(tf.size(cluster_ids), "float32") / sizes[k]
+        weight = tf.cast(members[k], "float32") * scale
         if batch.sample_weight is not None:
-            weight = weight * tf.cast(batch.sample_weight, "float32")
-        with _restored(_moving_statistics(model)):
-            _, _, rows = _pass(model, batch._replace(sample_weight=weight * scale))
+            weight = keras.tree.map_structure(
+                lambda given: given if given is None else weight * tf.cast(given, "float32"),
+                batch.sample_weight,
+            )
+        with _restored([*_moving_statistics(model), *_loss_trackers(model)]):
+            _, _, rows = _pass(model, batch._replace(sample_weight=weight))
         return [rows[i] for i in given]
 
     def row(k):
@@ -188,6 +192,11 @@ def _moving_statistics(model):
         for v in layer.weights
     }
     return [v for v in model.non_trainable_weights if id(v) not in frozen]
+
+
+def _loss_trackers(model):
+    """Return the variables in which Keras averages the loss of each of several outputs."""
+    return [v for metric in model._compile_loss.metrics for v in metric.variables]
 
 
 @contextlib.contextmanager
