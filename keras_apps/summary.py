@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from keras_apps.experiment import Experiment, OptimizerChoice
@@ -174,7 +173,7 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """
     columns = [column for column in COLUMNS if any(column[2] in row.final for row in rows)]
     values_of = [column[0].format(step=rows[0].early_step) for column in columns]
-    headings = ["groups", "optimizer", "learning rate", "rate chosen", *values_of]
+    headings = ["C", "optimizer", "learning rate", "rate chosen", *values_of]
     cells = []
     for row in rows:
         values = [
@@ -204,19 +203,20 @@ def format_spread(spread: Spread, factor: float = 1.0, digits: str = ".3g") -> s
 
 
 # What the table in the terminal leaves out, so that it fits into 80 columns.
-ONLY_ON_THE_PAGE = {"rate chosen", "test loss, end"}
+ONLY_ON_THE_PAGE = {"rate chosen", "test loss, end", "steps/s"}
 
 
 def rich_table(rows: Sequence[Row], title: str) -> Table:
     """The summary for the terminal, narrow enough for 80 columns."""
     headings, cells = table(rows)
-    shown = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     kept = [i for i, heading in enumerate(headings) if heading not in ONLY_ON_THE_PAGE]
     for index in kept:
         shown.add_column(headings[index], justify="left" if index == 1 else "right")
-    for row, following in zip(cells, [*cells[1:], None], strict=True):
-        last = following is not None and following[0] != row[0]
-        shown.add_row(*(row[index] for index in kept), end_section=last)
+    for index, row in enumerate(cells):
+        if index and row[0] != cells[index - 1][0]:
+            shown.add_row()
+        shown.add_row(*(row[column] for column in kept))
     return shown
 
 

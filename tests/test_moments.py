@@ -136,3 +136,7 @@ def one(count=2):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_norm_that_is_not_finite_shows_in_the_variance():
+    assert math.isnan(moments.variance(moments.NormSums.of_batch([1.0, math.nan], [[1.0]])))

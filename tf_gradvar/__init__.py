@@ -10,16 +10,33 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BetweenClusterVariance": "callbacks",
+    "ClusterModel": "training",
     "Discover": "optimizers",
+    "DiscoverEstimate": "estimators",
     "DiscoverIGT": "optimizers",
     "DiscoverOver": "optimizers",
     "DiscoverQHM": "optimizers",
+    "GradientVarianceLogger": "callbacks",
     "IGT": "optimizers",
+    "MiniBatch": "estimators",
     "QHM": "optimizers",
-    "ClusterModel": "training",
+    "SVRG": "estimators",
+    "Stratified": "estimators",
     "cluster_batches": "data",
+    "gradient_variance": "estimators",
 }
-_SUBPACKAGES = ("callbacks", "data", "estimators", "optimizers", "training")
+_SUBPACKAGES = (
+    "callbacks",
+    "data",
+    "estimators",
+    "moments",
+    "optimizers",
+    "per_example",
+    "plots",
+    "records",
+    "training",
+)
 
 __all__ = [*_HOMES, *_SUBPACKAGES]
 

@@ -198,14 +198,10 @@ def variance(statistics: AdditiveStatistics, *, ddof: int = 0) -> float:
         >>> variance(NormSums.of_batch([1.0, 9.0], [[2.0]]), ddof=1)
         2.0
     """
-    return (
-        sum(variances(statistics, ddof=ddof))
-        if isinstance(statistics, Moments)
-        else (
-            max(0.0, statistics.squared_norms - statistics.count * squared_mean_norm(statistics))
-            / _divisor(statistics, ddof)
-        )
-    )
+    if isinstance(statistics, Moments):
+        return sum(variances(statistics, ddof=ddof))
+    spread = statistics.squared_norms - statistics.count * squared_mean_norm(statistics)
+    return float(np.maximum(0.0, spread)) / _divisor(statistics, ddof)  # NaN stays NaN
 
 
 def variances(moments: Moments, *, ddof: int = 0) -> list[float]:

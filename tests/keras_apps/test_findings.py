@@ -15,34 +15,26 @@ def sentences(found, experiment=EXPERIMENT):
     return findings.of(summary.summarise(found, experiment), found, experiment)
 
 
-def changed(name, factor, groups=1):
-    return [
-        {**r, "training_loss": factor * r["training_loss"]}
-        if (r["optimizer"], r["groups"], r["kind"]) == (name, groups, "evaluation")
-        else r
-        for r in records()
-    ]
-
-
 def test_nothing_finished_says_nothing():
     assert sentences([]) == []
 
 
 def test_pairs_on_the_same_seeds():
-    effect, one, eight, accuracy, best = sentences(records())
+    verdict, one, eight, accuracy, best = sentences(records())
+    assert verdict == (
+        "The control variate pays where a step sees few of the clusters, and less where a step "
+        "mixes them. The final training loss is lower on every seed in 2 of 2 pairs with one "
+        "group in a step, where its median over the optimizers is 0.315 without and 0.252 with "
+        "the control variate; in 0 of 2 pairs with 8 groups in a step, where its median over the "
+        "optimizers is 0.158 without and 0.158 with the control variate."
+    )
     assert one == (
-        "With one group in a step, the control variate lowered the final training loss in 2 of 2 "
-        f"pairs, in 2 of them on every seed. Change at step 100: Discover {MINUS}25 %, "
-        f"DiscoverOver(Adam) {MINUS}10 %. At the end: Discover {MINUS}25 %, DiscoverOver(Adam) "
+        f"Change of the training loss with one group in a step, at step 100: Discover {MINUS}25 %, "
+        f"DiscoverOver(Adam) {MINUS}10 %; at the end: Discover {MINUS}25 %, DiscoverOver(Adam) "
         f"{MINUS}10 %."
     )
-    assert eight.startswith("With 8 groups in a step, the control variate lowered")
-    assert "in 0 of 2 pairs" in eight
-    assert effect == (
-        "It pays where a step sees few of the clusters, and not where it mixes them. With the "
-        f"control variate, the median optimizer's final training loss changes by {MINUS}18 % with "
-        "one group in a step and by +0 % with 8 groups."
-    )
+    assert eight.startswith("Change of the training loss with 8 groups in a step")
+    assert "Discover +0 %" in eight
     assert accuracy == (
         "Test accuracy changes by +0.50 to +0.50 points from a base to its form with the control "
         "variate. Its standard deviation over seeds is up to 0.71 points."
@@ -53,9 +45,10 @@ def test_pairs_on_the_same_seeds():
 @pytest.mark.parametrize(
     ("factors", "verdict"),
     [
-        ({1: 1.5, 8: 1.0}, "Here it did not pay, however few of the clusters a step saw."),
-        ({1: 0.9, 8: 0.1}, "Here it paid more where a step mixes the clusters"),
-        ({1: 0.5, 8: 0.8}, "It pays most where a step sees few of the clusters."),
+        ({1: 1.5, 8: 1.0}, "The control variate brings no reliable gain here."),
+        ({1: 1.5, 8: 0.5}, "The control variate pays only where a step mixes the clusters."),
+        ({1: 0.5, 8: 0.8}, "The control variate pays here, also where a step mixes the clusters."),
+        ({1: 0.5, 8: 1.1}, "pays where a step sees few of the clusters, and less where"),
     ],
 )
 def test_other_numbers_give_another_verdict(factors, verdict):
@@ -68,13 +61,13 @@ def test_other_numbers_give_another_verdict(factors, verdict):
             base = bases[record["run"].replace("Discover", "SGD")]["training_loss"]
             record = {**record, "training_loss": factors[record["groups"]] * base}
         found.append(record)
-    assert verdict in " ".join(sentences(found, experiment))
+    assert verdict in sentences(found, experiment)[0]
 
 
 def test_one_number_of_groups_makes_no_claim_about_others():
     experiment = dataclasses.replace(EXPERIMENT, groups_per_batch=(1,))
     found = [record for record in records() if record["groups"] == 1]
-    assert not any("median optimizer" in sentence for sentence in sentences(found, experiment))
+    assert sentences(found, experiment)[0].startswith("The control variate pays here. The final")
 
 
 def test_one_seed_has_no_deviation():
@@ -88,7 +81,7 @@ def test_a_worse_seed_is_not_hidden():
         else r
         for r in records()
     ]
-    assert "in 1 of 2 pairs, in 1 of them on every seed" in sentences(found)[1]
+    assert "on every seed in 1 of 2 pairs with one group" in sentences(found)[0]
 
 
 def test_the_variance_that_is_left():

@@ -82,7 +82,7 @@ def test_how_the_rate_was_chosen(rate, text):
 def test_the_table_as_text():
     headings, cells = summary.table(summary.summarise(records(), EXPERIMENT))
     assert headings == [
-        "groups",
+        "C",
         "optimizer",
         "learning rate",
         "rate chosen",
@@ -100,8 +100,12 @@ def test_the_table_as_text():
 def test_the_table_in_the_terminal():
     text = io.StringIO()
     rows = summary.summarise(records(), EXPERIMENT)
-    Console(file=text, width=200).print(summary.rich_table(rows, "title"))
-    assert "0.4200 ± 0.0283" in text.getvalue()
+    Console(file=text, width=80).print(summary.rich_table(rows, "title"))
+    line = next(line for line in text.getvalue().splitlines() if "DiscoverOver(Adam)" in line)
+    assert line.split() == [
+        *("1", "DiscoverOver(Adam)", "0.1", "1.134", "±", "0.076"),
+        *("0.1890", "±", "0.0127", "91.00", "±", "0.71"),
+    ]
 
 
 def test_the_csv_has_all_digits(tmp_path):

@@ -256,9 +256,12 @@ class ClusterModel(keras.Model):
                 for layer in self._flatten_layers(include_self=False)
                 if not isinstance(layer, keras.Model)
             )
-            one_output = len(self.outputs) == 1 if hasattr(self, "outputs") else True
-            return dense and one_output and not self.non_trainable_variables
+            return dense and self._has_one_output() and not self.non_trainable_variables
         return self.group_method == "vectorized"
+
+    def _has_one_output(self):
+        outputs = getattr(self, "outputs", None)
+        return len(outputs) == 1 if outputs else not keras.tree.is_nested(self.loss)
 
     def _add_regularization(self, gradients):
         with tf.GradientTape() as tape:

@@ -196,7 +196,8 @@ def _moving_statistics(model):
 
 def _loss_trackers(model):
     """Return the variables in which Keras averages the loss of each of several outputs."""
-    return [v for metric in model._compile_loss.metrics for v in metric.variables]
+    compiled = model._compile_loss
+    return [v for metric in compiled.metrics for v in metric.variables] if compiled else []
 
 
 @contextlib.contextmanager
