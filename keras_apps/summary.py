@@ -212,7 +212,11 @@ def rich_table(rows: Sequence[Row], title: str) -> Table:
     shown = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     kept = [i for i, heading in enumerate(headings) if heading not in ONLY_ON_THE_PAGE]
     for index in kept:
-        shown.add_column(headings[index], justify="left" if index == 1 else "right")
+        # Headings may break into lines, numbers may not.
+        width = max(len(row[index]) for row in cells)
+        shown.add_column(
+            headings[index], justify="left" if index == 1 else "right", min_width=width
+        )
     for index, row in enumerate(cells):
         if index and row[0] != cells[index - 1][0]:
             shown.add_row()

@@ -73,6 +73,7 @@ class ClusterModel(keras.Model):
     """
 
     _groups_per_batch: int | None = None
+    _groups_are_learnt = False  # from the dataset of the last `fit`, not set by the user
     group_method = "auto"
 
     def __new__(cls, *args, **kwargs):
@@ -127,12 +128,23 @@ class ClusterModel(keras.Model):
         if value != self._groups_per_batch:
             self.train_function = None  # it was traced for another number of groups
         self._groups_per_batch = value
+        self._groups_are_learnt = False
 
     def __call__(self, inputs, *args, **kwargs):
         """Call the model on plain inputs, or on the inputs of a cluster batch."""
         return super().__call__(_plain_inputs(inputs), *args, **kwargs)
 
-    def fit(self, x=None, *args, callbacks=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
         """Train on cluster batches; arguments are those of `keras.Model.fit`.
 
         Raises:
@@ -140,20 +152,37 @@ class ClusterModel(keras.Model):
                 clusters than the optimizer's, or `steps_per_execution` is above 1 with
                 several CPU replicas.
         """
-        sampling = getattr(x, "sampling", None)
+        self.use_sampling_of(x)
         variate = find_control_variate(self.optimizer)
-        if sampling is not None:
-            self.groups_per_batch = sampling.groups_per_batch
-            self._groups_per_replica()
-            if variate is not None:
-                _check_same_clusters(sampling, variate)
         if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
         self._refuse_what_cpu_replicas_lack()
-        if isinstance(x, tf.data.Dataset) and not args:
+        if isinstance(x, tf.data.Dataset) and len(args) < 3:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
-        return super().fit(x, *args, callbacks=callbacks, **kwargs)
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
+
+    def use_sampling_of(self, dataset):
+        """Take the number of groups from a dataset, as `fit` does first.
+
+        Args:
+            dataset: What `cluster_batches` returned. From anything else nothing can be
+                learnt, and what was learnt from another dataset is forgotten.
+
+        Raises:
+            ValueError: If the clusters are not those of the optimizer, or the groups do not
+                divide among the replicas.
+        """
+        sampling = getattr(dataset, "sampling", None)
+        if sampling is not None:
+            self.groups_per_batch = sampling.groups_per_batch
+            self._groups_per_replica()
+            variate = find_control_variate(self.optimizer)
+            if variate is not None:
+                _check_same_clusters(sampling, variate)
+        elif self._groups_are_learnt:
+            self.groups_per_batch = None
+        self._groups_are_learnt = sampling is not None
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data):
@@ -173,6 +202,8 @@ class ClusterModel(keras.Model):
         variate = find_control_variate(self.optimizer)
         if variate is None:
             return super().train_step((inputs, y, sample_weight))
+        if not self.built:  # a subclass that was not called yet
+            self(keras.tree.map_structure(_symbol, inputs))
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         groups, clusters, sizes = self._group_gradients(
@@ -347,6 +378,10 @@ def find_control_variate(optimizer):
     while optimizer is not None and not isinstance(optimizer, ClusterControlVariate):
         optimizer = getattr(optimizer, "inner_optimizer", None)
     return optimizer
+
+
+def _symbol(tensor):
+    return keras.KerasTensor(tensor.shape, tensor.dtype.name)
 
 
 def _plain_inputs(x):

@@ -79,7 +79,8 @@ def _pass(model, batch):
 
 def of_one_group(model, batch: Batch) -> GroupGradients:
     """Return the gradients of a batch that is one group."""
-    loss, predictions, gradients = _pass(model, batch)
+    with _kept_finite(_moving_statistics(model)):
+        loss, predictions, gradients = _pass(model, batch)
     rows = [None if g is None else g[tf.newaxis] for g in gradients]
     return GroupGradients(rows, loss, predictions)
 
@@ -90,7 +91,8 @@ def by_loop(model, batch: Batch, num_groups: int) -> GroupGradients:
     results, after = [], []
     for group in range(num_groups):
         with _restored(statistics):
-            results.append(_pass(model, _cut(batch, group, num_groups)))
+            with _kept_finite(statistics):
+                results.append(_pass(model, _cut(batch, group, num_groups)))
             after.append([tf.identity(v.value) for v in statistics])
     for i, variable in enumerate(statistics):
         variable.assign(tf.add_n([values[i] for values in after]) / num_groups)
@@ -139,7 +141,8 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
     Raises:
         ValueError: If layers add losses of their own, which weights do not reach.
     """
-    loss, predictions, gradients = _pass(model, batch)
+    with _kept_finite(_moving_statistics(model)):
+        loss, predictions, gradients = _pass(model, batch)
     regularized = sum(v.regularizer is not None for v in model.trainable_weights)
     if len(model.losses) > regularized:
         raise ValueError(
@@ -207,3 +210,14 @@ def _restored(variables):
     yield
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
+
+
+@contextlib.contextmanager
+def _kept_finite(variables):
+    """Give variables that are no longer finite at the end the values they had before."""
+    variables = [v for v in variables if tf.as_dtype(v.dtype).is_floating]
+    before = [tf.identity(v.value) for v in variables]
+    yield
+    for variable, value in zip(variables, before, strict=True):
+        finite = tf.reduce_all(tf.math.is_finite(variable.value))
+        variable.assign(tf.where(finite, variable.value, value))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.optimizers.igt import find_igt
+from tf_gradvar.training.cluster_model import ClusterModel
 
 
 def pick_strategy() -> tf.distribute.Strategy:
@@ -76,9 +77,8 @@ def train_steps(
             f"steps_per_call={per_call}."
         )
     strategy = model.distribute_strategy
-    sampling = getattr(dataset, "sampling", None)
-    if sampling is not None and hasattr(model, "groups_per_batch"):
-        model.groups_per_batch = sampling.groups_per_batch
+    if isinstance(model, ClusterModel):
+        model.use_sampling_of(dataset)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     batches = iter(strategy.experimental_distribute_dataset(dataset))
