@@ -2,13 +2,14 @@
 
     python -m benchmarks.per_example                    # one and two cores, time and memory
     python -m benchmarks.per_example --models mlp --cores 1 --repeats 40
-    python -m benchmarks.per_example --peers            # other libraries, where they are installed
+    python -m benchmarks.per_example --frameworks torch # in an environment that has PyTorch
 
 Each row is a median of interleaved runs of one process, divided by that of the plain step
 (forward, then the gradient of all weights) of the same model in the same process and framework.
 Processes are pinned to their cores. On one core the clock is the processor time of the process,
-so that other users of the machine do not count; on more it is wall time. Memory is the growth of
-the resident set during the first full batch, after a batch of two has loaded the library.
+so that other users of the machine do not count; on more it is wall time. Memory is what TensorFlow
+allocates for tensors at the peak of one batch, results included; for other libraries it is the
+growth of the resident set, which is coarse for small models.
 Models: MLP 784-1024-1024-10, and ResNet8 without batch normalisation (3x3 convolution of 16,
 three blocks of 16, 32, 64 channels, parameter-free shortcuts). Batch 128, float32.
 """
@@ -155,7 +156,19 @@ def memory_worker(framework: str, model_name: str, variant: str) -> float:
     variants, data = prepare(framework, model_name)
     run, full = variants[variant], data(BATCH)
     run(*data(2))
+    if framework == "tensorflow":
+        return _allocated_mib(lambda: run(*full))
     return peak_memory_mb(lambda: run(*full), interval=0.0005)
+
+
+def _allocated_mib(run: Callable[[], Any]) -> float:
+    """Peak of what TensorFlow allocates for tensors beyond what is there before the call."""
+    import tensorflow as tf
+
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    run()
+    return (tf.config.experimental.get_memory_info("CPU:0")["peak"] - before) / 2**20
 
 
 def _worker_output(
@@ -192,9 +205,8 @@ def measure(framework: str, model: str, cores: int, repeats: int) -> dict[str, A
 
 def measure_memory(framework: str, model: str, variants: list[str]) -> dict[str, Any]:
     """Peak memory of each variant in a process of its own."""
-    # Freed blocks go back to the system at once, so that the resident set is what is in use.
-    malloc = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    peaks = {v: _worker_output(["memory", framework, model, v], 1, malloc) for v in variants}
+    counted = {"TF_CPU_ALLOCATOR_USE_BFC": "1"}
+    peaks = {v: _worker_output(["memory", framework, model, v], 1, counted) for v in variants}
     print(f"\n{framework}, {model}, peak memory")
     for name, peak in peaks.items():
         print(f"  {name:<44}  {peak:9.1f} MiB  {peak / peaks[PLAIN]:6.2f}x")
@@ -207,7 +219,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(BUILDERS), choices=list(BUILDERS))
     parser.add_argument("--cores", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--repeats", type=int, default=25)
-    parser.add_argument("--peers", action="store_true", help="also the other libraries")
+    parser.add_argument("--frameworks", nargs="+", default=per_example_peers.installed())
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/per_example.json"))
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -219,10 +231,9 @@ def main() -> None:
             result = memory_worker(framework, model, rest[0])
         print(json.dumps(result))
         return
-    frameworks = ["tensorflow", *(per_example_peers.installed() if arguments.peers else [])]
     times, memory = [], []
     for model in arguments.models:
-        for framework in frameworks:
+        for framework in arguments.frameworks:
             for cores in arguments.cores:
                 times.append(measure(framework, model, cores, arguments.repeats))
             memory.append(measure_memory(framework, model, list(times[-1]["seconds"])))

@@ -18,7 +18,7 @@ Variants = dict[str, Callable[[Any, Any], Any]]
 
 def installed() -> list[str]:
     """The frameworks that can be imported here."""
-    return [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
+    return [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
 
 
 def prepare(framework: str, model: str) -> tuple[Variants, Callable[[int], tuple[Any, Any]]]:

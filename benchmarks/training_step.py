@@ -26,7 +26,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 def make_batch(model, size, groups):
     """Return a cluster batch of random inputs, a constant on the device."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(size, *model.input.shape[1:])).astype("float32")
+    x = rng.normal(size=(size, *model.inputs[0].shape[1:])).astype("float32")
     y = rng.integers(0, 10, size)
     ids = np.repeat(rng.permutation(NUM_CLUSTERS)[:groups], size // groups).astype("int32")
     return tf.nest.map_structure(tf.constant, ({"inputs": x, "cluster_ids": ids}, y))

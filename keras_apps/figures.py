@@ -190,6 +190,7 @@ def plot_variances(
             smooth = smoothed([point.mean for point in curve])
             ax.plot(steps, smooth, linewidth=1.8, label=f"{optimizer.label}: {text}", **style)
     ax.set_yscale("log")
+    ax.set_xlim(left=0)
     ax.set_xlabel("step")
     ax.set_ylabel("between-cluster variance\n(squared gradient norm)")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -64,6 +64,33 @@ def of(rows: Sequence[Row], records: Iterable[Record], experiment: Experiment) -
     return _of_classification(rows, records, experiment)
 
 
+def changes(
+    records: Iterable[Record], experiment: Experiment, early_step: int
+) -> tuple[list[str], list[list[str]]]:
+    """A table of what the control variate changes in the training loss of each optimizer.
+
+    Args:
+        records: all records of the experiment.
+        experiment: the experiment.
+        early_step: the step of the first of the two columns for each number of groups.
+
+    Returns:
+        Headings, and the cells of each row; no rows where nothing is paired.
+    """
+    records = [r for r in records if r["kind"] == "evaluation" and not r["tunes"]]
+    headings = ["change of training loss"]
+    cells: dict[str, list[str]] = {}
+    for groups in experiment.groups_per_batch:
+        for step, name in ((early_step, f"step {early_step}"), (None, "end")):
+            found = pairs(records, experiment, groups, "training_loss", step)
+            headings.append(f"C = {groups}, {name}")
+            for pair in found:
+                row = cells.setdefault(pair.name, [f"{pair.name} against {pair.base}"])
+                mark = "*" if pair.is_lower else ""
+                row.append(f"{_signed(pair.change)}{mark}")
+    return headings, list(cells.values())
+
+
 def variance_left(records: Iterable[Record], experiment: Experiment) -> list[str]:
     """How much of the between-cluster variance the buffers leave, at the same weights.
 
@@ -119,24 +146,18 @@ def pairs(
 def _of_classification(
     rows: Sequence[Row], records: Sequence[Record], experiment: Experiment
 ) -> list[str]:
-    finals: dict[int, list[Pair]] = {}
-    details = []
-    for groups in experiment.groups_per_batch:
-        final = pairs(records, experiment, groups, "training_loss", None)
-        early = pairs(records, experiment, groups, "training_loss", rows[0].early_step)
-        if final:
-            finals[groups] = final
-            details.append(
-                f"Change of the training loss with {_groups(groups)} in a step, at step "
-                f"{rows[0].early_step}: {_changes(early)}; at the end: {_changes(final)}."
-            )
+    finals = {
+        groups: found
+        for groups in experiment.groups_per_batch
+        if (found := pairs(records, experiment, groups, "training_loss", None))
+    }
     best = min(rows, key=lambda row: row.final["training_loss"].mean)
     return [
         *_verdict(finals),
-        *details,
+        *_medians(finals),
         *_test_accuracy(rows),
         f"Lowest final training loss of all: {best.optimizer.label} with {_groups(best.groups)} in "
-        f"a step, {best.final['training_loss'].mean:.4f}.",
+        f"a step, {best.final['training_loss'].mean:.3g}.",
     ]
 
 
@@ -145,7 +166,8 @@ def _verdict(finals: dict[int, list[Pair]]) -> list[str]:
     if not finals:
         return []
     share = {
-        groups: statistics.fmean(p.is_lower for p in found) for groups, found in finals.items()
+        groups: statistics.fmean(pair.is_lower for pair in found)
+        for groups, found in finals.items()
     }
     few, many = min(share), max(share)
     if share[few] < 0.5 and share[many] < 0.5:
@@ -161,20 +183,27 @@ def _verdict(finals: dict[int, list[Pair]]) -> list[str]:
         )
     else:
         verdict = "The control variate pays here, also where a step mixes the clusters."
-    counts = "; ".join(_count(groups, found) for groups, found in finals.items())
-    return [f"{verdict} The final training loss is lower on every seed {counts}."]
+    counts = [
+        f"{sum(pair.is_lower for pair in found)} of {len(found)} optimizers with {_groups(groups)}"
+        for groups, found in finals.items()
+    ]
+    return [f"{verdict} It lowers the final training loss on every seed for {_list(counts)}."]
 
 
-def _count(groups: int, found: Sequence[Pair]) -> str:
-    base, own = (
-        statistics.median(statistics.fmean(values) for values in sides)
-        for sides in ([p.base_values for p in found], [p.values for p in found])
-    )
-    return (
-        f"in {sum(pair.is_lower for pair in found)} of {len(found)} pairs with {_groups(groups)} "
-        f"in a step, where its median over the optimizers is {base:.3g} without and {own:.3g} with "
-        "the control variate"
-    )
+def _medians(finals: dict[int, list[Pair]]) -> list[str]:
+    texts = []
+    for groups, found in finals.items():
+        base, own = (
+            statistics.median(statistics.fmean(values) for values in sides)
+            for sides in ([p.base_values for p in found], [p.values for p in found])
+        )
+        texts.append(f"{base:.3g} and {own:.3g} with {_groups(groups)} in a step")
+    if not texts:
+        return []
+    return [
+        "Final training loss without and with the control variate, median over the optimizers: "
+        f"{_list(texts)}."
+    ]
 
 
 def _test_accuracy(rows: Sequence[Row]) -> list[str]:
@@ -228,8 +257,8 @@ def _by_seed(
     return {record["seed"]: record[value] for record in own}
 
 
-def _changes(found: Sequence[Pair]) -> str:
-    return ", ".join(f"{pair.name} {_signed(pair.change)}" for pair in found)
+def _list(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _groups(count: int) -> str:

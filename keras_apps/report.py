@@ -76,10 +76,26 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
     return path
 
 
+def headline(data: ReportData) -> str:
+    """What the numbers say."""
+    first, *others = [*findings.of(data.rows, data.records, data.experiment), ""]
+    if not first:
+        return ""
+    text = paragraph(first, "finding") + "".join(map(paragraph, filter(None, others)))
+    headings, cells = findings.changes(data.records, data.experiment, data.rows[0].early_step)
+    if not cells:
+        return text
+    note = (
+        "Mean over seeds of the relative change from the optimizer without the control variate to "
+        "the one with it, each at its own best learning rate. * lower on every seed."
+    )
+    return text + scrolling_table(headings, cells, ()) + paragraph(note, "note")
+
+
 def what_was_run(data: ReportData) -> str:
     """Data, model, steps, seeds, and how the learning rates were chosen."""
     experiment = data.experiment
-    groups = _list(experiment.groups_per_batch)
+    seeds = "one seed" if len(experiment.seeds) == 1 else f"{len(experiment.seeds)} seeds"
     rates = (
         "Each optimizer has its own learning rate, the best of the same number of candidates by "
         "the final loss on the whole training set, with a seed that the comparison does not use."
@@ -88,24 +104,13 @@ def what_was_run(data: ReportData) -> str:
     )
     tuning = sum(1 for r in data.records if r["kind"] == "finished" and r["tunes"])
     here = f" ({tuning} tuning runs are in these records.)" if tuning else ""
-    return "\n".join(
-        [
-            paragraph(data.description),
-            paragraph(
-                f"{len(experiment.optimizers)} optimizers take {experiment.steps} steps on the "
-                f"same batches from the same initial weights, with {len(experiment.seeds)} "
-                f"{'seed' if len(experiment.seeds) == 1 else 'seeds'}. A step averages C groups of "
-                f"{experiment.group_size} examples; the examples of a group are of one cluster. "
-                f"Here C = {groups}. Learning rate: {_schedule_text(experiment)}. {rates}{here}"
-            ),
-        ]
+    text = (
+        f"{len(experiment.optimizers)} optimizers take {experiment.steps} steps on the same "
+        f"batches from the same initial weights, with {seeds}. A step averages C groups of "
+        f"{experiment.group_size} examples; the examples of a group are of one cluster. Learning "
+        f"rate: {_schedule_text(experiment)}. {rates}{here}"
     )
-
-
-def headline(data: ReportData) -> str:
-    """What the numbers say."""
-    sentences = findings.of(data.rows, data.records, data.experiment)
-    return "\n".join(paragraph(sentence, "finding") for sentence in sentences)
+    return _section("What was run", paragraph(data.description) + paragraph(text))
 
 
 def table(data: ReportData) -> str:
@@ -224,11 +229,6 @@ SECTIONS: list[Callable[[ReportData], str]] = [
 
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{html.escape(title)}</h2>\n{body}\n</section>"
-
-
-def _list(values: Sequence[Any]) -> str:
-    texts = [str(value) for value in values]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _schedule_text(experiment: Experiment) -> str:

@@ -15,7 +15,7 @@ body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 66rem; background: 
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .4rem 0 1rem; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-top: .8rem; border-top: 1px solid #ddd; }
 p { max-width: 44rem; margin: .6rem 0; }
-p.finding { font-size: 1.08rem; padding-left: .8rem; border-left: 3px solid #0072b2; }
+p.finding { font-size: 1.12rem; padding-left: .8rem; border-left: 3px solid #0072b2; }
 p.note { color: #666; font-size: .88rem; }
 pre { background: #f6f6f4; padding: .7rem .8rem; overflow-x: auto; font-size: .82rem;
   line-height: 1.45; border-radius: 4px; }
@@ -27,7 +27,7 @@ th.text, td.text { text-align: left; }
 tr.first td { border-top: 1px solid #bbb; }
 tr.strong td { font-weight: 600; }
 .grid { display: grid; gap: 1.2rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 figure { margin: 0; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #555; font-size: .85rem; }

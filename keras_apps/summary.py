@@ -154,10 +154,10 @@ def _how_chosen(optimizer: OptimizerChoice, rate: float) -> str:
 
 # Columns of the table: heading, unit factor, digits, and where the number is in a row.
 COLUMNS = (
-    ("training loss, step {step}", "early", "training_loss", 1.0, ".3f"),
     ("training loss, end", "final", "training_loss", 1.0, ".4f"),
-    ("test loss, end", "final", "test_loss", 1.0, ".4f"),
     ("test accuracy, %", "final", "test_accuracy", 100.0, ".2f"),
+    ("training loss, step {step}", "early", "training_loss", 1.0, ".3f"),
+    ("test loss, end", "final", "test_loss", 1.0, ".4f"),
     ("steady excess risk", "late", "excess_risk", 1.0, ".3g"),
 )
 
@@ -173,7 +173,7 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """
     columns = [column for column in COLUMNS if any(column[2] in row.final for row in rows)]
     values_of = [column[0].format(step=rows[0].early_step) for column in columns]
-    headings = ["C", "optimizer", "learning rate", "rate chosen", *values_of]
+    headings = ["C", "optimizer", *values_of, "learning rate", "rate chosen", "steps/s"]
     cells = []
     for row in rows:
         values = [
@@ -185,13 +185,13 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             [
                 str(row.groups),
                 row.optimizer.label + note,
+                *values,
                 f"{row.learning_rate:g}",
                 row.chosen,
-                *values,
                 f"{row.steps_per_second:.0f}",
             ]
         )
-    return [*headings, "steps/s"], cells
+    return headings, cells
 
 
 def format_spread(spread: Spread, factor: float = 1.0, digits: str = ".3g") -> str:
@@ -212,11 +212,10 @@ def rich_table(rows: Sequence[Row], title: str) -> Table:
     shown = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     kept = [i for i, heading in enumerate(headings) if heading not in ONLY_ON_THE_PAGE]
     for index in kept:
-        # Headings may break into lines, numbers may not.
-        width = max(len(row[index]) for row in cells)
-        shown.add_column(
-            headings[index], justify="left" if index == 1 else "right", min_width=width
-        )
+        # Headings break between words, so that the numbers need not.
+        texts = [*headings[index].split(), *(row[index] for row in cells)]
+        width = max(map(len, texts))
+        shown.add_column(headings[index], justify="left" if index == 1 else "right", width=width)
     for index, row in enumerate(cells):
         if index and row[0] != cells[index - 1][0]:
             shown.add_row()

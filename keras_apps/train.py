@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from keras_apps import config as configs
-from keras_apps import optimizers, report, summary, tuning
+from keras_apps import findings, optimizers, report, summary, tuning
 from keras_apps.experiment import Experiment, Run
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
@@ -82,9 +82,12 @@ def run_experiment(
         if not _train_all(experiment, problem, workdir, console, interruption):
             console.print("Stopped, and saved where it stopped. The same command continues.")
             return False
-    rows = summary.summarise(workdir.records.read(), experiment)
+    records = workdir.records.read()
+    rows = summary.summarise(records, experiment)
     summary.write_csv(rows, workdir.path / "summary.csv")
     console.print(summary.rich_table(rows, experiment.title))
+    for sentence in findings.of(rows, records, experiment):
+        console.print(sentence, highlight=False, markup=False)
     page = report.write(loaded, problem.description, workdir)
     console.print(f"Report: {page}")
     return True

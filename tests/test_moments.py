@@ -110,6 +110,12 @@ def test_limits():
     assert math.isnan(moments.noise_scale(moments.Moments.of_samples([np.zeros((2, 1))])))
 
 
+def test_nan_stays_nan():
+    moments_with_nan = moments.Moments.of_samples([np.array([[np.nan, 0.0], [1.0, 0.0]])])
+    assert math.isnan(moments.variance(moments_with_nan))
+    assert math.isnan(moments.normalized_variance(moments_with_nan))
+
+
 def one(count=2):
     return moments.Moments.of_samples([np.arange(float(count))[:, None]])
 

@@ -273,7 +273,7 @@ def normalized_variance(moments: Moments, *, draws: int = 1, ddof: int = 0) -> f
     for mean, m2 in zip(moments.mean, moments.m2, strict=True):
         spread = m2 / divisor
         power = spread + np.square(mean)
-        total += float(np.divide(spread, power, out=np.zeros_like(power), where=power > 0).sum())
+        total += float(np.divide(spread, power, out=np.zeros_like(power), where=power != 0).sum())
     return total / sum(mean.size for mean in moments.mean)
 
 

@@ -57,6 +57,7 @@ def test_the_page_stands_alone(workdir):
     assert "A <made-up> comparison" in text
     assert "What the file says: 1 < 2." in text
     for heading in (
+        "What was run",
         "Table",
         "Curves with 1 group in a step",
         "Curves with 8 groups in a step",

@@ -84,17 +84,18 @@ def test_the_table_as_text():
     assert headings == [
         "C",
         "optimizer",
-        "learning rate",
-        "rate chosen",
-        "training loss, step 100",
         "training loss, end",
         "test accuracy, %",
+        "training loss, step 100",
+        "learning rate",
+        "rate chosen",
         "steps/s",
     ]
-    assert cells[0][4:] == ["2.520 ± 0.170", "0.4200 ± 0.0283", "90.50 ± 0.71", "450"]
+    assert cells[0][2:5] == ["0.4200 ± 0.0283", "90.50 ± 0.71", "2.520 ± 0.170"]
+    assert cells[0][5:] == ["0.1", "best of 3, the smallest", "450"]
     assert cells[4][1] == "DiscoverOver(Adam)"
     one_seed = summary.table(summary.summarise(records(seeds=(0,)), EXPERIMENT))[1]
-    assert one_seed[0][5] == "0.4000"
+    assert one_seed[0][2] == "0.4000"
 
 
 def test_the_table_in_the_terminal():
@@ -103,8 +104,8 @@ def test_the_table_in_the_terminal():
     Console(file=text, width=80).print(summary.rich_table(rows, "title"))
     line = next(line for line in text.getvalue().splitlines() if "DiscoverOver(Adam)" in line)
     assert line.split() == [
-        *("1", "DiscoverOver(Adam)", "0.1", "1.134", "±", "0.076"),
-        *("0.1890", "±", "0.0127", "91.00", "±", "0.71"),
+        *("1", "DiscoverOver(Adam)", "0.1890", "±", "0.0127", "91.00", "±", "0.71"),
+        *("1.134", "±", "0.076", "0.1"),
     ]
 
 

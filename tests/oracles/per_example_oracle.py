@@ -28,16 +28,22 @@ def float64():
 def loop_gradients(model, x, y, loss, sample_weight=None, loss_weights=None):
     """The gradient of every example, a list of float64 arrays [B, *shape]."""
     count = len(keras.tree.flatten(x)[0])
-    rows = []
-    for i in range(count):
-        one = keras.tree.map_structure(lambda array, i=i: array[i : i + 1], (x, y))
-        weight = None if sample_weight is None else sample_weight[i : i + 1]
+    weights = np.ones(count) if sample_weight is None else sample_weight
+
+    @tf.function
+    def gradient_of_one(x, y, weight):
         with tf.GradientTape() as tape:
-            value = _loss_of_one(model, *one, loss, weight, loss_weights)
-        gradients = tape.gradient(
+            value = _loss_of_one(model, x, y, loss, weight, loss_weights)
+        return tape.gradient(
             value, [v.value for v in model.trainable_variables], unconnected_gradients="zero"
         )
-        rows.append([tf.convert_to_tensor(g).numpy() for g in gradients])
+
+    rows = []
+    for i in range(count):
+        one = keras.tree.map_structure(
+            lambda array, i=i: tf.constant(array[i : i + 1]), (x, y, weights)
+        )
+        rows.append([tf.convert_to_tensor(g).numpy() for g in gradient_of_one(*one)])
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
@@ -60,7 +66,7 @@ def _keras_value(loss, y, prediction, weight):
     if isinstance(loss, keras.losses.Loss):
         return tf.reduce_sum(loss(y, prediction, sample_weight=weight))
     values = tf.reduce_mean(loss(y, prediction))
-    return values if weight is None else values * weight[0]
+    return values * weight[0]
 
 
 def flat(gradients):

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tests.oracles import per_example_oracle as oracle
+from tests.per_example.conftest import solve
+from tests.per_example.problems import PROBLEMS
 from tf_gradvar import per_example
 
 RTOL = 1e-5
@@ -101,8 +103,12 @@ def test_fallback_is_named_and_can_be_refused(solved):
     assert any(f"({name})" in str(error.value) for name in solved.problem.unknown)
 
 
-def test_compiled_and_chunked(solved):
+@pytest.mark.parametrize(
+    "name", ["weighted", "masked_text", "conv_cropping", "shared", "two_outputs", "unknown"]
+)
+def test_compiled_and_chunked(name):
     """In a graph of unknown batch size, two examples at a time."""
+    solved = solve(next(problem for problem in PROBLEMS if problem.name == name))
     specs = keras.tree.map_structure(
         lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), (solved.x, solved.y)
     )

@@ -126,24 +126,20 @@ def test_batch_normalization_with_stored_statistics_may_train_the_rest():
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "chunk_size"),
     [
-        "mlp",
-        "masked_text",
-        "long_sequence",
-        "conv_1d",
-        "conv_2d",
-        "depthwise",
-        "normalizations",
-        "einsum",
-        "shared",
+        ("mlp", 2),
+        ("masked_text", None),
+        ("long_sequence", 2),
+        ("conv_2d", None),
+        ("depthwise", None),
+        ("normalizations", None),
+        ("einsum", None),
+        ("shared", None),
     ],
 )
-@pytest.mark.parametrize("chunk_size", [None, 2])
 def test_xla(name, chunk_size):
     """`jit_compile=True` with static shapes; the second call compiles nothing."""
-    if name in ("conv_1d", "conv_2d", "normalizations") and chunk_size is not None:
-        pytest.skip("compiles long, the chunks are those of the others")
     solved = by_name(name)
 
     @tf.function(jit_compile=True)

@@ -25,6 +25,7 @@ class ClusterSampling:
         cluster_sizes: Examples of each cluster in the data, K ints.
         seed: The seed of every draw.
         order: `"random"` or `"cycle"`.
+        shuffle_buffer: Examples that are shuffled at a time, or None for arrays.
         batches_taken: Batches that were left out at the start because they were taken
             before.
     """
@@ -36,6 +37,7 @@ class ClusterSampling:
     cluster_sizes: tuple[int, ...]
     seed: int
     order: str
+    shuffle_buffer: int | None = None
     batches_taken: int = 0
 
     def fingerprint(self) -> str:
@@ -50,7 +52,15 @@ class ClusterSampling:
             batches_taken: The batches taken from this dataset (not counting those that it
                 left out when it was itself resumed). Batches that were only prefetched do
                 not count.
+
+        Raises:
+            ValueError: If `batches_taken` is not an integer of at least 0.
         """
+        if not _is_integer(batches_taken) or batches_taken < 0:
+            raise ValueError(
+                "`batches_taken` must be an integer of at least 0, the batches taken from the "
+                f"dataset. Received: batches_taken={batches_taken!r}."
+            )
         total = self.batches_taken + operator.index(batches_taken)
         return {"batches_taken": total, "fingerprint": self.fingerprint()}
 
@@ -90,7 +100,8 @@ def cluster_batches(
             strategy, a multiple of the number of replicas.
         cluster_probabilities: q_k, K floats that sum to 1. Defaults to None, which is 1 / K
             each; pass the cluster sizes divided by N to train on the data as it is.
-        seed: An integer; the same seed gives the same batches.
+        seed: An integer of at most 63 bits; the same seed gives the same batches, whatever
+            the global seed.
         order: `"random"` (independent draws, default) or `"cycle"` (all clusters once in
             random order, then again; uniform probabilities only). Cycling lowers the
             variance further when C divides K.
@@ -124,7 +135,9 @@ def cluster_batches(
     group_size = check_count("group_size", group_size, "the examples in a group")
     groups = check_count("groups_per_batch", groups_per_batch, "the groups in a batch")
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
+    shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
+    _check_seed(seed)
     if isinstance(data, tf.data.Dataset):
         examples = _with_ids(data, clusters)
         sizes = _count_clusters(examples, num_clusters)
@@ -140,10 +153,11 @@ def cluster_batches(
         sizes,
         operator.index(seed),
         order,
+        shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
     )
     sampling = _resume(sampling, state)
     if isinstance(data, tf.data.Dataset):
-        dataset = _from_dataset(examples, sampling, shuffle_buffer)
+        dataset = _from_dataset(examples, sampling)
     else:
         dataset = _from_arrays(data, ids, sampling)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
@@ -164,10 +178,22 @@ def _check_order(order, probabilities):
         )
 
 
+def _is_integer(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_seed(seed):
+    if not _is_integer(seed) or not -(2**63) <= seed < 2**63:
+        raise ValueError(
+            f"`seed` must be an integer of at most 63 bits and a sign. Received: seed={seed!r}."
+        )
+
+
 def _resume(sampling, state):
     if state is None:
         return sampling
-    if state.get("fingerprint") != sampling.fingerprint():
+    given = state if isinstance(state, dict) else {}
+    if given.get("fingerprint") != sampling.fingerprint() or "batches_taken" not in given:
         raise ValueError(
             "`state` must come from cluster batches with the same data, clusters and settings "
             f"(fingerprint {sampling.fingerprint()}). Received: state={state!r}. Start "
@@ -183,7 +209,14 @@ def _check_arrays(data):
             f"examples. Received: {type(data).__name__}"
             f"{f' of length {len(data)}' if isinstance(data, tuple | list) else ''}."
         )
-    lengths = {len(leaf) for leaf in keras.tree.flatten(tuple(data))}
+    shapes = [np.shape(leaf) for leaf in keras.tree.flatten(tuple(data))]
+    if () in shapes:
+        raise ValueError(
+            "`data` must hold arrays with the examples along axis 0. Received a number in "
+            "place of an array (a Python list is a structure of its elements). Convert lists "
+            "with `np.asarray`."
+        )
+    lengths = {shape[0] for shape in shapes}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(
             "`data` must have the same number of examples, at least 1, in every array. "
@@ -231,6 +264,11 @@ def _check_sizes(sizes):
 
 def _with_ids(dataset, clusters):
     """Return the dataset of (example, cluster id)."""
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "`data` must be a finite dataset: it is read once to count the clusters, then "
+            "repeated. Received an infinite one. Remove its `.repeat()`."
+        )
     if not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
         raise ValueError(
             "`data` must be a dataset of single examples (x, y) or (x, y, sample_weight). "
@@ -244,7 +282,9 @@ def _with_ids(dataset, clusters):
         return dataset.map(tag, num_parallel_calls=tf.data.AUTOTUNE)
     ids = tf.convert_to_tensor(np.asarray(clusters))
     size = int(dataset.cardinality())
-    if ids.shape.rank != 1 or (size >= 0 and len(ids) != size):
+    if size < 0:  # not known before the dataset was read
+        size = int(dataset.reduce(np.int64(0), lambda count, *example: count + 1))
+    if ids.shape.rank != 1 or len(ids) != size:
         raise ValueError(
             f"`clusters` must be integers of shape ({size},), the cluster of each element of "
             f"the dataset in its order. Received shape {tuple(ids.shape)}."
@@ -267,11 +307,6 @@ def _only_ids(examples):
 
 
 def _count_clusters(examples, num_clusters):
-    if examples.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(
-            "`data` must be a finite dataset: it is read once to count the clusters, then "
-            "repeated. Received an infinite one. Remove its `.repeat()`."
-        )
     batches = list(_only_ids(examples).batch(4096).as_numpy_iterator())
     if not batches:
         raise ValueError("`data` must have at least one example. Received an empty dataset.")
@@ -333,17 +368,22 @@ def _from_arrays(data, ids, sampling):
     return choices.scan(start, advance).map(pick, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _from_dataset(examples, sampling, shuffle_buffer):
+def _from_dataset(examples, sampling):
     """Read each cluster through a filter of its own and interleave their groups."""
     size = sampling.group_size
 
     def cluster_groups(k):
         mine = examples.filter(lambda example, cluster: tf.equal(cluster, k))
         mine = mine.map(lambda example, cluster: example)
-        shuffled = mine.shuffle(
-            min(shuffle_buffer, sampling.cluster_sizes[k]), seed=sampling.seed + k
-        )
-        return shuffled.repeat().batch(size, drop_remainder=True)
+        buffer = min(sampling.shuffle_buffer, sampling.cluster_sizes[k])
+
+        def shuffled_pass(number):
+            # Within this function's graph only: the global seed must not change the batches.
+            tf.random.set_seed(1 + (sampling.seed * sampling.num_clusters + k) % (2**31 - 2))
+            return mine.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
+
+        passes = tf.data.Dataset.counter().flat_map(shuffled_pass)
+        return passes.batch(size, drop_remainder=True)
 
     groups = tf.data.Dataset.choose_from_datasets(
         [cluster_groups(k) for k in range(sampling.num_clusters)],

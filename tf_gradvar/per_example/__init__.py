@@ -22,15 +22,15 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from tf_gradvar.per_example.embedding import Lookup
-from tf_gradvar.per_example.forms import Explicit, GradientForm, Outer
-from tf_gradvar.per_example.measure import (
-    Statistics,
+from tf_gradvar.per_example.forms import Explicit, GradientForm
+from tf_gradvar.per_example.measure import Statistics, statistics
+from tf_gradvar.per_example.outer import Outer
+from tf_gradvar.per_example.quantities import (
     gradients,
     inner_products,
     second_moments,
     sketch,
     squared_norms,
-    statistics,
     variable_layers,
 )
 from tf_gradvar.per_example.registry import RULES, register_rule

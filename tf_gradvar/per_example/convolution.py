@@ -25,11 +25,11 @@ from tf_gradvar.per_example.forms import (
     Explicit,
     GradientForm,
     Measured,
-    Outer,
     Wanted,
     leading,
     measure_explicit,
 )
+from tf_gradvar.per_example.outer import Outer
 from tf_gradvar.per_example.rule import Rule, Variable
 
 # A slice whose inputs stay in the processor's cache; small kernels make small products.

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.forms import Explicit, GradientForm, Outer, leading
+from tf_gradvar.per_example.forms import Explicit, GradientForm, leading
+from tf_gradvar.per_example.outer import Outer
 from tf_gradvar.per_example.rule import Rule, Variable
 
 # Axes of an ellipsis while only the labels matter.

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.per_example import fallback
+from tf_gradvar.per_example.batches import Batch
 from tf_gradvar.per_example.capture import Recording, Use, call_model, is_float, run_model
 from tf_gradvar.per_example.forms import Explicit, GradientForm, leading, total_of
 from tf_gradvar.per_example.losses import example_losses
@@ -36,6 +37,12 @@ class Problem:
     training: bool
     on_unknown: str
 
+    def __post_init__(self) -> None:
+        if self.on_unknown not in ("fallback", "raise"):
+            raise ValueError(
+                f"`on_unknown` must be 'fallback' or 'raise', received {self.on_unknown!r}."
+            )
+
     def losses(self, y: Any, outputs: Any, sample_weight: Any) -> tf.Tensor:
         """Losses `[B]` of the outputs of the model."""
         return example_losses(
@@ -46,15 +53,6 @@ class Problem:
             loss_weights=self.loss_weights,
             output_names=getattr(self.model, "output_names", None) or (),
         )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs, labels and weights; every tensor has a leading example axis."""
-
-    x: Any
-    y: Any
-    sample_weight: Any
 
 
 def gradient_forms(

@@ -48,7 +48,7 @@ def register_rule(
         rule: `rule(layer, inputs, output_gradients)` -> list of `(variable, form)`, where
             `inputs` `[B, ...]` is the first argument of the call, `output_gradients` `[B, ...]`
             the gradient of the summed loss with respect to its output (float32 or float64), and
-            a form one of those in `tf_gradvar.per_example.forms`.
+            a form an `Explicit`, `Outer` or `Lookup`, or a `GradientForm` of your own.
         supports: whether the rule holds for a given layer; those for which it does not use the
             fallback. Default: always.
         before_activation: True if the gradient is wanted with respect to the argument of

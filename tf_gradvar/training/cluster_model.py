@@ -83,7 +83,7 @@ class ClusterModel(keras.Model):
         for good, which would break its other subclasses.
         """
         graph = len(args) > 1 or "outputs" in kwargs
-        return super().__new__(_GraphClusterModel if cls is ClusterModel and graph else cls)
+        return super().__new__(GraphClusterModel if cls is ClusterModel and graph else cls)
 
     @classmethod
     def from_model(cls, model, *, groups_per_batch=None):
@@ -326,16 +326,16 @@ class ClusterModel(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class _GraphClusterModel(ClusterModel, Functional):
-    """A ClusterModel made of inputs and outputs."""
+class GraphClusterModel(ClusterModel, Functional):
+    """A ClusterModel made of inputs and outputs (a class name that TensorFlow scopes accept)."""
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
 class _WrappedClusterModel(ClusterModel):
     """A ClusterModel around a model that is called as a whole."""
 
-    def __init__(self, model, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, model, name=None, **kwargs):
+        super().__init__(name=name or model.name, **kwargs)
         self.model = model
 
     def call(self, inputs, training=None):

@@ -1,0 +1,122 @@
+"""What goes in: data as tensors, other weights, and slices of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.arguments import check_count
+from tf_gradvar.per_example.chunks import map_chunks
+
+State = list[tuple[keras.Variable, Any]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs, labels and weights; every tensor has a leading example axis."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+
+    def structure(self) -> tuple[Any, Any, Any]:
+        """The three as a structure that `tf.nest` flattens."""
+        return self.x, self.y, self.sample_weight
+
+
+def as_batch(x: Any, y: Any, sample_weight: Any) -> Batch:
+    """Convert to tensors and compare the lengths.
+
+    Raises:
+        ValueError: if the batch is empty or lengths differ.
+    """
+    batch = Batch(_tensors(x), _tensors(y), _tensors(sample_weight))
+    named = zip(("x", "y", "sample_weight"), batch.structure(), strict=True)
+    lengths = {name: _lengths(value) for name, value in named}
+    examples = lengths["x"][0]
+    if examples == 0:
+        raise ValueError("`x` must hold at least one example along its first axis, it is empty.")
+    for name, found in lengths.items():
+        if any(None not in (length, examples) and length != examples for length in found):
+            raise ValueError(
+                f"`{name}` must have one entry for each of the {examples} examples in `x` along "
+                f"its first axis, received lengths {found}."
+            )
+    return batch
+
+
+def in_chunks(
+    of_slice: Callable[[Batch], tuple[list[tf.Tensor], list[tf.Tensor]]],
+    batch: Batch,
+    chunk_size: int | None,
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """`map_chunks` over the examples of a batch; all at once for None.
+
+    Raises:
+        ValueError: if `chunk_size` is not a positive integer.
+    """
+    if chunk_size is None:
+        return of_slice(batch)
+    check_count("chunk_size", chunk_size, "the examples that are processed at a time")
+    structure = batch.structure()
+    leaves = tf.nest.flatten(structure)
+
+    def of_tensors(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        remaining = iter(tensors)
+        part = [next(remaining) if tf.is_tensor(leaf) else leaf for leaf in leaves]
+        return of_slice(Batch(*tf.nest.pack_sequence_as(structure, part)))
+
+    return map_chunks(of_tensors, [leaf for leaf in leaves if tf.is_tensor(leaf)], chunk_size)
+
+
+def state_of(name: str, model: keras.Model, weights: Sequence[Any] | None) -> State:
+    """Pair given weights with the variables of the model.
+
+    Args:
+        name: of the argument, for messages.
+        model: a built model.
+        weights: a list like `model.trainable_variables` or `model.weights`, or None.
+
+    Returns:
+        Pairs (variable, value); none for None.
+
+    Raises:
+        ValueError: if number or shapes fit neither.
+    """
+    if weights is None:
+        return []
+    for variables in (model.trainable_variables, model.weights):
+        if len(weights) == len(variables):
+            pairs = list(zip(variables, weights, strict=True))
+            if all(tuple(v.shape) == tuple(w.shape) for v, w in pairs):
+                return [(v, tf.convert_to_tensor(w, v.dtype)) for v, w in pairs]
+    raise ValueError(
+        f"`{name}` must hold one array for each of the {len(model.trainable_variables)} trainable "
+        f"variables, or of the {len(model.weights)} weights, with their shapes; received the "
+        f"shapes {[tuple(w.shape) for w in weights]}. `model.get_weights()` gives such a list."
+    )
+
+
+def _tensors(value: Any) -> Any:
+    """Arrays and lists of numbers become tensors; lists and dictionaries of arrays stay."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {key: _tensors(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)) and _holds_arrays(value):
+        return type(value)(_tensors(entry) for entry in value)
+    return tf.convert_to_tensor(value)
+
+
+def _holds_arrays(value: Any) -> bool:
+    return any(leaf is None or len(getattr(leaf, "shape", ())) for leaf in tf.nest.flatten(value))
+
+
+def _lengths(value: Any) -> list[int | None]:
+    """Lengths of the first axis of every tensor, 0 for a scalar."""
+    tensors = [leaf for leaf in tf.nest.flatten(value) if tf.is_tensor(leaf)]
+    return [tensor.shape[0] if tensor.shape.rank else 0 for tensor in tensors]

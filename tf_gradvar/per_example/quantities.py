@@ -1,0 +1,291 @@
+"""Single quantities: `squared_norms`, `gradients`, `second_moments`, `inner_products`, `sketch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.per_example.batches import Batch, as_batch, in_chunks, state_of
+from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.forms import Wanted
+from tf_gradvar.per_example.measure import statistics, sum_by_layer
+from tf_gradvar.per_example.units import find_units
+
+
+@tf.autograph.experimental.do_not_convert
+def squared_norms(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    *,
+    per_layer: bool = False,
+    **options: Any,
+) -> tf.Tensor | dict[str, tf.Tensor]:
+    """Squared norms `||g_i||^2` of the gradient of each example's unreduced loss.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, `[B, ...]` or a structure of them.
+        y: labels, structured as the outputs of the model.
+        loss: a Keras loss, its name, or a function; see `statistics`.
+        per_layer: return the norms of each layer's part. Default False.
+        **options: `sample_weight`, `loss_weights`, `training`, `weights`, `other_weights`,
+            `chunk_size` and `on_unknown` of `statistics`.
+
+    Returns:
+        `[B]`, or a dictionary layer name -> `[B]`.
+
+    Raises:
+        ValueError: as `statistics`.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> per_example.squared_norms(model, x, y, "mse").numpy()
+        array([ 216., 5096.], dtype=float32)
+
+    Cost: less than a plain forward and backward pass for Dense layers (no weight gradient is
+    formed), more for convolutions. Source: Goodfellow 2015, arXiv:1510.01799, for Dense.
+    """
+    result = statistics(model, x, y, loss, mean_gradient=False, per_layer=per_layer, **options)
+    return result.squared_norms if not per_layer else result.layer_squared_norms or {}
+
+
+@tf.autograph.experimental.do_not_convert
+def second_moments(
+    model: keras.Model, x: Any, y: Any, loss: Any, **options: Any
+) -> list[tf.Tensor]:
+    """Sums over the examples of the squared gradients, `sum_i g_i^2` per coordinate.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, `[B, ...]` or a structure of them.
+        y: labels, structured as the outputs of the model.
+        loss: a Keras loss, its name, or a function; see `statistics`.
+        **options: as for `squared_norms`.
+
+    Returns:
+        A list of `[*shape]` in the order of `model.trainable_variables`.
+
+    Raises:
+        ValueError: as `statistics`.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> per_example.second_moments(model, x, y, "mse")[0].numpy().ravel()
+        array([1800., 3280.], dtype=float32)
+
+    Cost: one more product of matrices per Dense layer, `(a^2)^T (d^2)`; convolutions form the
+    gradients of a few examples at a time.
+    """
+    result = statistics(model, x, y, loss, mean_gradient=False, second_moments=True, **options)
+    return result.second_moments or []
+
+
+@tf.autograph.experimental.do_not_convert
+def sketch(
+    model: keras.Model, x: Any, y: Any, loss: Any, size: int, seed: int = 0, **options: Any
+) -> tf.Tensor:
+    """Random projections of the gradients that keep inner products in expectation.
+
+    Per layer, with random signs P and Q, `sum over positions of (A P) * (D Q) / sqrt(size)`,
+    summed over the layers. Sketches with the same seed of the same model belong together.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, `[B, ...]` or a structure of them.
+        y: labels, structured as the outputs of the model.
+        loss: a Keras loss, its name, or a function; see `statistics`.
+        size: numbers in a sketch.
+        seed: non-negative integer, selects the signs.
+        **options: as for `squared_norms`.
+
+    Returns:
+        `[B, size]`.
+
+    Raises:
+        ValueError: as `statistics`, and for a `size` or `seed` out of range.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> per_example.sketch(model, x, y, "mse", size=64).shape
+        TensorShape([2, 64])
+
+    Cost: `(I / m + O / n) * size` operations for each position of a Dense layer [I, O], with m up
+    to `size / 16` and n up to 4; a convolution projects the gradient of an example instead.
+    """
+    result = statistics(
+        model, x, y, loss, mean_gradient=False, sketch_size=size, seed=seed, **options
+    )
+    return tf.convert_to_tensor(result.sketch)
+
+
+@tf.autograph.experimental.do_not_convert
+def gradients(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    *,
+    sample_weight: Any = None,
+    loss_weights: Any = None,
+    training: bool = False,
+    weights: Sequence[Any] | None = None,
+    chunk_size: int | None = None,
+    on_unknown: str = "fallback",
+) -> list[tf.Tensor]:
+    """The gradient of each example's unreduced loss, in full.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, `[B, ...]` or a structure of them.
+        y: labels, structured as the outputs of the model.
+        loss: a Keras loss, its name, or a function; see `statistics`.
+        sample_weight: weights of the examples, `[B]`.
+        loss_weights: one number for each output.
+        training: whether layers run in training mode. Default False.
+        weights: evaluate at these instead of the model's own weights.
+        chunk_size: process so many examples at a time.
+        on_unknown: "fallback" or "raise" for layers without a rule.
+
+    Returns:
+        A list of `[B, *shape]` in the order of `model.trainable_variables`.
+
+    Raises:
+        ValueError: as `statistics`.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> kernel, bias = per_example.gradients(model, x, y, "mse")
+        >>> kernel.numpy()[:, :, 0]
+        array([[ 6., 12.],
+               [42., 56.]], dtype=float32)
+
+    Cost: memory for B times the number of parameters.
+    """
+    problem = Problem(model, find_units(model), loss, loss_weights, training, on_unknown)
+    state = state_of("weights", model, weights)
+
+    def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        forms, _ = gradient_forms(problem, part, state)
+        return [form.measure(Wanted(gradients=True)).gradients for form in forms], []
+
+    return in_chunks(of_slice, as_batch(x, y, sample_weight), chunk_size)[0]
+
+
+@tf.autograph.experimental.do_not_convert
+def inner_products(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    other_weights: Sequence[Any],
+    *,
+    sample_weight: Any = None,
+    loss_weights: Any = None,
+    training: bool = False,
+    weights: Sequence[Any] | None = None,
+    per_layer: bool = False,
+    chunk_size: int | None = None,
+    on_unknown: str = "fallback",
+) -> tf.Tensor | dict[str, tf.Tensor]:
+    """`<g_i, g~_i>` between the gradients of an example at two weight settings.
+
+    For the norms of the differences use `squared_norms(..., other_weights=...)`: it does not
+    cancel where the two gradients nearly agree.
+
+    Args:
+        model: a built `keras.Model`. It is not changed.
+        x: inputs, `[B, ...]` or a structure of them.
+        y: labels, structured as the outputs of the model.
+        loss: a Keras loss, its name, or a function; see `statistics`.
+        other_weights: the second setting, a list in the order of `model.trainable_variables`,
+            or of `model.weights`.
+        sample_weight: weights of the examples, `[B]`.
+        loss_weights: one number for each output.
+        training: whether layers run in training mode. Default False.
+        weights: the first setting; default: the model's own weights.
+        per_layer: return the products of each layer's part. Default False.
+        chunk_size: process so many examples at a time.
+        on_unknown: "fallback" or "raise" for layers without a rule.
+
+    Returns:
+        `[B]`, or a dictionary layer name -> `[B]`.
+
+    Raises:
+        ValueError: as `statistics`.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> snapshot = [np.float32([[0], [1]]), np.float32([0])]
+        >>> per_example.inner_products(model, x, y, "mse", snapshot).numpy()
+        array([ 144., 2912.], dtype=float32)
+
+    Cost: two forward and backward passes. Source: the closed forms of Faghri et al. 2020,
+    section 3.2, with the second example's inputs and output gradients in place of the centre's.
+    """
+    units = find_units(model)
+    problem = Problem(model, units, loss, loss_weights, training, on_unknown)
+    states = [state_of("weights", model, weights), state_of("other_weights", model, other_weights)]
+
+    def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        (ours, _), (theirs, _) = (gradient_forms(problem, part, state) for state in states)
+        products = [g.inner_products(h) for g, h in zip(ours, theirs, strict=True)]
+        return sum_by_layer(units, products), []
+
+    each, _ = in_chunks(of_slice, as_batch(x, y, sample_weight), chunk_size)
+    if per_layer:
+        return {unit.name: values for unit, values in zip(units, each, strict=True)}
+    return tf.add_n(each)
+
+
+def variable_layers(model: keras.Model) -> list[str]:
+    """The layer name of each trainable variable, as `per_layer` results use it.
+
+    Args:
+        model: a built `keras.Model`.
+
+    Returns:
+        One name for each of `model.trainable_variables`.
+
+    Example:
+        >>> import keras
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="head")],
+        ...                          name="net")
+        >>> per_example.variable_layers(model)
+        ['net/head', 'net/head']
+    """
+    names = [""] * len(model.trainable_variables)
+    for unit in find_units(model):
+        for index in unit.indices:
+            names[index] = unit.name
+    return names
