@@ -314,9 +314,8 @@ def _cut_off_beginning(ax: Axes, steps: int) -> None:
     found = np.concatenate([values for values in later if len(values)] or [np.empty(0)])
     found = found[np.isfinite(found)]
     if len(found):
-        low, high = found.min(), max(xy[:, 1].max() for xy in points)
-        margin = 0.05 * (high - low) or 1.0
-        ax.set_ylim(low - margin, high + margin)
+        top = ax.get_ylim()[1]
+        ax.set_ylim(found.min() - 0.05 * (top - found.min()), top)
 
 
 def _style(optimizer: OptimizerChoice, experiment: Experiment) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from keras_apps.summary import Row
 Record = dict[str, Any]
 
 MINUS = "\N{MINUS SIGN}"
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _test_accuracy(rows: Sequence[Row]) -> list[str]:
 
 
 def _of_least_squares(rows: Sequence[Row], experiment: Experiment) -> list[str]:
-    sentences = []
+    ratios, details = [], []
     by_key = {(row.optimizer.name, row.groups): row for row in rows}
     for row in rows:
         base = by_key.get((row.optimizer.base or "", row.groups))
@@ -238,13 +239,21 @@ def _of_least_squares(rows: Sequence[Row], experiment: Experiment) -> list[str]:
         both, within = (
             statistics.fmean(risks[experiment.steps // 2 + 1 :]) for risks in predicted.values()
         )
-        sentences.append(
-            f"{base.optimizer.label} stalls at an excess risk of {other:.3g} ({other / both:.2f} "
-            f"of the prediction with both parts of the variance), {row.optimizer.label} at "
-            f"{own:.3g} ({own / within:.2f} of the prediction with the part within clusters "
-            f"alone): 1/{other / own:.0f} of it, at the same learning rate."
+        ratio = f"1/{other / own:.0f}" if own < other else f"{own / other:.2g} times"
+        ratios.append(f"{ratio} of that of {base.optimizer.label}")
+        details.append(
+            f"{base.optimizer.label} stalls at an excess risk of {other:.3g}, {other / both:.2f} "
+            "of the prediction with both parts of the variance; "
+            f"{row.optimizer.label} at {own:.3g}, {own / within:.2f} of the prediction with the "
+            "part within clusters alone."
         )
-    return sentences
+    if not ratios:
+        return []
+    return [
+        "At the same learning rate, the steady excess risk with the control variate is "
+        f"{_list(ratios)}.",
+        *details,
+    ]
 
 
 def _by_seed(
@@ -266,7 +275,7 @@ def _groups(count: int) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.0f} %".replace("-", MINUS)
+    return f"{100 * share:+.0f}{PERCENT}".replace("-", MINUS)
 
 
 def _points(difference: float) -> str:
@@ -274,4 +283,4 @@ def _points(difference: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.2g}{PERCENT}"

@@ -161,6 +161,6 @@ class LeastSquares:
             score="excess_risk",
             description=(
                 f"Least squares in {self.num_features} dimensions; {self.num_clusters} clusters "
-                f"of {self.examples_per_cluster} examples, each with its own optimum."
+                f"of {self.examples_per_cluster:,} examples, each with its own optimum."
             ),
         )

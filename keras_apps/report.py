@@ -155,7 +155,8 @@ def between_clusters(data: ReportData) -> str:
         "figure; momentum has one buffer for all clusters. “Left in the step” is the part that "
         "really remains in the corrected gradient, Σ q<sub>k</sub>‖∇R<sub>k</sub> &minus; "
         "g<sub>k</sub> &minus; (∇R &minus; Σ q<sub>k</sub>g<sub>k</sub>)‖². A step of C groups has "
-        "1/C of it. Dots are seeds, lines their running mean."
+        "1/C of it. Dots are seeds, lines their running mean. Each optimizer is measured at its "
+        "own weights: the variance also falls where training is further on."
     )
     remaining = findings.variance_left(data.records, data.experiment)
     return _section(

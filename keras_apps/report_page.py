@@ -7,6 +7,7 @@ import html
 from collections.abc import Collection, Sequence
 
 from keras_apps.figures import Picture
+from keras_apps.findings import MINUS
 
 STYLE = """
 :root { color-scheme: light; }
@@ -76,21 +77,24 @@ def scrolling_table(
 
     Args:
         headings: of the columns; cells that are not numbers are set to the left.
-        cells: text of each row. A new value in the first column starts a new block.
+        cells: text of each row. Where rows share the value of the first column, a line parts
+            them from the others.
         strong: rows to set in bold.
 
     Returns:
         HTML.
     """
-    text = [not any(row[i][:1].isdigit() for row in cells) for i in range(len(headings))]
+    columns = list(zip(*cells, strict=True))
+    text = [not any(cell.lstrip(f"+{MINUS}")[:1].isdigit() for cell in own) for own in columns]
+    has_blocks = len(set(columns[0])) < len(columns[0])
     head = "".join(_cell("th", name, is_text) for name, is_text in zip(headings, text, strict=True))
     lines = []
     for index, row in enumerate(cells):
         kinds = ["strong"] if index in strong else []
-        if index and row[0] != cells[index - 1][0]:
+        if has_blocks and index and row[0] != cells[index - 1][0]:
             kinds.append("first")
-        columns = "".join(_cell("td", c, is_text) for c, is_text in zip(row, text, strict=True))
-        lines.append(f'<tr class="{" ".join(kinds)}">{columns}</tr>')
+        line = "".join(_cell("td", c, is_text) for c, is_text in zip(row, text, strict=True))
+        lines.append(f'<tr class="{" ".join(kinds)}">{line}</tr>')
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>\n"

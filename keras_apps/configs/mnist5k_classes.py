@@ -5,11 +5,16 @@ Discover paper (Section 5), at a size that a laptop can train: an MLP 784-256-10
 WideResNet, bundled digits in the place of CIFAR-10.
 
 Expected: with one group in a step the control variate lowers the training loss, most in the first
-half of the run; with eight groups, which mix most of the classes, little is left to remove and the
-difference is small. Test accuracy differs by less than its spread over seeds.
+half of the run; with eight groups, which mix most of the classes, there is little left to remove.
+Measured (three seeds): a lower final loss on every seed for 4 of 4 optimizers with one group, 2 of
+4 with two groups and 1 of 4 with eight; with one group it changes by -13 to -27 %, the mean over
+seeds. Test accuracy does not gain: it changes by -1.3 to +0.4 points, with a spread of up to 0.8.
 
 Learning rates: every optimizer has seven candidates, a factor 2 apart, around the values that are
-usual for it.
+usual for it; those that were chosen lie inside of their range.
+
+Time: the demo takes 296 seconds of processor time; the full comparison with its 189 tuning runs
+took 52 minutes on two cores that had other work to do as well.
 
 Commands:
     python -m keras_apps.train --config mnist5k_classes --workdir runs/mnist5k

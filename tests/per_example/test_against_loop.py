@@ -55,7 +55,9 @@ def test_norms_alone_in_float64(solved):
             solved.model64, solved.x, solved.y, solved.loss64, **solved.options
         )
     assert norms.dtype == tf.float64
-    np.testing.assert_allclose(norms, oracle.squared_norms(solved.gradients), rtol=1e-10)
+    # Keras before 3.9 adds 1e-7 to the number of unmasked positions.
+    rtol = 1e-6 if solved.problem.name == "masked_text" else 1e-10
+    np.testing.assert_allclose(norms, oracle.squared_norms(solved.gradients), rtol=rtol)
 
 
 def test_two_weight_settings(solved):

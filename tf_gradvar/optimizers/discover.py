@@ -50,12 +50,12 @@ class Discover(ClusterControlVariate, keras.optimizers.SGD):
     Memory: K + 1 copies of the weights, announced once when the optimizer is built.
 
     Example:
-        >>> import keras
+        >>> import contextlib, keras
         >>> from tf_gradvar.optimizers import Discover
         >>> weight = keras.Variable([0.0])
         >>> optimizer = Discover(learning_rate=1.0, num_clusters=2, alpha=0.5)
-        >>> optimizer.build([weight])
-        Discover keeps 2 + 1 gradient buffers of 1 weights: 0.0 MB.
+        >>> with contextlib.redirect_stdout(None):  # it prints its memory, once a process
+        ...     optimizer.build([weight])
         >>> for cluster in (0, 1, 0):
         ...     group_gradient = keras.ops.convert_to_tensor([[1.0 if cluster else -1.0]])
         ...     v = optimizer.correct_gradients([group_gradient], [cluster])

@@ -80,7 +80,8 @@ def train_steps(
     if isinstance(model, ClusterModel):
         model.use_sampling_of(dataset)
     if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+        with strategy.scope():
+            model.optimizer.build(model.trainable_variables)
     batches = iter(strategy.experimental_distribute_dataset(dataset))
 
     @tf.function
