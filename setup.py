@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 # distributions of one module. A hard requirement on either would install a second
 # copy over the first, so both are extras and the user picks one.
 APPS = [
+    "importlib_resources",  # tensorflow-datasets needs it to download and does not bring it
     "matplotlib>=3.8",
     "mlxtend>=0.23",
     "pandas>=2.0",
