@@ -80,11 +80,11 @@ def test_killed_and_stopped_runs_end_with_the_weights_of_one_left_alone(tmp_path
     assert train.main(command(alone)[3:]) == 0
 
     process = start(interrupted)
-    wait_for_step(process, interrupted, "DiscoverIGT-C2-seed0", 200)
+    wait_for_step(process, interrupted, "DiscoverIGT-C2-seed0", 140)
     process.send_signal(signal.SIGKILL)
     assert process.wait(PATIENCE) == -signal.SIGKILL
     process = start(interrupted)
-    wait_for_step(process, interrupted, "DiscoverAdam-C2-seed0", 140)
+    wait_for_step(process, interrupted, "DiscoverAdam-C2-seed0", 120)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == train.INTERRUPTED, output

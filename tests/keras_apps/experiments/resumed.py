@@ -23,7 +23,7 @@ def config():
         groups_per_batch=(2,),
         group_size=4,
         seeds=(0,),
-        steps=600,
+        steps=400,
         evaluate_every=20,
         checkpoint_every=60,
         steps_per_execution=5,
