@@ -23,9 +23,9 @@ BELOW = {
     "data": set(),
     "per_example": set(),
     "training": {"optimizers"},
-    "estimators": {"per_example"},
-    "clustering": {"per_example"},
-    "callbacks": {"per_example", "estimators", "clustering", "optimizers", "training"},
+    "estimators": {"per_example", "data"},
+    "clustering": {"per_example", "data"},
+    "callbacks": {"per_example", "data", "estimators", "clustering", "optimizers", "training"},
 }
 WITH_TENSORFLOW = {
     "data",

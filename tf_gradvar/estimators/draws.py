@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.estimators.examples import Examples, members_of
+from tf_gradvar.data.examples import Examples, members_of
 from tf_gradvar.estimators.protocol import Estimator, Gradients, WeightedBatch
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.per_example.losses import example_losses

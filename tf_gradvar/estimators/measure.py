@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_gradvar import per_example
 from tf_gradvar.arguments import check_count
+from tf_gradvar.data.examples import Examples, as_examples
 from tf_gradvar.estimators.checks import (
     check_at_least_two,
     check_estimators,
@@ -19,7 +20,6 @@ from tf_gradvar.estimators.checks import (
     refuse_training_mode,
 )
 from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
-from tf_gradvar.estimators.examples import Examples, as_examples
 from tf_gradvar.estimators.norms import norm_histogram
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout

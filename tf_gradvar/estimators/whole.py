@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar import per_example
-from tf_gradvar.estimators.examples import Examples, Piece
+from tf_gradvar.data.examples import Examples, Piece
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums

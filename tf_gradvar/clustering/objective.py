@@ -1,0 +1,52 @@
+"""The objective of Gradient Clustering and the sums from which it follows.
+
+With N_k examples in cluster k, S_k the sum of their ||g_i||^2 and s_k the sum of their g_i,
+
+    J = sum_k N_k sum_{i in k} ||C_k - g_i||^2 = sum_k (N_k S_k - ||s_k||^2)       (Eq. 2)
+
+where C_k = s_k / N_k. J = N^2 V, with V the variance of a stratified mini-batch that draws one
+example from every cluster, and (J / N^2) / (V_1 / B) is its ratio to the variance of B = K
+independent draws, V_1 being the variance of one example's gradient.
+
+Source: Faghri et al. 2020, section 3.2, Eq. 2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def objective(vectors: np.ndarray, assignments: np.ndarray, num_clusters: int) -> float:
+    """J of an assignment.
+
+    Args:
+        vectors: Gradients, or what stands for them, `[N, r]`.
+        assignments: Cluster of each, integers `[N]`.
+        num_clusters: K.
+
+    Returns:
+        J, as float64.
+    """
+    total = 0.0
+    order = np.argsort(assignments, kind="stable")
+    sizes = np.bincount(assignments, minlength=num_clusters)
+    for members in np.split(order, np.cumsum(sizes)[:-1]):
+        if len(members) > 1:
+            deviations = vectors[members].astype(np.float64)
+            deviations -= deviations.mean(axis=0)
+            total += len(members) * float(np.square(deviations).sum())
+    return total
+
+
+def variance_ratio(objective_value: float, one_cluster: float, num_clusters: int) -> float:
+    """V[GC] / V[SG-B] with B = K, from J and the J of all examples in one cluster.
+
+    Args:
+        objective_value: J.
+        one_cluster: J for K = 1, which is N^2 V_1.
+        num_clusters: K.
+
+    Returns:
+        The ratio; 0 where all gradients are equal.
+    """
+    return num_clusters * objective_value / one_cluster if one_cluster > 0 else 0.0
