@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-# Gains below this share of a cost are rounding.
+# Gains below this share of the terms of the costs are rounding.
 _LEAST_GAIN = 1e-6
 
 
@@ -122,11 +122,13 @@ class ExactMoves:
         """Move one example of the chunk to its best cluster if that lowers J."""
         row, norm = int(rows[place]), norms[place]
         old = int(self.assignments[row])
+        if self._sizes[old] == 1.0:
+            return 0  # alone it costs nothing
         costs = self.costs(norm, products[place])
         new = int(costs.argmin())
-        here = self._squares[old] + self._sizes[old] * norm - 2.0 * products[place, old]
-        scale = self._squares[old] + self._sizes[old] * norm
-        if costs[new] >= here - _LEAST_GAIN * scale:
+        scales = self._squares + self._sizes * norm
+        here = scales[old] - 2.0 * products[place, old]
+        if costs[new] >= here - _LEAST_GAIN * (scales[old] + scales[new]):
             return 0
         self.assignments[row] = new
         for cluster, sign in ((old, -1.0), (new, 1.0)):
