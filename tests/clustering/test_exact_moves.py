@@ -9,8 +9,15 @@ import pytest
 from tests.oracles import clustering_oracle as oracle
 from tf_gradvar.clustering.exact_moves import ExactMoves
 from tf_gradvar.clustering.fixed_centres import centre_distances, exact_rule, paper_rule
-from tf_gradvar.clustering.objective import objective
+from tf_gradvar.clustering.objective import objective as objective_of
+from tf_gradvar.clustering.objective import spread
+from tf_gradvar.clustering.split_merge import split_and_merge
 from tf_gradvar.clustering.vectors import InnerProducts, Vectors
+
+
+def objective(gradients, assignments, num_clusters):
+    """J in float64."""
+    return sum(spread(gradients[assignments == k]) for k in range(num_clusters))
 
 
 def geometries(gradients):
@@ -64,7 +71,7 @@ def test_the_objective_is_the_enumerated_variance():
     expected = 9**2 * oracle.enumerated_variance(gradients, assignments)
     assert objective(gradients, assignments, 3) == pytest.approx(expected, rel=1e-12)
     for geometry in geometries(gradients):
-        assert geometry.objective(assignments, 3) == pytest.approx(expected, rel=1e-5)
+        assert objective_of(geometry, assignments, 3) == pytest.approx(expected, rel=1e-5)
 
 
 @GEOMETRY
@@ -117,6 +124,33 @@ def test_the_exact_rule_never_raises_equation_2_for_fixed_centres(problem, seed)
     after = oracle.equation_2(gradients, new, centres)
     assert after <= before * (1 + 1e-9)
     assert np.bincount(new, minlength=num_clusters).min() >= 1
+
+
+@GEOMETRY
+@hypothesis.given(problem=problems(), limit=st.booleans())
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
+def test_regrouping_never_raises_the_objective(place, problem, limit):
+    gradients, assignments, num_clusters = problem
+    largest = int(np.bincount(assignments).max()) if limit else None
+    new = split_and_merge(geometries(gradients)[place], assignments, num_clusters, largest)
+    before = objective(gradients, assignments, num_clusters)
+    scale = max(before, objective(gradients, np.zeros(len(gradients), int), 1))
+    assert objective(gradients, new, num_clusters) <= before + 1e-6 * scale
+    sizes = np.bincount(new, minlength=num_clusters)
+    assert sizes.min() >= 1
+    assert largest is None or sizes.max() <= largest
+
+
+@GEOMETRY
+def test_regrouping_does_what_single_moves_cannot(place):
+    """One kind in two clusters, two kinds in one: every single move raises J."""
+    kinds = np.repeat([[0.0, 0.0], [9.0, 9.0], [9.5, 8.5]], 10, axis=0)
+    start = np.repeat([0, 1, 2], [5, 5, 20])
+    geometry = geometries(kinds)[place]
+    assert ExactMoves(geometry, start, 3).run_pass(np.arange(30)) == 0
+    new = split_and_merge(geometry, start, 3, None)
+    assert len(np.unique(new.reshape(3, 10), axis=1).T) == 1
+    assert len(np.unique(new)) == 3
 
 
 def test_the_exact_rule_fills_no_cluster_over_its_limit():

@@ -25,12 +25,9 @@ _LEAST_GAIN = 1e-6
 
 
 class Gradients(Protocol):
-    """What exact moves ask about the gradients; see `vectors.py`."""
+    """What a clustering asks about the gradients; see `vectors.py`."""
 
     squared_norms: np.ndarray  # [N] float64
-
-    def objective(self, assignments: np.ndarray, num_clusters: int) -> float:
-        """J of an assignment."""
 
     def sums(self, assignments: np.ndarray, num_clusters: int) -> np.ndarray:
         """State [., K] from which `products` follow."""
@@ -43,6 +40,12 @@ class Gradients(Protocol):
 
     def move(self, state: np.ndarray, row: int, old: int, new: int) -> None:
         """Update the state in place."""
+
+    def inner(self, rows: np.ndarray, row: int) -> np.ndarray:
+        """<g_i, g_row> for the examples in `rows`, float64 `[n]`."""
+
+    def spread(self, members: np.ndarray) -> float:
+        """J of these examples as one cluster."""
 
 
 class ExactMoves:

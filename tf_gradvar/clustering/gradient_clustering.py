@@ -83,7 +83,7 @@ class GradientClustering:
 
     * ``"exact"`` (default): an example moves only if that lowers J (for rank1 and svd: the sum of
       Eq. 2 with centres that stay where they are during the pass). J never rises and no cluster
-      gets lost.
+      gets lost. When the moves are used up, clusters are merged and split where that lowers J.
     * ``"paper"``: Eq. 3 with running counts, as in the published code. J may rise; the best
       assignment is kept.
 
@@ -229,13 +229,12 @@ class GradientClustering:
         self._sums = ClusterSums.of(vectors, best, self.num_clusters)
         assignments = np.full(len(found.vectors), -1)
         assignments[kept] = best
-        one_cluster = refinement.gradients.objective(np.zeros(len(kept), np.int64), 1)
-        least = refinement.gradients.objective(best, self.num_clusters)
+        one_cluster = refinement.gradients.spread(np.arange(len(kept)))
         self._result = ClusteringResult(
             assignments,
             np.bincount(best, minlength=self.num_clusters),
             objective,
-            variance_ratio(least, one_cluster, self.num_clusters),
+            variance_ratio(refinement.objective(best), one_cluster, self.num_clusters),
             found.fingerprint,
             left_out,
         )
