@@ -25,6 +25,7 @@ _HOMES = {
     "Stratified": "estimators",
     "cluster_batches": "data",
     "gradient_variance": "estimators",
+    "stratified_batches": "data",
 }
 _SUBPACKAGES = (
     "callbacks",

@@ -3,13 +3,19 @@
 import dataclasses
 import hashlib
 import json
-import operator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.arguments import check_count, check_num_clusters, check_probabilities
+from tf_gradvar.arguments import (
+    check_batches_taken,
+    check_count,
+    check_num_clusters,
+    check_probabilities,
+    check_seed,
+)
+from tf_gradvar.data.checks import check_arrays, check_state
 from tf_gradvar.data.cluster_choice import ORDERS, cluster_choices, count_choices
 
 
@@ -56,12 +62,7 @@ class ClusterSampling:
         Raises:
             ValueError: If `batches_taken` is not an integer of at least 0.
         """
-        if not _is_integer(batches_taken) or batches_taken < 0:
-            raise ValueError(
-                "`batches_taken` must be an integer of at least 0, the batches taken from the "
-                f"dataset. Received: batches_taken={batches_taken!r}."
-            )
-        total = self.batches_taken + operator.index(batches_taken)
+        total = self.batches_taken + check_batches_taken(batches_taken)
         return {"batches_taken": total, "fingerprint": self.fingerprint()}
 
 
@@ -137,12 +138,12 @@ def cluster_batches(
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
-    _check_seed(seed)
+    seed = check_seed(seed)
     if isinstance(data, tf.data.Dataset):
         examples = _with_ids(data, clusters)
         sizes = _count_clusters(examples, num_clusters)
     else:
-        data = _check_arrays(data)
+        data = check_arrays(data, ", or a tf.data.Dataset of such examples")
         ids = _ids_of_arrays(data, clusters)
         sizes = _sizes_of(ids, num_clusters)
     sampling = ClusterSampling(
@@ -151,7 +152,7 @@ def cluster_batches(
         groups,
         tuple(probabilities or [1.0 / num_clusters] * num_clusters),
         sizes,
-        operator.index(seed),
+        seed,
         order,
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
     )
@@ -178,51 +179,9 @@ def _check_order(order, probabilities):
         )
 
 
-def _is_integer(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _check_seed(seed):
-    if not _is_integer(seed) or not -(2**63) <= seed < 2**63:
-        raise ValueError(
-            f"`seed` must be an integer of at most 63 bits and a sign. Received: seed={seed!r}."
-        )
-
-
 def _resume(sampling, state):
-    if state is None:
-        return sampling
-    given = state if isinstance(state, dict) else {}
-    if given.get("fingerprint") != sampling.fingerprint() or "batches_taken" not in given:
-        raise ValueError(
-            "`state` must come from cluster batches with the same data, clusters and settings "
-            f"(fingerprint {sampling.fingerprint()}). Received: state={state!r}. Start "
-            "without `state`, or with the settings of the run that it came from."
-        )
-    return dataclasses.replace(sampling, batches_taken=int(state["batches_taken"]))
-
-
-def _check_arrays(data):
-    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise ValueError(
-            "`data` must be (x, y), (x, y, sample_weight) or a tf.data.Dataset of such "
-            f"examples. Received: {type(data).__name__}"
-            f"{f' of length {len(data)}' if isinstance(data, tuple | list) else ''}."
-        )
-    shapes = [np.shape(leaf) for leaf in keras.tree.flatten(tuple(data))]
-    if () in shapes:
-        raise ValueError(
-            "`data` must hold arrays with the examples along axis 0. Received a number in "
-            "place of an array (a Python list is a structure of its elements). Convert lists "
-            "with `np.asarray`."
-        )
-    lengths = {shape[0] for shape in shapes}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "`data` must have the same number of examples, at least 1, in every array. "
-            f"Received lengths {sorted(lengths)}."
-        )
-    return keras.tree.map_structure(tf.convert_to_tensor, tuple(data))
+    taken = check_state(state, sampling.fingerprint(), "cluster batches")
+    return dataclasses.replace(sampling, batches_taken=taken)
 
 
 def _ids_of_arrays(data, clusters):
