@@ -28,6 +28,7 @@ _HOMES = {
     "Stratified": "estimators",
     "cluster_batches": "data",
     "gradient_variance": "estimators",
+    "stratified_batches": "data",
 }
 _SUBPACKAGES = (
     "callbacks",

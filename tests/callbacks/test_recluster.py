@@ -273,6 +273,61 @@ def test_a_failing_clustering_leaves_everything_as_it_is(caplog):
     assert (listener.assignments != LABELS).any()
 
 
+MIRRORED = """
+import keras, numpy as np, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.callbacks.test_recluster import (
+    LABELS, OPTIMIZERS, SHARES, ByNorm, K, N, batches_of, data)
+from tf_gradvar import ClusterModel, GradientClustering
+from tf_gradvar.callbacks import Recluster, at
+from tf_gradvar.estimators import Stratified
+
+def network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    plain, same = network(), network()
+    for model in (plain, same):
+        model.compile(keras.optimizers.SGD(0.05), loss="mse")
+    clustered = ClusterModel.from_model(network())
+    clustered.compile(OPTIMIZERS["Discover"](SHARES), loss="mse")
+
+def fit(model, callbacks):
+    model.fit(tf.data.Dataset.from_tensor_slices(data()).batch(8), epochs=2, verbose=0,
+              callbacks=callbacks)
+    return model.get_weights()
+clustering = GradientClustering(K, verbose=False)
+recluster = Recluster(clustering, *data(), every=4, estimators=[Stratified(LABELS)])
+expected, found = fit(plain, []), fit(same, [recluster])
+assert all(np.array_equal(a, b) for a, b in zip(expected, found))
+assert [record["step"] for record in recluster.history] == [0, 4, 8]
+
+batches = batches_of()
+recluster = Recluster(ByNorm(), *data(), every=at([3, 6]), dataset=batches,
+                      initial_assignments=LABELS)
+clustered.fit(batches, steps_per_epoch=9, epochs=1, verbose=0, callbacks=[recluster])
+discover = clustered.optimizer
+assert np.allclose(discover.cluster_probabilities, [6 / N, 12 / N, 22 / N])
+for buffers, average in zip(discover.cluster_gradients, discover.mean_cluster_gradients):
+    copies = [np.array(copy) for copy in buffers.value.values]
+    assert np.array_equal(*copies)
+    expected = np.tensordot(discover.cluster_probabilities, copies[0], 1)
+    assert np.allclose(average.value.values[0], expected, atol=1e-6)
+assert "failed" not in recluster.history[1]
+print("as expected")
+"""
+
+
+@pytest.mark.slow
+def test_mirrored_strategy():
+    """Two logical CPUs, in a process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED], check=False, capture_output=True, text=True
+    )
+    assert "as expected" in done.stdout, done.stderr[-3000:]
+
+
 def test_a_failure_before_the_first_step_stops():
     clustering = Failing()
     clustering.starts.append(None)

@@ -63,7 +63,8 @@ class Recluster(keras.callbacks.Callback):
             not asked before it. Default: 0.
         dataset: what the model trains on. Default: nobody is told but the estimators.
         estimators: objects with a method `reassign(assignments)`: `Stratified`,
-            `DiscoverEstimate`, `BetweenClusterVariance`.
+            `DiscoverEstimate`, `BetweenClusterVariance`. Examples that the clustering left out,
+            because their gradients are not finite, are in the first cluster for them.
         buffers: "match" (default) or "restart".
         initial_assignments: the clusters [N] with which training starts, or goes on: the first
             clustering starts from them, and its buffers are matched to them. Default: it starts
@@ -230,7 +231,7 @@ class Recluster(keras.callbacks.Callback):
                     self.model.optimizer.build(self.model.trainable_variables)
             variate.recluster(transfer, sampling.cluster_probabilities)
         for estimator in self._estimators:
-            estimator.reassign(self.assignments)
+            estimator.reassign(np.maximum(self.assignments, 0))
 
 
 def _schedule(every: int | Schedule, start: int) -> Schedule:

@@ -4,16 +4,29 @@ import dataclasses
 import functools
 import hashlib
 import json
-import operator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.arguments import check_count, check_num_clusters, check_probabilities
+from tf_gradvar.arguments import (
+    check_batches_taken,
+    check_count,
+    check_num_clusters,
+    check_probabilities,
+    check_seed,
+)
+from tf_gradvar.data.checks import check_arrays, check_state
 from tf_gradvar.data.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
+from tf_gradvar.data.cluster_ids import (
+    check_range,
+    check_sizes,
+    count_clusters,
+    ids_of_arrays,
+    sizes_of,
+    with_ids,
+)
 from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
-from tf_gradvar.data.fingerprint import fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +72,7 @@ class ClusterSampling:
         Raises:
             ValueError: If `batches_taken` is not an integer of at least 0.
         """
-        if not _is_integer(batches_taken) or batches_taken < 0:
-            raise ValueError(
-                "`batches_taken` must be an integer of at least 0, the batches taken from the "
-                f"dataset. Received: batches_taken={batches_taken!r}."
-            )
-        total = self.batches_taken + operator.index(batches_taken)
+        total = self.batches_taken + check_batches_taken(batches_taken)
         return {"batches_taken": total, "fingerprint": self.fingerprint()}
 
 
@@ -152,22 +160,22 @@ def cluster_batches(
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
-    _check_seed(seed)
+    seed = check_seed(seed)
     if isinstance(data, tf.data.Dataset):
-        examples = _with_ids(data, clusters)
-        sizes = _count_clusters(examples, num_clusters)
+        examples = with_ids(data, clusters)
+        sizes = count_clusters(examples, num_clusters)
     else:
         given = data
-        data = _check_arrays(data)
-        ids = _ids_of_arrays(data, clusters, given)
-        sizes = _sizes_of(ids, num_clusters, hasattr(clusters, "assignments"))
+        data = check_arrays(data, ", or a tf.data.Dataset of such examples")
+        ids = ids_of_arrays(data, clusters, given)
+        sizes = sizes_of(ids, num_clusters, hasattr(clusters, "assignments"))
     sampling = ClusterSampling(
         num_clusters,
         group_size,
         groups,
         tuple(probabilities or [1.0 / num_clusters] * num_clusters),
         sizes,
-        operator.index(seed),
+        seed,
         order,
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
     )
@@ -198,12 +206,12 @@ def _reassign(dataset, tables, data, given, clusters, cluster_probabilities=None
     """Draw from other clusters from the next batch on; `cluster_batches` describes it."""
     sampling = dataset.sampling
     k = sampling.num_clusters
-    ids = _ids_of_arrays(data, clusters, given)
-    _check_range(ids, k, hasattr(clusters, "assignments"))
+    ids = ids_of_arrays(data, clusters, given)
+    check_range(ids, k, hasattr(clusters, "assignments"))
     sizes = np.bincount(ids[ids >= 0], minlength=k)
     probabilities = check_probabilities(cluster_probabilities, k) or (sizes / sizes.sum()).tolist()
     _check_order(sampling.order, probabilities)
-    _check_sizes(np.where(np.array(probabilities) > 0, sizes, 1))
+    check_sizes(np.where(np.array(probabilities) > 0, sizes, 1))
     tables.follow(ids, probabilities)
     dataset.sampling = dataclasses.replace(
         sampling,
@@ -225,156 +233,9 @@ def _check_order(order, probabilities):
         )
 
 
-def _is_integer(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _check_seed(seed):
-    if not _is_integer(seed) or not -(2**63) <= seed < 2**63:
-        raise ValueError(
-            f"`seed` must be an integer of at most 63 bits and a sign. Received: seed={seed!r}."
-        )
-
-
 def _resume(sampling, state):
-    if state is None:
-        return sampling
-    given = state if isinstance(state, dict) else {}
-    if given.get("fingerprint") != sampling.fingerprint() or "batches_taken" not in given:
-        raise ValueError(
-            "`state` must come from cluster batches with the same data, clusters and settings "
-            f"(fingerprint {sampling.fingerprint()}). Received: state={state!r}. Start "
-            "without `state`, or with the settings of the run that it came from."
-        )
-    return dataclasses.replace(sampling, batches_taken=int(state["batches_taken"]))
-
-
-def _check_arrays(data):
-    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise ValueError(
-            "`data` must be (x, y), (x, y, sample_weight) or a tf.data.Dataset of such "
-            f"examples. Received: {type(data).__name__}"
-            f"{f' of length {len(data)}' if isinstance(data, tuple | list) else ''}."
-        )
-    shapes = [np.shape(leaf) for leaf in keras.tree.flatten(tuple(data))]
-    if () in shapes:
-        raise ValueError(
-            "`data` must hold arrays with the examples along axis 0. Received a number in "
-            "place of an array (a Python list is a structure of its elements). Convert lists "
-            "with `np.asarray`."
-        )
-    lengths = {shape[0] for shape in shapes}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "`data` must have the same number of examples, at least 1, in every array. "
-            f"Received lengths {sorted(lengths)}."
-        )
-    return keras.tree.map_structure(tf.convert_to_tensor, tuple(data))
-
-
-def _ids_of_arrays(data, clusters, given):
-    size = len(keras.tree.flatten(data)[0])
-    if hasattr(clusters, "assignments"):
-        _check_same_data(clusters, given)
-        clusters = clusters.assignments
-    if callable(clusters):
-        examples = _with_ids(tf.data.Dataset.from_tensor_slices(data), clusters)
-        return np.concatenate(list(_only_ids(examples).batch(4096).as_numpy_iterator()))
-    ids = np.asarray(clusters)
-    if ids.shape != (size,) or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(
-            f"`clusters` must be integers of shape ({size},), the cluster of each example. "
-            f"Received shape {ids.shape} and dtype {ids.dtype}. One-hot rows become ids with "
-            "`np.argmax(clusters, axis=-1)`."
-        )
-    return ids
-
-
-def _check_same_data(clusters, given):
-    data = fingerprint(given[0], given[1])
-    if clusters.fingerprint != data:
-        raise ValueError(
-            "`clusters` must be of the same data, in the same order. Received a result for data "
-            f"with the fingerprint {clusters.fingerprint}, and data with {data}. Cluster these "
-            "arrays, or pass the arrays that were clustered."
-        )
-
-
-def _sizes_of(ids, num_clusters, some_left_out=False):
-    _check_range(ids, num_clusters, some_left_out)
-    return _check_sizes(np.bincount(ids[ids >= 0], minlength=num_clusters))
-
-
-def _check_range(ids, num_clusters, some_left_out):
-    if ids.min() < (-1 if some_left_out else 0) or ids.max() >= num_clusters:
-        raise ValueError(
-            f"`clusters` must lie in [0, {num_clusters}). Received ids from {ids.min()} to "
-            f"{ids.max()}. Renumber them with `np.unique(ids, return_inverse=True)[1]`."
-        )
-
-
-def _check_sizes(sizes):
-    empty = np.flatnonzero(sizes == 0)
-    if len(empty):
-        raise ValueError(
-            "Every cluster must have an example. Received no example of "
-            f"{'clusters' if len(empty) > 1 else 'cluster'} "
-            f"{', '.join(map(str, empty[:10]))}{', ...' if len(empty) > 10 else ''} of "
-            f"{len(sizes)}. Renumber the clusters with "
-            "`np.unique(ids, return_inverse=True)[1]` and lower `num_clusters`."
-        )
-    return tuple(int(size) for size in sizes)
-
-
-def _with_ids(dataset, clusters):
-    """Return the dataset of (example, cluster id)."""
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(
-            "`data` must be a finite dataset: it is read once to count the clusters, then "
-            "repeated. Received an infinite one. Remove its `.repeat()`."
-        )
-    if not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
-        raise ValueError(
-            "`data` must be a dataset of single examples (x, y) or (x, y, sample_weight). "
-            f"Received elements {dataset.element_spec}."
-        )
-    if callable(clusters):
-
-        def tag(*example):
-            return example, _as_id(clusters(example[0], example[1]))
-
-        return dataset.map(tag, num_parallel_calls=tf.data.AUTOTUNE)
-    ids = tf.convert_to_tensor(np.asarray(clusters))
-    size = int(dataset.cardinality())
-    if size < 0:  # not known before the dataset was read
-        size = int(dataset.reduce(np.int64(0), lambda count, *example: count + 1))
-    if ids.shape.rank != 1 or len(ids) != size:
-        raise ValueError(
-            f"`clusters` must be integers of shape ({size},), the cluster of each element of "
-            f"the dataset in its order. Received shape {tuple(ids.shape)}."
-        )
-    return dataset.enumerate().map(lambda i, example: (example, _as_id(ids[i])))
-
-
-def _as_id(value):
-    value = tf.convert_to_tensor(value)
-    if not value.dtype.is_integer or value.shape.rank != 0:
-        raise ValueError(
-            "`clusters` must give one integer for each example. Received dtype "
-            f"{value.dtype.name} and shape {value.shape}. Cast it with `tf.cast(..., tf.int32)`."
-        )
-    return tf.cast(value, tf.int32)
-
-
-def _only_ids(examples):
-    return examples.map(lambda example, cluster: cluster, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _count_clusters(examples, num_clusters):
-    batches = list(_only_ids(examples).batch(4096).as_numpy_iterator())
-    if not batches:
-        raise ValueError("`data` must have at least one example. Received an empty dataset.")
-    return _sizes_of(np.concatenate(batches), num_clusters)
+    taken = check_state(state, sampling.fingerprint(), "cluster batches")
+    return dataclasses.replace(sampling, batches_taken=taken)
 
 
 def _choices(sampling):
