@@ -201,8 +201,9 @@ class Recluster(keras.callbacks.Callback):
             )
             record |= {"failed": str(error), "seconds": time.perf_counter() - start}
         else:
-            previous, self.assignments = self.assignments, np.asarray(result.assignments)
-            self._hand_on(result, previous)
+            previous = self.assignments
+            self.assignments = found = np.asarray(result.assignments)
+            self._hand_on(result, found, previous)
             record |= _summary(result, previous) | {"seconds": time.perf_counter() - start}
             self._unlogged = {
                 name: record["objective"][-1] if name == "objective" else record[name]
@@ -214,24 +215,29 @@ class Recluster(keras.callbacks.Callback):
         if self._file is not None:
             self._file.append(record)
 
-    def _hand_on(self, result: Any, previous: np.ndarray | None) -> None:
+    def _hand_on(self, result: Any, found: np.ndarray, previous: np.ndarray | None) -> None:
         """Give the clusters to the sampler, then to the optimizer, then to the estimators."""
-        sampling = None
         if self._dataset is not None:
-            given = result if hasattr(result, "fingerprint") else self.assignments
-            self._dataset.reassign(given)
-            sampling = self._dataset.sampling
-        variate = find_control_variate(self.model.optimizer)
-        if variate is not None and hasattr(sampling, "cluster_probabilities"):
-            transfer = None
-            if previous is not None and self._buffers == "match":
-                transfer = cluster_transfer(previous, self.assignments, variate.num_clusters)
-            if not variate.built:
-                with self.model.distribute_strategy.scope():
-                    self.model.optimizer.build(self.model.trainable_variables)
-            variate.recluster(transfer, sampling.cluster_probabilities)
+            self._dataset.reassign(result if hasattr(result, "fingerprint") else found)
+            probabilities = getattr(self._dataset.sampling, "cluster_probabilities", None)
+            if probabilities is not None:
+                self._recluster_optimizer(found, previous, probabilities)
         for estimator in self._estimators:
-            estimator.reassign(np.maximum(self.assignments, 0))
+            estimator.reassign(np.maximum(found, 0))
+
+    def _recluster_optimizer(
+        self, found: np.ndarray, previous: np.ndarray | None, probabilities: Sequence[float]
+    ) -> None:
+        variate = find_control_variate(self.model.optimizer)
+        if variate is None:
+            return
+        transfer = None
+        if previous is not None and self._buffers == "match":
+            transfer = cluster_transfer(previous, found, variate.num_clusters)
+        if not variate.built:
+            with self.model.distribute_strategy.scope():
+                self.model.optimizer.build(self.model.trainable_variables)
+        variate.recluster(transfer, probabilities)
 
 
 def _schedule(every: int | Schedule, start: int) -> Schedule:
