@@ -17,6 +17,7 @@ Commands:
 """
 
 import dataclasses
+from typing import Any
 
 from keras_apps.experiment import Experiment, GradientClusters, OptimizerChoice
 from keras_apps.problems import Classification
@@ -26,7 +27,7 @@ RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 def _pair(name: str, clusters: str) -> tuple[OptimizerChoice, OptimizerChoice]:
     """SGD and Discover on the batches of these clusters."""
-    shared = {"candidates": RATES, "measures_variance": True, "clusters": clusters}
+    shared: dict[str, Any] = {"candidates": RATES, "measures_variance": True, "clusters": clusters}
     return (
         OptimizerChoice(f"SGD{name}", "SGD", **shared),
         OptimizerChoice(f"Discover{name}", "Discover", {"alpha": 0.1}, f"SGD{name}", **shared),
