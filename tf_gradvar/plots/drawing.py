@@ -31,7 +31,7 @@ def estimator_colors(records: Iterable[Record]) -> dict[str, str]:
 
 
 def smoothed(values: Sequence[float], window: int) -> np.ndarray:
-    """Running geometric mean over a centred window that shrinks at the ends.
+    """Running geometric mean over a centred window that shrinks, on both sides, at the ends.
 
     Args:
         values: positive numbers; others are skipped.
@@ -42,13 +42,14 @@ def smoothed(values: Sequence[float], window: int) -> np.ndarray:
 
     Example:
         >>> smoothed([1.0, 100.0, 0.0, 4.0], 3)
-        array([10., 10., 20.,  4.])
+        array([ 1., 10., 20.,  4.])
     """
     logs = [np.log(v) if 0 < v < np.inf else np.nan for v in values]
-    reach = window // 2
     result = []
     for place in range(len(logs)):
-        near = [v for v in logs[max(0, place - reach) : place + reach + 1] if not np.isnan(v)]
+        # As many neighbours on both sides, or a steep end would be pulled off its points.
+        reach = min(window // 2, place, len(logs) - 1 - place)
+        near = [v for v in logs[place - reach : place + reach + 1] if not np.isnan(v)]
         result.append(np.exp(np.mean(near)) if near else np.nan)
     return np.array(result)
 

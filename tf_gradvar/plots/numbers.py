@@ -38,6 +38,7 @@ def save(figure: Figure, path: str | os.PathLike[str], **options: Any) -> Path:
     Example:
         >>> import pathlib, tempfile
         >>> from matplotlib.figure import Figure
+        >>> from tf_gradvar.plots import plot_noise_scale
         >>> figure, folder = Figure(), pathlib.Path(tempfile.mkdtemp())
         >>> records = [{"step": 5, "estimators": {"SG-8": {"noise_scale": 30.0}}}]
         >>> _ = plot_noise_scale(records, figure.subplots())
