@@ -194,10 +194,11 @@ def findings(records: Sequence[Record]) -> list[str]:
         f"Variance in units of that of {first}, at the same weights, in the second half: "
         f"{compared}.",
         *(
-            f"{name} has up to {max(ratios[name]):.1f} times the variance of {first}, at "
-            f"{sum(ratio > 1 for ratio in ratios[name])} of {len(records)} measurements more."
+            f"{name} has more variance than {first} at {len(worse)} of {len(records)} "
+            f"measurements, up to {max(ratios[name]):.1f} times of it, the last time at step "
+            f"{worse[-1]}."
             for name in others
-            if max(ratios[name]) > 1
+            if (worse := _steps_above_one(records, ratios[name]))
         ),
         f"From step {start['step']} to step {end['step']} the normalized variance of {first} goes "
         f"from {before['normalized_variance']:.2f} to {after['normalized_variance']:.2f}, and the "
@@ -219,6 +220,10 @@ def relative(records: Sequence[Record]) -> dict[str, list[float]]:
 def middle(ratios: Sequence[float]) -> float:
     """The median over the second half of the measurements."""
     return statistics.median(ratios[len(ratios) // 2 :])
+
+
+def _steps_above_one(records: Sequence[Record], ratios: Sequence[float]) -> list[int]:
+    return [r["step"] for r, ratio in zip(records, ratios, strict=True) if ratio > 1]
 
 
 def _cost(records: Sequence[Record]) -> str:

@@ -7,6 +7,13 @@ SG-B, SG-2B, SVRG and the classes as strata, each measured exactly where the stu
 Expected: SG-2B has half of the variance of SG-B. SVRG rises with the age of its snapshot. The ten
 classes as strata remove little.
 
+Measured (one seed): in the second half of the steps SVRG has 0.22 of the variance of SG-B (median;
+0.11 to 0.53 from the first snapshot after the initial weights on), the classes as strata 0.95. With
+the initial weights as its snapshot SVRG has up to 9.8 times the variance of SG-B. The normalized
+variance of SG-B is 0.87 at step 50 and between 0.90 and 0.97 after it.
+
+Time: 117 seconds of processor time.
+
 Command:
     python -m keras_apps.study --config mnist5k_mlp --workdir runs/study
 """
