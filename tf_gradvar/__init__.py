@@ -12,11 +12,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "BetweenClusterVariance": "callbacks",
     "ClusterModel": "training",
+    "ClusteringResult": "clustering",
     "Discover": "optimizers",
     "DiscoverEstimate": "estimators",
     "DiscoverIGT": "optimizers",
     "DiscoverOver": "optimizers",
     "DiscoverQHM": "optimizers",
+    "GradientClustering": "clustering",
     "GradientVarianceLogger": "callbacks",
     "IGT": "optimizers",
     "MiniBatch": "estimators",
@@ -28,6 +30,7 @@ _HOMES = {
 }
 _SUBPACKAGES = (
     "callbacks",
+    "clustering",
     "data",
     "estimators",
     "moments",

@@ -29,6 +29,9 @@ class Gradients(Protocol):
 
     squared_norms: np.ndarray  # [N] float64
 
+    def objective(self, assignments: np.ndarray, num_clusters: int) -> float:
+        """J of an assignment."""
+
     def sums(self, assignments: np.ndarray, num_clusters: int) -> np.ndarray:
         """State [., K] from which `products` follow."""
 
@@ -117,10 +120,10 @@ class ExactMoves:
         gram: np.ndarray,
     ) -> int:
         """Move one example of the chunk to its best cluster if that lowers J."""
-        row, norm = rows[place], norms[place]
-        old = self.assignments[row]
+        row, norm = int(rows[place]), norms[place]
+        old = int(self.assignments[row])
         costs = self.costs(norm, products[place])
-        new = costs.argmin()
+        new = int(costs.argmin())
         here = self._squares[old] + self._sizes[old] * norm - 2.0 * products[place, old]
         scale = self._squares[old] + self._sizes[old] * norm
         if costs[new] >= here - _LEAST_GAIN * scale:

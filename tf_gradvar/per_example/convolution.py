@@ -76,7 +76,7 @@ class Patches(GradientForm):
     def raw(self) -> tf.Tensor:
         """`[B, places, C, O]`, for a depthwise kernel `[B, places, C, multiplier]`."""
         product = {0: self._depthwise, 1: self._full}.get(self.geometry.groups, self._grouped)
-        return tf.stack(product(self._shifted()), 1)
+        return tf.stack(product(self.shifted()), 1)
 
     def arrange(self, raw: tf.Tensor) -> tf.Tensor:
         """`[B, places, C, O]` -> `[B, *shape]`."""
@@ -97,7 +97,7 @@ class Patches(GradientForm):
             return measure_explicit(self.raw(), wanted)
         examples = leading(self.inputs)
         channels = self.output_gradients.shape[3]
-        a = tf.concat([tf.reshape(x, [examples, -1, x.shape[3]]) for x in self._shifted()], 2)
+        a = tf.concat([tf.reshape(x, [examples, -1, x.shape[3]]) for x in self.shifted()], 2)
         d = tf.reshape(self.output_gradients, [examples, -1, channels])
         measured = Outer(a[:, tf.newaxis], d[:, tf.newaxis]).measure(wanted)
         if measured.total is None:
@@ -105,7 +105,7 @@ class Patches(GradientForm):
         places = math.prod(self.geometry.kernel_size)
         return measured._replace(total=tf.reshape(measured.total, [places, -1, channels]))
 
-    def _shifted(self) -> list[tf.Tensor]:
+    def shifted(self) -> list[tf.Tensor]:
         """The inputs that each place of the kernel sees, `[B, U, V, C]` each."""
         rows, columns = self.geometry.kernel_size
         split = self.inputs

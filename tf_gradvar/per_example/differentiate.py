@@ -193,8 +193,9 @@ def _unit_forms(
     forms: dict[int, GradientForm] = {}
     for variable, index in zip(unit.variables, unit.indices, strict=True):
         parts = found[id(variable)]
-        zeros = Explicit(tf.zeros([examples, *variable.shape], _form_dtype(variable)))
-        forms[index] = total_of(parts) if parts else zeros
+        if not parts:
+            parts = [Explicit(tf.zeros([examples, *variable.shape], _form_dtype(variable)))]
+        forms[index] = total_of(parts)
     return forms
 
 

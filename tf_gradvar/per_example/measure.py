@@ -117,7 +117,7 @@ def statistics(
         states.append(state_of("other_weights", model, other_weights))
     sketches = None
     if sketch_size is not None:
-        sketches = _projections(units, sketch_size, seed)
+        sketches = projections(units, sketch_size, seed)
 
     def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         forms, losses = _differences(problem, part, states)
@@ -186,7 +186,7 @@ def sum_by_layer(units: list[Unit], values: Sequence[Any]) -> list[tf.Tensor]:
     return [tf.add_n([values[index] for index in unit.indices]) for unit in units]
 
 
-def _projections(units: list[Unit], size: int, seed: int) -> list[Projection]:
+def projections(units: list[Unit], size: int, seed: int) -> list[Projection]:
     """One projection for each trainable variable."""
     size = check_count("sketch_size", size, "the numbers in a sketch")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:

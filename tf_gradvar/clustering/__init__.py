@@ -1,0 +1,10 @@
+"""Gradient Clustering: which examples have gradients that are alike.
+
+A result's `assignments` [N] are what stratified sampling, the `Stratified` estimator and
+`cluster_batches` take.
+"""
+
+from tf_gradvar.clustering.gradient_clustering import GradientClustering
+from tf_gradvar.clustering.result import ClusteringResult
+
+__all__ = ["ClusteringResult", "GradientClustering"]

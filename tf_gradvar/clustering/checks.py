@@ -1,0 +1,72 @@
+"""What a clustering refuses, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def one_of(name: str, value: str, known: Sequence[str]) -> str:
+    """Return the value of an option, or raise."""
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of {tuple(known)}. Received: {name}={value!r}.")
+    return value
+
+
+def check_enough(num_clusters: int, count: int) -> None:
+    """Raise if there are fewer examples than clusters."""
+    if count < num_clusters:
+        raise ValueError(
+            "`num_clusters` must be at most the number of examples, so that no cluster is "
+            f"empty. Received: num_clusters={num_clusters} for {count} examples."
+        )
+
+
+def check_initial(assignments: Any, count: int, num_clusters: int) -> np.ndarray | None:
+    """Return assignments to start from as int64 `[N]`, or raise; None stays None.
+
+    Examples that an earlier clustering left out (-1) start in the first cluster.
+    """
+    if assignments is None:
+        return None
+    array = np.asarray(assignments)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"`initial_assignments` must be integers of shape ({count},), one for each example. "
+            f"Received shape {array.shape} and dtype {array.dtype}: assignments of another data "
+            "set?"
+        )
+    if array.min() < -1 or array.max() >= num_clusters:
+        raise ValueError(
+            f"`initial_assignments` must lie in [0, {num_clusters}), or be -1 for examples that "
+            f"were left out. Received numbers from {array.min()} to {array.max()}."
+        )
+    return np.maximum(array.astype(np.int64), 0)
+
+
+def refuse_not_finite(squared_norms: np.ndarray) -> None:
+    """Raise and name the examples whose gradients are infinite or not a number."""
+    bad = np.flatnonzero(~np.isfinite(squared_norms))
+    if len(bad):
+        raise ValueError(
+            f"The gradients of {len(bad)} of {len(squared_norms)} examples are infinite or not a "
+            f"number, of these: {listed(bad)}. Mend the data or the model, or leave such "
+            "examples out with `on_not_finite='exclude'`."
+        )
+
+
+def refuse_all_zero(squared_norms: np.ndarray) -> None:
+    """Raise if no gradient differs from zero."""
+    if not (squared_norms > 0).any():
+        raise ValueError(
+            "The gradients of the examples must not all be zero: there is nothing to cluster. "
+            "Check `loss`, `sample_weight` and the model (a dead or saturated layer)."
+        )
+
+
+def listed(numbers: np.ndarray, most: int = 10) -> str:
+    """The first of some numbers, for a message."""
+    shown = ", ".join(str(number) for number in numbers[:most])
+    return shown + (", ..." if len(numbers) > most else "")

@@ -1,0 +1,277 @@
+"""Passes over the data: what a clustering learns about N gradients without holding them.
+
+Every pass takes the examples in their order, in batches of one size (the last one is filled up
+and cut again), so that each compiled function has one trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar.data.examples import Examples
+from tf_gradvar.data.fingerprint import Fingerprint
+from tf_gradvar.per_example.batches import as_batch
+from tf_gradvar.per_example.centres import (
+    Factors,
+    factor_products,
+    form_products,
+    full_products,
+    mean_factors,
+    weighted_sums,
+)
+from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.forms import GradientForm, Wanted
+from tf_gradvar.per_example.measure import projections
+from tf_gradvar.per_example.units import Unit, find_units
+
+# K gradients of one variable: factors of low rank, or `[K, numbers]`.
+Centres = Any
+
+
+class Sketches(NamedTuple):
+    """What the first pass finds.
+
+    Attributes:
+        vectors: Sketches of the gradients, float32 `[N, r]`.
+        squared_norms: ||g_i||^2, float64 `[N]`.
+        fingerprint: Of the data.
+    """
+
+    vectors: np.ndarray
+    squared_norms: np.ndarray
+    fingerprint: str
+
+
+class GradientPasses:
+    """Compiled passes over the gradients of some layers of a model.
+
+    Args:
+        model: A built `keras.Model`.
+        loss: The unreduced loss.
+        layers: Names of the layers to look at; None: all.
+        batch_size: Examples in a batch.
+
+    Raises:
+        ValueError: If a layer is not found.
+    """
+
+    def __init__(
+        self, model: keras.Model, loss: Any, layers: Sequence[str] | None, batch_size: int
+    ):
+        self._units = find_units(model)
+        self._problem = Problem(model, self._units, loss, None, False, "fallback")
+        self._chosen = _chosen_variables(self._units, layers)
+        self._batch_size = batch_size
+        self._compiled: dict[Any, Any] = {}
+
+    def sketches(self, examples: Examples, size: int, seed: int) -> Sketches:
+        """Norms and sketches of all gradients: one forward and backward pass over the data."""
+        maps = projections(self._units, size, seed)
+
+        def sketch(x: Any, y: Any, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            measured = [
+                form.measure(Wanted(squared_norms=True, projection=maps[index]))
+                for index, form in self._forms(x, y, sample_weight)
+            ]
+            norms = [m.squared_norms for m in measured]
+            return tf.add_n(norms), tf.add_n([m.sketch for m in measured])
+
+        data = Fingerprint()
+        found = [
+            (norms[:count].numpy(), vectors[:count].numpy())
+            for count, (norms, vectors) in self._run(
+                ("sketch", size, seed), sketch, self._batches(examples, data=data)
+            )
+        ]
+        norms, vectors = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Sketches(vectors, norms.astype(np.float64), data.digest())
+
+    def inner_products(self, examples: Examples) -> np.ndarray:
+        """All <g_i, g_j>, float32 `[N, N]`: a pass over the data for every batch in it."""
+
+        def products(x: Any, y: Any, w: Any, *others: Any) -> tf.Tensor:
+            pairs = zip(self._forms(x, y, w), self._forms(*others), strict=True)
+            return tf.add_n([form_products(form, other) for (_, form), (_, other) in pairs])
+
+        batches = list(self._batches(examples))
+        starts = np.cumsum([0] + [count for count, _ in batches])
+        result = np.empty((starts[-1], starts[-1]), np.float32)
+        for i, (rows, mine) in enumerate(batches):
+            pairs = [(columns, (*mine, *theirs)) for columns, theirs in batches[i:]]
+            for j, (columns, block) in enumerate(self._run("products", products, pairs), start=i):
+                part = block[:rows, :columns].numpy()
+                result[starts[i] : starts[i + 1], starts[j] : starts[j + 1]] = part
+                result[starts[j] : starts[j + 1], starts[i] : starts[i + 1]] = part.T
+        return result
+
+    def mean_factors(
+        self, examples: Examples, assignments: np.ndarray, num_clusters: int
+    ) -> list[Centres]:
+        """Centres as the paper makes them: mean input times mean output gradient (Eq. 6).
+
+        Forms that are no sums of outer products (biases, scales) get their mean gradient.
+        """
+
+        def sums(x: Any, y: Any, w: Any, ids: tf.Tensor) -> list[Any]:
+            members = tf.one_hot(ids, num_clusters)
+            found = []
+            for _, form in self._forms(x, y, w):
+                factors = mean_factors(form)
+                if factors is None:
+                    found.append((weighted_sums(form, members),))
+                else:
+                    found.append(tuple(_sum_members(members, part) for part in factors))
+            return found
+
+        means = self._mean_over_clusters("factors", sums, examples, assignments, num_clusters)
+        return [
+            Factors(*(tf.constant(m[:, :, None], tf.float32) for m in mean))
+            if len(mean) == 2
+            else tf.constant(mean[0].reshape(num_clusters, -1), tf.float32)
+            for mean in means
+        ]
+
+    def means(
+        self, examples: Examples, assignments: np.ndarray, num_clusters: int
+    ) -> list[np.ndarray]:
+        """True mean gradients of the clusters, `[K, rows, columns]` for every variable."""
+
+        def sums(x: Any, y: Any, w: Any, ids: tf.Tensor) -> list[Any]:
+            members = tf.one_hot(ids, num_clusters)
+            return [(weighted_sums(form, members),) for _, form in self._forms(x, y, w)]
+
+        means = self._mean_over_clusters("means", sums, examples, assignments, num_clusters)
+        return [mean for (mean,) in means]
+
+    def centre_products(self, examples: Examples, centres: Sequence[Centres]) -> np.ndarray:
+        """<g_i, C_k>, float32 `[N, K]`: the A step's pass (Eq. 3)."""
+
+        def products(x: Any, y: Any, w: Any, centres: Sequence[Centres]) -> tf.Tensor:
+            pairs = zip(self._forms(x, y, w), centres, strict=True)
+            return tf.add_n(
+                [
+                    factor_products(form, centre)
+                    if isinstance(centre, Factors)
+                    else full_products(form, centre)
+                    for (_, form), centre in pairs
+                ]
+            )
+
+        key = ("centres", tuple(type(centre).__name__ for centre in centres))
+        batches = ((count, (*batch, list(centres))) for count, batch in self._batches(examples))
+        found = [part[:count].numpy() for count, part in self._run(key, products, batches)]
+        return np.concatenate(found)
+
+    def _mean_over_clusters(
+        self,
+        key: str,
+        sums: Callable[..., Any],
+        examples: Examples,
+        assignments: np.ndarray,
+        num_clusters: int,
+    ) -> list[tuple[np.ndarray, ...]]:
+        """Add what `sums` returns for all batches and divide by the sizes of the clusters."""
+        totals: list[tuple[np.ndarray, ...]] = []
+        batches = self._batches(examples, assignments)
+        for _, parts in self._run((key, num_clusters), sums, batches):
+            arrays = [tuple(tensor.numpy() for tensor in part) for part in parts]
+            if not totals:
+                totals = arrays
+                continue
+            for total, array in zip(totals, arrays, strict=True):
+                for t, a in zip(total, array, strict=True):
+                    np.add(t, a, out=t)
+        sizes = np.bincount(assignments[assignments >= 0], minlength=num_clusters)
+        scale = 1.0 / np.maximum(sizes, 1)
+        return [tuple(_scaled(t, scale) for t in total) for total in totals]
+
+    def _forms(self, x: Any, y: Any, sample_weight: Any) -> list[tuple[int, GradientForm]]:
+        """The chosen variables' places and gradient forms for one batch."""
+        forms, _ = gradient_forms(self._problem, as_batch(x, y, sample_weight), [])
+        return [(index, forms[index]) for index in self._chosen]
+
+    def _batches(
+        self,
+        examples: Examples,
+        assignments: np.ndarray | None = None,
+        data: Fingerprint | None = None,
+    ) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """The examples in batches of one size: how many count, and the tensors.
+
+        The last batch is filled up with its last example, whose copies are in cluster -1.
+        """
+        start, size = 0, 0
+        for piece in examples.pieces(None, None, self._batch_size):
+            if data is not None:
+                data.add((piece.x, piece.y))
+            count = len(keras.tree.flatten(piece.x)[0])
+            size = size or count
+            for cut in range(0, count, size):
+                rows = slice(cut, min(cut + size, count))
+                arrays = [_filled(part, rows, size) for part in (piece.x, piece.y)]
+                arrays.append(_filled(piece.sample_weight, rows, size))
+                length = rows.stop - rows.start
+                if assignments is not None:
+                    ids = np.full(size, -1)
+                    ids[:length] = assignments[start : start + length]
+                    arrays.append(tf.constant(ids, tf.int32))
+                start += length
+                yield length, tuple(arrays)
+
+    def _run(
+        self, key: Any, function: Callable[..., Any], batches: Iterable[tuple[int, tuple[Any, ...]]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Apply a function, compiled once for every key, to all batches."""
+        compiled = self._compiled.setdefault(key, tf.function(function, autograph=False))
+        for count, batch in batches:
+            yield count, compiled(*batch)
+
+
+def _sum_members(members: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(tf.cast(members, values.dtype), values, transpose_a=True)
+
+
+def _scaled(sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Multiply `[K, ...]` by `[K]` in place."""
+    sums *= scale.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
+    return sums
+
+
+def _filled(arrays: Any, rows: slice, size: int) -> Any:
+    """Some rows as tensors, the last one repeated until there are `size` of them."""
+
+    def fill(array: Any) -> Any:
+        if array is None:
+            return None
+        part = array[rows]
+        missing = size - len(part)
+        if missing:
+            part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+        return tf.convert_to_tensor(part)
+
+    return keras.tree.map_structure(fill, arrays) if arrays is not None else None
+
+
+def _chosen_variables(units: Sequence[Unit], layers: Sequence[str] | None) -> list[int]:
+    """Places of the variables of the named layers in `model.trainable_variables`."""
+    known = [unit.name for unit in units]
+    if layers is None:
+        layers = known
+    names = [layers] if isinstance(layers, str) else list(layers)
+    missing = [name for name in names if not any(_is_named(path, name) for path in known)]
+    if missing or not names:
+        raise ValueError(
+            f"`layers` must be names of layers with trainable variables, from {known}. Received "
+            f"{layers!r}."
+        )
+    chosen = [unit for unit in units if any(_is_named(unit.name, name) for name in names)]
+    return sorted(index for unit in chosen for index in unit.indices)
+
+
+def _is_named(path: str, name: str) -> bool:
+    return name in (path, path.split("/")[-1])
