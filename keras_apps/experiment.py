@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from keras_apps.problems import Classification, LeastSquares
+from keras_apps.trajectory import Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Experiment:
         variance_examples: examples of each cluster on which the between-cluster variance is
             measured; None for all.
         gradient_clusters: how the clusters of optimizers with `clusters="gradients"` are found.
+        gradient_variance: a trajectory of plain SGD on the same problem, along which gradient
+            estimators are measured; None leaves it out.
     """
 
     title: str
@@ -107,6 +110,7 @@ class Experiment:
     tuning_seed: int = 1000
     variance_examples: int | None = None
     gradient_clusters: GradientClusters | None = None
+    gradient_variance: Trajectory | None = None
 
     def check(self) -> None:
         """Refuse what cannot be run; `keras_apps.config.load` calls it after all changes.
@@ -154,6 +158,8 @@ class Experiment:
             if not holds:
                 raise ValueError(f"{rule}. Received {received}.")
         self._check_learning_rates()
+        if self.gradient_variance is not None:
+            self.gradient_variance.check()
 
     def _check_learning_rates(self) -> None:
         counts = {
