@@ -1,8 +1,9 @@
 """Whose clusters serve Discover: the classes, those that Gradient Clustering finds, or chance.
 
-Joins the two papers: the clusters of Faghri et al. 2020, found in the per-example gradients every
-100 steps, take the place of the classes in the Discover paper's comparison (Section 5), with the
-random clusters that it has as a control. Ten clusters each; SGD takes the same batches.
+Reproduces: nothing published; it joins the two papers. Clusters as in Faghri et al. 2020, found in
+the per-example gradients every 100 steps, take the place of the classes in the Discover paper's
+comparison (Section 5), beside the random clusters that it has as a control. Ten clusters each; SGD
+takes the same batches.
 
 Every cluster is drawn with its share of the data, so that all arms minimise the same loss. After a
 clustering the buffers are matched to the new clusters by the examples that they share.
