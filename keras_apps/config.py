@@ -86,9 +86,17 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
     return Loaded(name, config, inspect.getdoc(module) or "")
 
 
-def names() -> list[str]:
-    """Names of the configurations that come with the package, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(keras_apps.configs.__path__))
+def names(kind: type = object) -> list[str]:
+    """Names of the configurations that come with the package, sorted.
+
+    Args:
+        kind: only those of this dataclass. Default: all.
+
+    Returns:
+        Names, as `load` takes them.
+    """
+    found = sorted(module.name for module in pkgutil.iter_modules(keras_apps.configs.__path__))
+    return [name for name in found if kind is object or isinstance(load(name).config, kind)]
 
 
 def change(config: Any, changes: Iterable[str]) -> Any:

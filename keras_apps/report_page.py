@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import platform
 from collections.abc import Collection, Sequence
 
 from keras_apps.figures import Picture
@@ -52,6 +53,32 @@ def page(title: str, sections: Sequence[str]) -> str:
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def section(title: str, body: str) -> str:
+    """A part of the page under a heading of plain text."""
+    return f"<section><h2>{html.escape(title)}</h2>\n{body}\n</section>"
+
+
+def about(name: str, text: str, note: str) -> str:
+    """The last section: a configuration's own words, and the versions.
+
+    Args:
+        name: of the configuration.
+        text: the docstring of its file.
+        note: sentences on what it took.
+
+    Returns:
+        HTML.
+    """
+    import keras
+    import tensorflow as tf
+
+    versions = (
+        f"Configuration {name}. {note} TensorFlow {tf.__version__}, Keras {keras.__version__}, "
+        f"Python {platform.python_version()}, {platform.machine()}."
+    )
+    return section("About this experiment", preformatted(text) + paragraph(versions, "note"))
 
 
 def paragraph(text: str, kind: str = "") -> str:

@@ -1,0 +1,155 @@
+"""Trains one SGD trajectory and measures gradient estimators along it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_apps.checkpointing import RunCheckpoint
+from keras_apps.problems import Problem
+from keras_apps.progress import Display, Interruption
+from keras_apps.trajectory import Trajectory
+from keras_apps.workdir import Workdir
+from tf_gradvar.callbacks import GradientVarianceLogger
+from tf_gradvar.estimators import SVRG, Estimator, MiniBatch, Stratified
+
+# What folders and the progress bar call it.
+NAME = "gradient_variance"
+
+
+def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Estimator]:
+    """The estimators that are compared; the first one is what the others are compared with.
+
+    Args:
+        trajectory: how the model is trained.
+        problem: its problem, in memory.
+
+    Returns:
+        SG-B, SG-2B, SVRG-B and strata-B, which draws from each cluster its share of B examples.
+
+    Raises:
+        ValueError: a batch that is larger than the data, or too small for a cluster's share.
+
+    Example:
+        >>> from keras_apps.problems import Classification
+        >>> estimators_of(Trajectory(batch_size=64), Classification("digits").build())[0]
+        MiniBatch(name='SG-64')
+    """
+    size, examples = trajectory.batch_size, len(problem.x)
+    if size > examples:
+        raise ValueError(
+            f"`batch_size` must be at most the number of training examples, {examples}. "
+            f"Received {size}."
+        )
+    # Rounding the sums keeps the sum: each cluster's number is within 1 of its share.
+    bounds = np.rint(size * np.cumsum(problem.probabilities)).astype(int)
+    shares = np.diff(bounds, prepend=0)
+    return [
+        MiniBatch(size),
+        MiniBatch(2 * size),
+        SVRG(size),
+        Stratified(problem.clusters, samples_per_cluster=shares, name=f"strata-{size}"),
+    ]
+
+
+def is_finished(trajectory: Trajectory, workdir: Workdir) -> bool:
+    """Whether the records of a workdir reach the trajectory's end."""
+    return any(record["step"] == trajectory.steps for record in workdir.variances.read())
+
+
+def measure(
+    trajectory: Trajectory,
+    problem: Problem,
+    workdir: Workdir,
+    display: Display,
+    interruption: Interruption,
+) -> bool:
+    """Train to the end, from the last stage that was begun, and record what is measured.
+
+    Args:
+        trajectory: how the model is trained and when it is measured.
+        problem: its problem, in memory.
+        workdir: where records and checkpoints go.
+        display: shows the progress.
+        interruption: tells when to stop.
+
+    Returns:
+        Whether it reached its end; False if it was interrupted.
+    """
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(trajectory.seed)
+    model = problem.build_model()
+    optimizer = keras.optimizers.SGD(trajectory.learning_rate, trajectory.momentum)
+    model.compile(optimizer, loss=problem.loss)
+    optimizer.build(model.trainable_variables)
+    checkpoint = RunCheckpoint(workdir.checkpoints(NAME), model)
+    step, _ = checkpoint.restore()
+    workdir.variances.truncate_after(step)
+    display.start_run(NAME, step, trajectory.steps)
+    estimators = estimators_of(trajectory, problem)
+    logger = GradientVarianceLogger(
+        problem.x,
+        problem.y,
+        estimators,
+        every_steps=trajectory.measure_every,
+        seed=trajectory.seed,
+        path=workdir.variances.path,
+    )
+    while step < trajectory.steps:
+        _refresh(estimators, model)
+        if step:
+            checkpoint.save(step, {})
+        batches = _batches(trajectory, problem, step)
+        watch = _Watch(step, display, interruption)
+        model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[logger, watch])
+        if watch.stopped:
+            return False
+        step += trajectory.refresh_every
+    checkpoint.discard(keep_weights=False)
+    first = logger.history[-1]["estimators"][estimators[0].name]
+    display.finish_run(NAME, f"variance of {estimators[0].name} {first['average_variance']:.3g}")
+    return True
+
+
+def _refresh(estimators: Sequence[Estimator], model: keras.Model) -> None:
+    """Bring to the present weights what an estimator takes from them."""
+    for estimator in estimators:
+        if isinstance(estimator, SVRG):
+            estimator.take_snapshot(model)
+
+
+def _batches(trajectory: Trajectory, problem: Problem, first_step: int) -> tf.data.Dataset:
+    """The batches of one stage; they depend on the step alone, not on what was read before."""
+    size, examples = trajectory.batch_size, len(problem.x)
+    steps_per_epoch = examples // size
+    orders: dict[int, np.ndarray] = {}
+    rows = []
+    for step in range(first_step, first_step + trajectory.refresh_every):
+        epoch, place = divmod(step, steps_per_epoch)
+        if epoch not in orders:
+            orders[epoch] = np.random.default_rng([trajectory.seed, epoch]).permutation(examples)
+        rows.append(orders[epoch][place * size : (place + 1) * size])
+    x, y = tf.constant(problem.x), tf.constant(problem.y)
+    return tf.data.Dataset.from_tensor_slices(np.array(rows)).map(
+        lambda chosen: (tf.gather(x, chosen), tf.gather(y, chosen))
+    )
+
+
+class _Watch(keras.callbacks.Callback):
+    """Shows the steps, and ends a stage after Ctrl-C."""
+
+    def __init__(self, first_step: int, display: Display, interruption: Interruption):
+        super().__init__()
+        self.stopped = False
+        self._first_step = first_step
+        self._display = display
+        self._interruption = interruption
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._display.show_step(self._first_step + batch + 1)
+        if self._interruption.requested:
+            self.stopped = self.model.stop_training = True
