@@ -29,6 +29,7 @@ class ClusterSampling:
         groups_per_batch: Groups in a batch, C.
         cluster_probabilities: The probability of each cluster, K floats.
         cluster_sizes: Examples of each cluster in the data, K ints.
+        cluster_ids: A hash of the clusters of all examples.
         seed: The seed of every draw.
         order: `"random"` or `"cycle"`.
         shuffle_buffer: Examples that are shuffled at a time, or None for arrays.
@@ -41,6 +42,7 @@ class ClusterSampling:
     groups_per_batch: int
     cluster_probabilities: tuple[float, ...]
     cluster_sizes: tuple[int, ...]
+    cluster_ids: str
     seed: int
     order: str
     shuffle_buffer: int | None = None
@@ -49,7 +51,7 @@ class ClusterSampling:
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides what batch number n holds."""
         settings = {**dataclasses.asdict(self), "batches_taken": 0}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return _short_hash(json.dumps(settings, sort_keys=True).encode())
 
     def state(self, batches_taken: int) -> dict:
         """Return the state after so many batches of this dataset, JSON-plain.
@@ -141,17 +143,17 @@ def cluster_batches(
     seed = check_seed(seed)
     if isinstance(data, tf.data.Dataset):
         examples = _with_ids(data, clusters)
-        sizes = _count_clusters(examples, num_clusters)
+        ids = _ids_of_dataset(examples)
     else:
         data = check_arrays(data, ", or a tf.data.Dataset of such examples")
         ids = _ids_of_arrays(data, clusters)
-        sizes = _sizes_of(ids, num_clusters)
     sampling = ClusterSampling(
         num_clusters,
         group_size,
         groups,
         tuple(probabilities or [1.0 / num_clusters] * num_clusters),
-        sizes,
+        _sizes_of(ids, num_clusters),
+        _short_hash(np.asarray(ids, np.int64).tobytes()),
         seed,
         order,
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
@@ -164,6 +166,10 @@ def cluster_batches(
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
     dataset.sampling = sampling
     return dataset
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _check_order(order, probabilities):
@@ -265,11 +271,11 @@ def _only_ids(examples):
     return examples.map(lambda example, cluster: cluster, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _count_clusters(examples, num_clusters):
+def _ids_of_dataset(examples):
     batches = list(_only_ids(examples).batch(4096).as_numpy_iterator())
     if not batches:
         raise ValueError("`data` must have at least one example. Received an empty dataset.")
-    return _sizes_of(np.concatenate(batches), num_clusters)
+    return np.concatenate(batches)
 
 
 def _choices(sampling, start):
