@@ -94,7 +94,9 @@ class Layout:
 
     def squared_norms(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Squared norm of each layer's arrays, `[L]`."""
-        return self.by_layer([float(np.vdot(array, array)) for array in arrays])
+        # Not `np.vdot`: the threads of BLAS and those of TensorFlow would wait for each other.
+        flat = [array.ravel() for array in arrays]
+        return self.by_layer([float(np.einsum("i,i->", values, values)) for values in flat])
 
     @property
     def layer_sizes(self) -> np.ndarray:
