@@ -26,6 +26,9 @@ HUES = {
     "QHM": "#D55E00",
     "IGT": "#CC79A7",
     "Adam": "#009E73",
+    "SGDClasses": "#0072B2",
+    "SGDGradients": "#D55E00",
+    "SGDRandom": "#999999",
 }
 OTHER_HUES = ("#56B4E9", "#000000", "#999999")
 

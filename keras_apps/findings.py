@@ -132,6 +132,7 @@ def pairs(
         The pairs that both have records.
     """
     found = []
+    labels = {optimizer.name: optimizer.label for optimizer in experiment.optimizers}
     for optimizer in experiment.optimizers:
         if optimizer.base is None:
             continue
@@ -140,7 +141,8 @@ def pairs(
         seeds = sorted(set(own) & set(base))
         if seeds:
             values = tuple(own[seed] for seed in seeds), tuple(base[seed] for seed in seeds)
-            found.append(Pair(optimizer.label, optimizer.base, *values))
+            base_label = labels.get(optimizer.base, optimizer.base)
+            found.append(Pair(optimizer.label, base_label, *values))
     return found
 
 

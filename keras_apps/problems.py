@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import keras
@@ -30,6 +30,7 @@ class Problem:
         evaluate: model -> measured values by name, over the whole data.
         score: the name of the value that should be small, by which learning rates are chosen.
         description: what the data are, in a sentence or two.
+        partitions: other clusters of the same examples [N], by name.
     """
 
     x: np.ndarray
@@ -41,6 +42,19 @@ class Problem:
     evaluate: Callable[[keras.Model], dict[str, float]]
     score: str
     description: str
+    partitions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def clustered(self, name: str | None) -> Problem:
+        """The same problem with the clusters of that name, each with its share of the data.
+
+        Args:
+            name: one of `partitions`; None for the clusters that it has.
+        """
+        if name is None:
+            return self
+        clusters = self.partitions[name]
+        shares = np.bincount(clusters, minlength=len(self.probabilities)) / len(clusters)
+        return dataclasses.replace(self, clusters=clusters, probabilities=shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +81,9 @@ class Classification:
         if self.model not in MODELS:
             raise ValueError(f"`model` must be one of {list(MODELS)}. Received {self.model!r}.")
         source = sources.load(self.source, seed=self.split_seed)
-        clusters = source.y_train
-        if self.clusters == "random":
-            clusters = np.random.default_rng(self.split_seed).permutation(clusters)
+        shuffled = np.random.default_rng(self.split_seed).permutation(source.y_train)
+        partitions = {"classes": source.y_train, "random": shuffled}
+        clusters = partitions[self.clusters]
         sizes = np.bincount(clusters, minlength=source.num_classes)
         return Problem(
             x=source.x_train,
@@ -83,6 +97,8 @@ class Classification:
             evaluate=_ClassificationValues(source),
             score="training_loss",
             description=f"{source.description} Clusters: {self.clusters}.",
+            # Those of the gradients are found in training; it starts from no better ones.
+            partitions={**partitions, "gradients": shuffled},
         )
 
 

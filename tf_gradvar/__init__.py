@@ -23,10 +23,12 @@ _HOMES = {
     "IGT": "optimizers",
     "MiniBatch": "estimators",
     "QHM": "optimizers",
+    "Recluster": "callbacks",
     "SVRG": "estimators",
     "Stratified": "estimators",
     "cluster_batches": "data",
     "gradient_variance": "estimators",
+    "stratified_batches": "data",
 }
 _SUBPACKAGES = (
     "callbacks",

@@ -26,6 +26,25 @@ def check_num_clusters(num_clusters) -> int:
     )
 
 
+def check_seed(seed) -> int:
+    """Return `seed` as an int, or raise unless it is an integer that fits into 64 bits."""
+    if not _is_integer(seed) or not -(2**63) <= seed < 2**63:
+        raise ValueError(
+            f"`seed` must be an integer of at most 63 bits and a sign. Received: seed={seed!r}."
+        )
+    return operator.index(seed)
+
+
+def check_batches_taken(batches_taken) -> int:
+    """Return the number of batches taken from a dataset as an int, or raise."""
+    if not _is_integer(batches_taken) or batches_taken < 0:
+        raise ValueError(
+            "`batches_taken` must be an integer of at least 0, the batches taken from the "
+            f"dataset. Received: batches_taken={batches_taken!r}."
+        )
+    return operator.index(batches_taken)
+
+
 def check_number(name: str, value, low: float, high: float, *, low_open=False, high_open=False):
     """Return `value` as a float, or raise unless it lies in the named interval."""
     interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
@@ -63,6 +82,10 @@ def check_probabilities(probabilities, num_clusters: int) -> list[float] | None:
             f"{array.sum():.9g}. Divide the cluster sizes by their sum."
         )
     return [float(p) for p in array]
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _shorten(array: np.ndarray, most: int = 8) -> str:

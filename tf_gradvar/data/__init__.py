@@ -1,5 +1,6 @@
-"""Input pipelines in pure tf.data: batches by cluster."""
+"""Input pipelines in pure tf.data: batches by cluster, and stratified batches."""
 
 from tf_gradvar.data.cluster_batches import ClusterSampling, cluster_batches
+from tf_gradvar.data.stratified import StratifiedSampling, stratified_batches
 
-__all__ = ["ClusterSampling", "cluster_batches"]
+__all__ = ["ClusterSampling", "StratifiedSampling", "cluster_batches", "stratified_batches"]

@@ -76,15 +76,27 @@ class DiscoverEstimate(Estimator):
             "groups_per_batch", groups_per_batch, "the groups in a step"
         )
         self.replacement = bool(replacement)
-        self.assignments = check_assignments(assignments)
         self._optimizer = _with_buffers(optimizer)
         self.name = name or f"Discover-{groups_per_batch}x{group_size}"
-        clusters = int(self.assignments.max()) + 1
+        self.reassign(assignments)
+
+    def reassign(self, assignments: Any) -> None:
+        """Take other assignments, when the optimizer has been given other clusters.
+
+        Args:
+            assignments: as in the constructor.
+
+        Raises:
+            ValueError: as the constructor.
+        """
+        checked = check_assignments(assignments)
+        clusters = int(checked.max()) + 1
         if clusters != self._optimizer.num_clusters:
             raise ValueError(
                 f"`assignments` must be to the {self._optimizer.num_clusters} clusters of "
                 f"`optimizer`. Received assignments to {clusters}. Use the clusters of training."
             )
+        self.assignments: np.ndarray = checked
 
     @property
     def probabilities(self) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""How many draws of a batch fall to each cluster, and how much each of them weighs.
+
+A batch of B draws takes n_k examples of cluster k, which holds N_k of N, and gives each the weight
+
+    w_k = B (N_k / N) / e_k,        e_k = E[n_k],        sum_k e_k = B,
+
+so that the mean over the batch is `sum_k (N_k/N) (n_k/e_k) mean of the n_k draws`: unbiased for any
+e_k > 0 (Horvitz and Thompson 1952), and Eq. 1 where n_k = e_k always. A bound on the weights is a
+least number of draws:
+
+    w_k <= w_max   <=>   e_k >= B (N_k / N) / w_max.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tf_gradvar.arguments import check_number
+
+ALLOCATIONS = ("proportional", "neyman", "equal")
+
+# Expected draws are counted in ticks, whole numbers, so that their sum is B without rounding.
+TICKS = 2**32
+
+
+@dataclass(frozen=True)
+class Design:
+    """The clusters of a data set and what a batch expects of each.
+
+    Attributes:
+        rows: the examples that are drawn from, ordered by cluster, `[N]` int64.
+        sizes: N_k, `[K]` int64; 0 for a cluster without examples.
+        ticks: e_k in units of 1 / `TICKS`, `[K]` int64.
+    """
+
+    rows: np.ndarray
+    sizes: np.ndarray
+    ticks: np.ndarray
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return int(self.ticks.sum()) // TICKS
+
+    @property
+    def expected_draws(self) -> np.ndarray:
+        """e_k, `[K]` float64."""
+        return self.ticks / TICKS
+
+    @property
+    def weights(self) -> np.ndarray:
+        """w_k, `[K]` float64; 0 for a cluster without examples."""
+        wanted = self.batch_size * self.sizes / self.sizes.sum()
+        return np.divide(
+            wanted, self.expected_draws, out=np.zeros(len(self.sizes)), where=self.sizes > 0
+        )
+
+
+def cluster_members(assignments: np.ndarray, num_clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """The examples ordered by cluster, and the sizes of the clusters.
+
+    Args:
+        assignments: `[N]` int; negative: in no cluster.
+        num_clusters: K, at least as many as there are clusters with examples.
+
+    Returns:
+        Rows `[N']` int64 and sizes N_k `[K]` int64. Clusters are the numbers that occur, in
+        increasing order.
+    """
+    rows = np.flatnonzero(assignments >= 0)
+    _, ids = np.unique(assignments[rows], return_inverse=True)
+    order = np.argsort(ids, kind="stable")
+    return rows[order].astype(np.int64), np.bincount(ids, minlength=num_clusters).astype(np.int64)
+
+
+def allocation_shares(
+    allocation: str, sizes: np.ndarray, standard_deviations: Any = None
+) -> np.ndarray:
+    """To what the expected draws are proportional, `[K]` float64.
+
+    Args:
+        allocation: `"proportional"` (N_k), `"neyman"` (N_k sigma_k) or `"equal"` (1).
+        sizes: N_k, `[K]`.
+        standard_deviations: sigma_k of the clusters that hold examples; `"neyman"` only.
+
+    Raises:
+        ValueError: another allocation, standard deviations that are missing or not wanted, not
+            one for each cluster, negative, not finite or all 0.
+    """
+    if allocation not in ALLOCATIONS:
+        raise ValueError(
+            f"`allocation` must be one of {ALLOCATIONS}. Received: allocation={allocation!r}."
+        )
+    if allocation != "neyman" and standard_deviations is not None:
+        raise ValueError(
+            "`standard_deviations` belong to `allocation='neyman'`. Received them with "
+            f"allocation={allocation!r}. Leave them out, or change the allocation."
+        )
+    if allocation == "proportional":
+        return sizes.astype(np.float64)
+    if allocation == "equal":
+        return (sizes > 0).astype(np.float64)
+    shares = np.zeros(len(sizes))
+    shares[sizes > 0] = sizes[sizes > 0] * _check_deviations(
+        standard_deviations, int((sizes > 0).sum())
+    )
+    return shares
+
+
+def _check_deviations(standard_deviations: Any, num_clusters: int) -> np.ndarray:
+    if standard_deviations is None:
+        raise ValueError(
+            "`allocation='neyman'` needs `standard_deviations`, the square root of the variance "
+            "of an example's gradient within each cluster. Received None."
+        )
+    values = np.asarray(standard_deviations, np.float64)
+    if (
+        values.shape != (num_clusters,)
+        or not np.isfinite(values).all()
+        or (values < 0).any()
+        or not values.any()
+    ):
+        raise ValueError(
+            f"`standard_deviations` must be {num_clusters} finite numbers >= 0, one for each "
+            "cluster that has examples, not all of them 0. Received "
+            f"{np.array2string(values, threshold=8)}."
+        )
+    return values
+
+
+def expected_ticks(
+    sizes: np.ndarray, batch_size: int, shares: np.ndarray, max_weight: float | None
+) -> np.ndarray:
+    """The expected draws of each cluster, in ticks.
+
+    ``e_k = max(B (N_k / N) / w_max, c shares_k)``, with the c for which they sum to B: clusters
+    whose weight would be too large get the draws that they lack, and the others give them up in
+    proportion. (With the shares N_k sigma_k this has the least variance that the bound allows.)
+
+    Args:
+        sizes: N_k, `[K]`.
+        batch_size: B.
+        shares: of the allocation, `[K]`.
+        max_weight: w_max, at least 1, or None for no bound.
+
+    Returns:
+        Ticks, `[K]` int64, summing to `batch_size * TICKS`.
+
+    Raises:
+        ValueError: shares of 0 for a cluster with examples, and no bound.
+
+    Example:
+        >>> import numpy as np
+        >>> sizes = np.array([10, 10, 80])
+        >>> expected_ticks(sizes, 3, np.ones(3), None) / TICKS  # the last weighs 2.4
+        array([1., 1., 1.])
+        >>> expected_ticks(sizes, 3, np.ones(3), 2.0) / TICKS  # 2.0
+        array([0.9, 0.9, 1.2])
+        >>> expected_ticks(sizes, 3, np.ones(3), 1.0) / TICKS  # proportional: all weigh 1
+        array([0.3, 0.3, 2.4])
+    """
+    proportional = batch_size * sizes / sizes.sum()
+    if max_weight is None:
+        least = np.zeros(len(sizes))
+        if (shares[sizes > 0] == 0).any():
+            raise ValueError(
+                "`standard_deviations` of 0 leave a cluster without draws, and the gradient "
+                f"biased. Received 0 for {int((shares[sizes > 0] == 0).sum())} of "
+                f"{int((sizes > 0).sum())} clusters and max_weight=None. Set `max_weight`."
+            )
+    else:
+        least = proportional / max_weight
+    draws = _raised(batch_size * (shares / shares.sum()), least, batch_size)
+    ticks = np.rint(draws * TICKS).astype(np.int64)
+    ticks[sizes > 0] = np.maximum(ticks[sizes > 0], 1)
+    ticks[np.argmax(ticks)] += batch_size * TICKS - ticks.sum()
+    return ticks
+
+
+def check_max_weight(max_weight: Any) -> float | None:
+    """Return the bound as a float or None, or raise unless it is a number of at least 1."""
+    if max_weight is None:
+        return None
+    return check_number("max_weight", max_weight, 1.0, np.inf)
+
+
+def _raised(draws: np.ndarray, least: np.ndarray, total: float) -> np.ndarray:
+    """max(least, c draws), with the c for which they sum to `total`."""
+    raised = np.zeros(len(draws), bool)
+    while True:
+        low = ~raised & (draws < least * (1 - 1e-12))
+        if not low.any():
+            return draws
+        raised |= low
+        free = draws[~raised].sum()
+        left = total - least[raised].sum()
+        draws = np.where(raised, least, draws * (left / free))

@@ -1,0 +1,330 @@
+"""Batches with draws from every cluster, weighted to be unbiased, for any Keras model."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar.arguments import check_batches_taken, check_count, check_seed
+from tf_gradvar.data.allocation import (
+    Design,
+    allocation_shares,
+    check_max_weight,
+    cluster_members,
+    expected_ticks,
+)
+from tf_gradvar.data.checks import check_arrays, check_state
+from tf_gradvar.data.fingerprint import fingerprint
+from tf_gradvar.data.strata_stream import DesignVariables, stratified_dataset
+
+WHEN = ("now", "next_epoch")
+
+
+@dataclass(frozen=True)
+class DrawingRule:
+    """How the draws of a batch are shared out, whatever the clusters.
+
+    Attributes:
+        samples_per_cluster: n_k, one number or K of them; None where `batch_size` is given.
+        batch_size: B; None where `samples_per_cluster` decides it.
+        allocation: `"proportional"`, `"neyman"` or `"equal"`.
+        max_weight: The bound of the weights, or None.
+    """
+
+    samples_per_cluster: int | tuple[int, ...] | None
+    batch_size: int | None
+    allocation: str
+    max_weight: float | None
+
+    def design(
+        self, assignments: np.ndarray, slots: int | None = None, standard_deviations: Any = None
+    ) -> Design:
+        """Return the design for these assignments.
+
+        Args:
+            assignments: `[N]` int, -1 for examples that are left out.
+            slots: K, and with it B, of a dataset that is there. Default: as many as occur.
+            standard_deviations: sigma_k, for `allocation="neyman"`.
+        """
+        found = len(np.unique(assignments[assignments >= 0]))
+        num_clusters = found if slots is None else slots
+        if found > num_clusters:
+            raise ValueError(
+                f"`assignments` must be to at most the {num_clusters} clusters of this dataset, "
+                f"whose batches are made for them. Received {found}. Make a new dataset."
+            )
+        rows, sizes = cluster_members(assignments, num_clusters)
+        if self.batch_size is None:
+            draws = _draws_per_cluster(self.samples_per_cluster, found, num_clusters)
+            shares = np.where(sizes > 0, draws, 0).astype(np.float64)
+            batch_size = int(draws.sum())
+        else:
+            shares = allocation_shares(self.allocation, sizes, standard_deviations)
+            batch_size = self.batch_size
+        return Design(rows, sizes, expected_ticks(sizes, batch_size, shares, self.max_weight))
+
+
+def _draws_per_cluster(samples_per_cluster: Any, found: int, num_clusters: int) -> np.ndarray:
+    draws = np.asarray(samples_per_cluster)
+    if draws.dtype.kind not in "iu" or draws.shape not in ((), (found,)) or (draws < 1).any():
+        raise ValueError(
+            "`samples_per_cluster` must be an integer of at least 1, or one for each of the "
+            f"{found} clusters that have examples. Received {samples_per_cluster!r}."
+        )
+    return np.broadcast_to(draws, (num_clusters,)).astype(np.int64)
+
+
+class StratifiedSampling:
+    """How a dataset of stratified batches draws; its attribute `sampling`.
+
+    Attributes:
+        rule: The `DrawingRule`.
+        num_clusters: K.
+        batch_size: B.
+        batches_per_epoch: N // B, at least 1, of the examples in the first clusters.
+        seed: The seed of every draw.
+        batches_taken: Batches that were left out at the start because they were taken
+            before.
+    """
+
+    def __init__(self, rule: DrawingRule, design: Design, data: tuple, seed: int, state: Any):
+        self.rule = rule
+        self.num_clusters = len(design.sizes)
+        self.batch_size = design.batch_size
+        self.batches_per_epoch = max(1, len(design.rows) // self.batch_size)
+        self.seed = seed
+        self._examples = len(keras.tree.flatten(data)[0])
+        self._data = fingerprint(data[0], data[1])
+        self._designs = [design, design]
+        self.batches_taken = check_state(state, self.fingerprint(design), "stratified batches")
+        self.variables = DesignVariables(design, self._examples, self.batches_taken)
+
+    @property
+    def design(self) -> Design:
+        """The `Design` of the batch that is drawn next: sizes, expected draws, weights."""
+        return self._design_of(self.variables.drawn)
+
+    def fingerprint(self, design: Design | None = None) -> str:
+        """Return a short hash of everything that decides what batch number n holds."""
+        design = design or self.design
+        parts = f"{self._data} {self.seed} {self.num_clusters} {self.batch_size}".encode()
+        arrays = (design.rows, design.sizes, design.ticks)
+        return hashlib.sha256(parts + b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+
+    def state(self, batches_taken: int) -> dict:
+        """Return the state after so many batches of this dataset, JSON-plain.
+
+        To go on from it, make the dataset with the assignments that were then in effect, and
+        call `reassign` again where a change was waiting for the next epoch.
+
+        Args:
+            batches_taken: The batches taken from this dataset (not counting those that it
+                left out when it was itself resumed).
+
+        Raises:
+            ValueError: If `batches_taken` is not an integer of at least 0.
+        """
+        total = self.batches_taken + check_batches_taken(batches_taken)
+        return {"batches_taken": total, "fingerprint": self.fingerprint(self._design_of(total))}
+
+    def reassign(
+        self, assignments: Any, when: str = "now", *, standard_deviations: Any = None
+    ) -> None:
+        """Draw from other clusters from now on; nothing is traced or built again.
+
+        Batch number n is then what a new dataset of these assignments would hold. With fewer
+        clusters than before the batch size stays, and the others share the draws.
+
+        Args:
+            assignments: As for `stratified_batches`, of the same data, to at most K clusters.
+            when: `"now"` (default) is the next batch that is drawn; `"next_epoch"` the next
+                one whose number is a multiple of `batches_per_epoch`.
+            standard_deviations: Of the new clusters, for `allocation="neyman"`.
+
+        Raises:
+            ValueError: If an argument breaks its rule.
+        """
+        if when not in WHEN:
+            raise ValueError(f"`when` must be one of {WHEN}. Received: when={when!r}.")
+        checked = read_assignments(assignments, self._examples, self._data)
+        design = self.rule.design(checked, self.num_clusters, standard_deviations)
+        epoch = self.batches_per_epoch
+        drawn = self.variables.drawn
+        before = self.design
+        self.variables.follow(design, 0 if when == "now" else -(-drawn // epoch) * epoch)
+        self._designs = [before, design]
+
+    def _design_of(self, number: int) -> Design:
+        return self._designs[int(number >= self.variables.switch_at)]
+
+
+def read_assignments(assignments: Any, count: int, data_fingerprint: str) -> np.ndarray:
+    """Return assignments [N] as int64, or raise unless they fit the data."""
+    if hasattr(assignments, "assignments"):
+        theirs = getattr(assignments, "fingerprint", None)
+        if theirs != data_fingerprint:
+            raise ValueError(
+                "`assignments` must be of the same data, in the same order. Received a result "
+                f"for data with the fingerprint {theirs}, and data with {data_fingerprint}. "
+                "Cluster these data, or pass the arrays that were clustered."
+            )
+        assignments = assignments.assignments
+    array = np.asarray(assignments)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"`assignments` must be integers of shape ({count},), the cluster of each example. "
+            f"Received shape {array.shape} and dtype {array.dtype}."
+        )
+    if array.min() < -1 or array.max() < 0:
+        raise ValueError(
+            "`assignments` must be numbers of clusters from 0, or -1 for examples that are left "
+            f"out, not all of them. Received numbers from {array.min()} to {array.max()}."
+        )
+    return array.astype(np.int64)
+
+
+def stratified_batches(
+    data: Any,
+    assignments: Any,
+    *,
+    samples_per_cluster: Any = 1,
+    batch_size: int | None = None,
+    allocation: str = "proportional",
+    standard_deviations: Any = None,
+    max_weight: float | None = 2.0,
+    seed: int,
+    state: dict | None = None,
+) -> tf.data.Dataset:
+    """Return an endless dataset of batches with draws from every cluster.
+
+    A batch of B draws takes n_k examples from cluster k, which holds N_k of the N examples, and
+    each of them weighs ``w_k = B (N_k/N) / e_k`` with e_k = E[n_k]. Under the mean over the
+    batch that Keras takes, the gradient is then
+
+        sum_k (N_k/N) (n_k / e_k) mean of the n_k draws from k,
+
+    unbiased for any clusters; with n_k = e_k fixed it is Gradient Clustering's Eq. 1. A batch's
+    weights sum to B where n_k is fixed, and in expectation otherwise.
+
+    **Draws.** Without `batch_size`, n_k is `samples_per_cluster` and B their sum. With it, e_k is
+    B N_k/N (`"proportional"`: every weight is 1), in proportion to N_k sigma_k (`"neyman"`: the
+    least variance within the clusters), or B / K (`"equal"`); B may be less than K. Where e_k is
+    no whole number, n_k is e_k rounded down or up by systematic sampling over the clusters in
+    random order, and B is kept. Inside a cluster nothing is drawn twice before all is used up.
+
+    **Why the weights are bounded.** With one draw from each cluster an example of a cluster that
+    holds 40 % of the data stands for all of them, K N_k/N times over. While a model is only
+    measured that does no harm. In training, the trajectory follows those very batches: an
+    example that has become hard is amplified, moves the weights too far, makes others hard, and
+    the loss can diverge at learning rates where plain batches are stable. `max_weight` bounds
+    the weights without bias, by moving draws to the clusters that lack them: e_k is at least
+    B (N_k/N) / `max_weight`, and the others give up draws in proportion. Where the bound holds
+    anyway nothing changes.
+
+    **Changing the clusters.** `dataset.reassign(assignments)` holds from the next batch that is
+    drawn, `dataset.reassign(assignments, when="next_epoch")` from the next batch whose number is
+    a multiple of `dataset.sampling.batches_per_epoch` (see `StratifiedSampling.reassign`). For
+    that to be exact the dataset prefetches nothing; a `.prefetch(n)` of your own, or a
+    distribution strategy, delays the change by the batches that are waiting.
+
+    Args:
+        data: Arrays `(x, y)` or `(x, y, sample_weight)` with the examples along axis 0 (each may
+            be nested). The user's own weights are multiplied by w_k.
+        assignments: The cluster of each example, integers `[N]`: numbers that do not occur are no
+            clusters, and examples with -1 are left out (N then counts the others); or the
+            result of `GradientClustering.fit` on the same arrays.
+        samples_per_cluster: n_k, one integer or K of them. Defaults to 1.
+        batch_size: B. Defaults to the sum of the n_k. Under a distribution strategy, a multiple
+            of the number of replicas.
+        allocation: `"proportional"` (default), `"neyman"` or `"equal"`, with `batch_size` only.
+        standard_deviations: sigma_k, K numbers, for `"neyman"` only: the square root of the
+            variance of an example's gradient within each cluster.
+        max_weight: The largest w_k, at least 1; 1 is proportional allocation, None no bound.
+            Defaults to 2.
+        seed: An integer of at most 63 bits and a sign; the same seed gives the same batches.
+        state: What `dataset.sampling.state(batches_taken)` returned, to go on from there.
+
+    Returns:
+        A dataset of `(x, y, sample_weight)` with B examples and weights `[B]`, of the type of
+        the given weights or else `keras.config.floatx()`. It has a method `reassign`, and its
+        attribute `sampling` is a `StratifiedSampling`. Iterating again starts again.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Example:
+        >>> import numpy as np
+        >>> from tf_gradvar.data import stratified_batches
+        >>> x, clusters = np.arange(8.0), np.array([0, 0, 1, 1, 1, 1, 1, 1])
+        >>> batches = stratified_batches((x, x), clusters, max_weight=None, seed=0)
+        >>> for _, labels, weights in batches.take(1):
+        ...     print([(y < 2, w) for y, w in sorted(zip(labels.numpy(), weights.numpy()))])
+        [(np.True_, np.float32(0.5)), (np.False_, np.float32(1.5))]
+
+    Source: Faghri et al. 2020, section 3.1, Eq. 1; Horvitz and Thompson 1952; Neyman 1934; Madow
+    1949 (systematic sampling).
+
+    Cost: resuming replays the counts of earlier batches where n_k is not fixed, no examples.
+    """
+    _check_outside_strategy()
+    seed = check_seed(seed)
+    rule = _drawing_rule(samples_per_cluster, batch_size, allocation, max_weight)
+    tensors = check_arrays(data)
+    _check_weights(tensors[2:])
+    count = len(keras.tree.flatten(tensors)[0])
+    checked = read_assignments(assignments, count, fingerprint(data[0], data[1]))
+    design = rule.design(checked, standard_deviations=standard_deviations)
+    sampling = StratifiedSampling(rule, design, tuple(data), seed, state)
+    dataset = stratified_dataset(
+        tensors,
+        sampling.variables,
+        sampling.num_clusters,
+        sampling.batch_size,
+        seed,
+        sampling.batches_taken,
+    )
+    dataset.sampling = sampling
+    dataset.reassign = sampling.reassign
+    return dataset
+
+
+def _drawing_rule(samples_per_cluster, batch_size, allocation, max_weight):
+    max_weight = check_max_weight(max_weight)
+    if batch_size is None:
+        if allocation != "proportional":
+            raise ValueError(
+                "`allocation` shares out the draws of a `batch_size`. Received "
+                f"allocation={allocation!r} without one. Set `batch_size`."
+            )
+        return DrawingRule(samples_per_cluster, None, allocation, max_weight)
+    if not np.array_equal(samples_per_cluster, 1):
+        raise ValueError(
+            "`samples_per_cluster` and `batch_size` exclude each other: the draws are either "
+            "given or shared out by `allocation`. Received samples_per_cluster="
+            f"{samples_per_cluster!r} and batch_size={batch_size!r}. Leave one out."
+        )
+    batch_size = check_count("batch_size", batch_size, "the draws of a batch")
+    return DrawingRule(None, batch_size, allocation, max_weight)
+
+
+def _check_weights(sample_weight):
+    dtypes = {leaf.dtype for leaf in keras.tree.flatten(sample_weight)}
+    if not all(dtype.is_floating for dtype in dtypes):
+        raise ValueError(
+            "`data` must have sample weights of a floating-point type, which the weights of the "
+            f"clusters multiply. Received {sorted(dtype.name for dtype in dtypes)}. Cast them."
+        )
+
+
+def _check_outside_strategy():
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "`stratified_batches` must be called outside of `strategy.scope()`: the clusters "
+            "that it keeps belong to the input pipeline, not to the replicas. Make the dataset "
+            "before, and pass it to `fit`."
+        )
