@@ -52,12 +52,12 @@ class EstimatorVariance(LayerVariance):
     """The variance of one gradient estimate at one setting of the weights.
 
     Attributes:
-        method: how it was measured.
-        standard_error: of `average_variance`; None where that is exact, and for
+        method: How it was measured.
+        standard_error: Of `average_variance`; None where that is exact, and for
             `DiscoverEstimate` on a subset.
         parts: `DiscoverEstimate` only: what is within and between clusters, divided by d.
-        per_layer: layer name -> `LayerVariance`; None where it was not asked for.
-        not_finite_layers: layers with a gradient that is infinite or not a number.
+        per_layer: Layer name -> `LayerVariance`; None where it was not asked for.
+        not_finite_layers: Layers with a gradient that is infinite or not a number.
     """
 
     method: str = "exact"
@@ -72,9 +72,9 @@ class Layout:
     """Which variable belongs to which layer.
 
     Attributes:
-        layers: names of the layers, each once.
-        layer_of_variable: for each trainable variable the index of its layer.
-        sizes: numbers in each variable.
+        layers: Names of the layers, each once.
+        layer_of_variable: For each trainable variable the index of its layer.
+        sizes: Numbers in each variable.
     """
 
     layers: tuple[str, ...]
@@ -109,8 +109,8 @@ class Measured:
     """Everything about one estimator, layer by layer, before it is divided.
 
     Attributes:
-        variance: of one estimate, `[L]`.
-        ratios: sums over the coordinates of Var[e_j] / E[e_j^2], `[L]`; None: not wanted.
+        variance: Of one estimate, `[L]`.
+        ratios: Sums over the coordinates of Var[e_j] / E[e_j^2], `[L]`; None: not wanted.
         squared_mean: `||m||^2`, `[L]`.
         example_variance: V[g_i], `[L]`; None: unknown.
     """

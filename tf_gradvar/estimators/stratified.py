@@ -24,14 +24,14 @@ class Stratified(Estimator):
     (N_k - n_k) / (N_k - 1) without replacement.
 
     Args:
-        assignments: the cluster of each example, integers [N] that use every number from 0 to
+        assignments: The cluster of each example, integers [N] that use every number from 0 to
             K - 1: labels, or what `GradientClustering` found.
-        samples_per_cluster: n_k, one number or [K] of them. Default: 1.
-        replacement: whether draws from a cluster are independent (default), or distinct.
-        name: key of the results. Default: "GC-K" with the number of draws in all.
+        samples_per_cluster: n_k, one number or [K] of them. Defaults to 1.
+        replacement: Whether draws from a cluster are independent (default), or distinct.
+        name: Key of the results. Defaults to "GC-K" with the number of draws in all.
 
     Raises:
-        ValueError: assignments that are not such integers, `samples_per_cluster` below 1 or not
+        ValueError: Assignments that are not such integers, `samples_per_cluster` below 1 or not
             one for each cluster; when it is measured, assignments that are not of the length of
             the data.
 
@@ -69,10 +69,10 @@ class Stratified(Estimator):
         """Take other assignments, of any number of clusters if n_k is one number.
 
         Args:
-            assignments: as in the constructor.
+            assignments: As in the constructor.
 
         Raises:
-            ValueError: as the constructor.
+            ValueError: As the constructor.
         """
         checked = check_assignments(assignments)
         self._draws = _draws_per_cluster(self._given, int(checked.max()) + 1)
