@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-import importlib.util
+import importlib.machinery
 import inspect
 import json
 import pkgutil
@@ -130,13 +130,10 @@ def to_json(config: Any) -> dict[str, Any]:
 def _module(name: str) -> types.ModuleType:
     if name.endswith(".py"):
         path = Path(name)
-        if not path.exists():
+        if not path.is_file():
             raise ValueError(f"The configuration file {name} must exist. It does not.")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise ValueError(f"The configuration file {name} must be a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = types.ModuleType(path.stem)
+        importlib.machinery.SourceFileLoader(path.stem, str(path)).exec_module(module)
         return module
     if name not in names():
         raise ValueError(

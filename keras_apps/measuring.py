@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,13 +15,21 @@ from keras_apps.progress import Display, Interruption
 from keras_apps.trajectory import Trajectory
 from keras_apps.workdir import Workdir
 from tf_gradvar.callbacks import GradientVarianceLogger
+from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.estimators import SVRG, Estimator, MiniBatch, Stratified
 
 # What folders and the progress bar call it.
 NAME = "gradient_variance"
 
 
-def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Estimator]:
+class Compared(NamedTuple):
+    """An estimator, and what brings it to the present weights at the beginning of a stage."""
+
+    estimator: Estimator
+    refresh: Callable[[keras.Model], None] | None = None
+
+
+def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Compared]:
     """The estimators that are compared; the first one is what the others are compared with.
 
     Args:
@@ -29,15 +37,17 @@ def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Estimator]:
         problem: its problem, in memory.
 
     Returns:
-        SG-B, SG-2B, SVRG-B and strata-B, which draws from each cluster its share of B examples.
+        SG-B, SG-2B, SVRG-B, strata-B, which draws from each cluster of the problem its share of B
+        examples, and GC-B, which draws one from each of B clusters of gradients.
 
     Raises:
         ValueError: a batch that is larger than the data, or too small for a cluster's share.
 
     Example:
         >>> from keras_apps.problems import Classification
-        >>> estimators_of(Trajectory(batch_size=64), Classification("digits").build())[0]
-        MiniBatch(name='SG-64')
+        >>> compared = estimators_of(Trajectory(batch_size=64), Classification("digits").build())
+        >>> [estimator.name for estimator, _ in compared]
+        ['SG-64', 'SG-128', 'SVRG-64', 'strata-64', 'GC-64']
     """
     size, examples = trajectory.batch_size, len(problem.x)
     if size > examples:
@@ -48,11 +58,20 @@ def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Estimator]:
     # Rounding the sums keeps the sum: each cluster's number is within 1 of its share.
     bounds = np.rint(size * np.cumsum(problem.probabilities)).astype(int)
     shares = np.diff(bounds, prepend=0)
+    svrg = SVRG(size)
+    # Any clusters at first: the first stage begins with a clustering.
+    gc = Stratified(np.arange(examples) % size, name=f"GC-{size}")
+    clustering = GradientClustering(size, seed=trajectory.seed, verbose=False)
+
+    def recluster(model: keras.Model) -> None:
+        gc.reassign(clustering.fit(model, problem.x, problem.y, problem.loss).assignments)
+
     return [
-        MiniBatch(size),
-        MiniBatch(2 * size),
-        SVRG(size),
-        Stratified(problem.clusters, samples_per_cluster=shares, name=f"strata-{size}"),
+        Compared(MiniBatch(size)),
+        Compared(MiniBatch(2 * size)),
+        Compared(svrg, svrg.take_snapshot),
+        Compared(Stratified(problem.clusters, samples_per_cluster=shares, name=f"strata-{size}")),
+        Compared(gc, recluster),
     ]
 
 
@@ -90,17 +109,19 @@ def measure(
     step, _ = checkpoint.restore()
     workdir.variances.truncate_after(step)
     display.start_run(NAME, step, trajectory.steps)
-    estimators = estimators_of(trajectory, problem)
+    compared = estimators_of(trajectory, problem)
     logger = GradientVarianceLogger(
         problem.x,
         problem.y,
-        estimators,
+        [estimator for estimator, _ in compared],
         every_steps=trajectory.measure_every,
         seed=trajectory.seed,
         path=workdir.variances.path,
     )
     while step < trajectory.steps:
-        _refresh(estimators, model)
+        for _, refresh in compared:
+            if refresh is not None:
+                refresh(model)
         if step:
             checkpoint.save(step, {})
         batches = _batches(trajectory, problem, step)
@@ -110,16 +131,9 @@ def measure(
             return False
         step += trajectory.refresh_every
     checkpoint.discard(keep_weights=False)
-    first = logger.history[-1]["estimators"][estimators[0].name]
-    display.finish_run(NAME, f"variance of {estimators[0].name} {first['average_variance']:.3g}")
+    name, values = next(iter(logger.history[-1]["estimators"].items()))
+    display.finish_run(NAME, f"variance of {name} {values['average_variance']:.3g}")
     return True
-
-
-def _refresh(estimators: Sequence[Estimator], model: keras.Model) -> None:
-    """Bring to the present weights what an estimator takes from them."""
-    for estimator in estimators:
-        if isinstance(estimator, SVRG):
-            estimator.take_snapshot(model)
 
 
 def _batches(trajectory: Trajectory, problem: Problem, first_step: int) -> tf.data.Dataset:

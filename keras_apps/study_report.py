@@ -90,14 +90,17 @@ def variance_section(
         f"{trajectory.momentum:g}, batches of {trajectory.batch_size}) takes {trajectory.steps} "
         f"steps. Every {trajectory.measure_every} steps all estimators are measured at the same "
         "weights, exactly: in closed form from the gradient of every training example, with "
-        f"nothing drawn. SVRG takes a snapshot every {trajectory.refresh_every} steps, after the "
-        "measurement. “strata” draws from each cluster its share of a batch."
+        "nothing drawn. “strata” draws from each of the problem's clusters its share of a batch, "
+        "GC (Gradient Clustering) one example from each of as many clusters of gradients. Every "
+        f"{trajectory.refresh_every} steps, after the measurement, SVRG takes a snapshot and the "
+        "gradients are clustered again."
     )
     headings, cells = table(records)
     note = (
         "Against the first estimator: the median over the second half of the measurements, the "
         "lowest and the highest of all. SVRG needs two gradients for each example of its batch, "
-        "and one of all the data for each snapshot. All numbers: variances.jsonl."
+        "and one of all the data for each snapshot; GC needs those of all the data for each "
+        "clustering. All numbers: variances.jsonl."
     )
     commands = f"python -m keras_apps.study --config {name} --workdir runs/variance"
     return section(

@@ -12,18 +12,18 @@ class Trajectory:
     """Plain SGD, at chosen steps of which gradient estimators are measured at the same weights.
 
     The data are shuffled anew for each epoch, whose last batch is dropped where it is not full.
-    The trajectory is trained in stages: each begins with a snapshot for SVRG, and a stopped
-    trajectory continues from the beginning of its stage.
+    The trajectory is trained in stages: each begins with a snapshot for SVRG and a clustering of
+    the gradients, and a stopped trajectory continues from the beginning of its stage.
 
     Attributes:
         learning_rate: of SGD, constant.
         momentum: of SGD.
-        batch_size: B, of the training and of the estimators.
+        batch_size: B, of the training and of the estimators; also the number of gradient clusters.
         steps: to take, a multiple of `refresh_every`.
         measure_every: steps from one measurement to the next. The one at the end of a stage still
-            sees the old snapshot.
+            sees the old snapshot and clusters.
         refresh_every: steps of a stage, a multiple of `measure_every`.
-        seed: of the initial weights and the order of the data.
+        seed: of the initial weights, the order of the data and the clustering.
     """
 
     learning_rate: float = 0.02

@@ -17,12 +17,13 @@ from keras_apps.progress import Display
 from keras_apps.trajectory import Study, Trajectory
 from keras_apps.workdir import Workdir
 from tests.keras_apps import synthetic
+from tf_gradvar.estimators import MiniBatch
 from tf_gradvar.records import RecordFile
 
 TRAJECTORY = Trajectory(
     learning_rate=0.05, batch_size=64, steps=12, measure_every=2, refresh_every=4
 )
-NAMES = ["SG-64", "SG-128", "SVRG-64", "strata-64"]
+NAMES = ["SG-64", "SG-128", "SVRG-64", "strata-64", "GC-64"]
 
 
 class Request:
@@ -85,13 +86,19 @@ def test_what_is_measured(problem, tmp_path):
         variances = {name: values[name]["average_variance"] for name in NAMES}
         assert variances["SG-128"] == pytest.approx(variances["SG-64"] / 2)
         assert 0 < variances["strata-64"] < variances["SG-64"]
+        assert 0 < variances["GC-64"] < 0.6 * variances["SG-64"]
     # The snapshot of a stage is still in use at its end, the next one two steps later.
     aged = [found[step]["SVRG-64"]["average_variance"] for step in (2, 4, 6)]
     assert aged[0] < aged[1] > aged[2] > 0
 
 
 def test_strata_share_the_batch(problem):
-    shares = measuring.estimators_of(TRAJECTORY, problem)[-1].samples_per_cluster
+    (strata,) = [
+        estimator
+        for estimator, _ in measuring.estimators_of(TRAJECTORY, problem)
+        if estimator.name == "strata-64"
+    ]
+    shares = strata.samples_per_cluster
     assert shares.sum() == TRAJECTORY.batch_size
     assert np.abs(shares - TRAJECTORY.batch_size * problem.probabilities).max() < 1
 
@@ -99,7 +106,8 @@ def test_strata_share_the_batch(problem):
 def test_the_weights_are_those_of_plain_training(problem, tmp_path, monkeypatch):
     """The batches cover the data once an epoch, and nothing but SGD happens to the weights."""
     trained = []
-    monkeypatch.setattr(measuring, "_refresh", lambda estimators, model: trained.append(model))
+    compared = [measuring.Compared(MiniBatch(64), trained.append)]
+    monkeypatch.setattr(measuring, "estimators_of", lambda *arguments: compared)
     batches = []
     make = measuring._batches
     monkeypatch.setattr(

@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
-from tf_gradvar.per_example.batches import Batch, State, as_batch, in_chunks, state_of
-from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.batches import Batch, State, state_of
+from tf_gradvar.per_example.differentiate import gradient_forms
+from tf_gradvar.per_example.evaluation import Evaluation
 from tf_gradvar.per_example.forms import GradientForm, Measured, Wanted, difference_of
 from tf_gradvar.per_example.projection import Projection
-from tf_gradvar.per_example.units import Unit, find_units
+from tf_gradvar.per_example.units import Unit
 
 _TABLES = keras.layers.Embedding
 
@@ -109,18 +110,26 @@ def statistics(
     one such pass plus a slice of per-example gradients of one layer. Wrap it in `tf.function`
     to call it often.
     """
-    units = find_units(model)
-    problem = Problem(model, units, loss, loss_weights, training, on_unknown)
-    batch = as_batch(x, y, sample_weight)
-    states = [state_of("weights", model, weights)]
-    if other_weights is not None:
-        states.append(state_of("other_weights", model, other_weights))
+    evaluation = Evaluation(
+        model,
+        x,
+        y,
+        loss,
+        sample_weight=sample_weight,
+        loss_weights=loss_weights,
+        training=training,
+        weights=weights,
+        chunk_size=chunk_size,
+        on_unknown=on_unknown,
+    )
+    units = evaluation.units
+    other = None if other_weights is None else state_of("other_weights", model, other_weights)
     sketches = None
     if sketch_size is not None:
         sketches = projections(units, sketch_size, seed)
 
     def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        forms, losses = _differences(problem, part, states)
+        forms, losses = _differences(evaluation, part, other)
         measured = []
         for index, form in enumerate(forms):
             projection = None if sketches is None else sketches[index]
@@ -128,17 +137,17 @@ def statistics(
             measured.append(form.measure(wanted))
         return _each(units, losses, measured, per_layer), _sums(measured)
 
-    each, sums = in_chunks(of_slice, batch, chunk_size)
+    each, sums = evaluation.in_chunks(of_slice)
     return _packed(units, each, sums, mean_gradient, second_moments, sketches, per_layer)
 
 
 def _differences(
-    problem: Problem, part: Batch, states: list[State]
+    evaluation: Evaluation, part: Batch, other: State | None
 ) -> tuple[list[GradientForm], tf.Tensor]:
     """The gradients at the first setting, less those at the second where there is one."""
-    forms, losses = gradient_forms(problem, part, states[0])
-    for state in states[1:]:
-        others, _ = gradient_forms(problem, part, state)
+    forms, losses = gradient_forms(evaluation.problem, part, evaluation.state)
+    if other is not None:
+        others, _ = gradient_forms(evaluation.problem, part, other)
         forms = [difference_of(g, h) for g, h in zip(forms, others, strict=True)]
     return forms, losses
 
