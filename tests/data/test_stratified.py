@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
+from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.data import stratified_batches
 from tf_gradvar.data.allocation import TICKS
 from tf_gradvar.data.fingerprint import fingerprint
 from tf_gradvar.data.systematic import systematic_draws
+from tf_gradvar.estimators import Stratified, gradient_variance
 
 IDS = np.array([1, 0, 2, 2, 1, 2, 3, 3, 3, 3, 3, 3])  # sizes 1, 2, 3, 6
 SIZES = np.bincount(IDS)
@@ -346,3 +349,30 @@ def test_inside_the_scope_of_a_strategy_it_is_refused():
         pytest.raises(ValueError, match=r"`stratified_batches` must be called outside of"),
     ):
         make()
+
+
+@pytest.mark.parametrize("arguments", [{"max_weight": None}, {"max_weight": 1.1}], ids=str)
+def test_what_is_drawn_is_what_the_estimator_measures(arguments):
+    """The variance over all batches of the sampler, and `Stratified` with its expected draws."""
+    solved = problem.make("float64")
+    groups = problem.ASSIGNMENTS
+    batches = stratified_batches((solved.x, solved.y), groups, seed=0, **arguments)
+    design = batches.sampling.design
+    drawn = stratified_oracle.estimates(
+        solved.gradients, groups, all_counts(design), design.weights
+    )
+    estimators = [Stratified(groups, expected_draws=design.expected_draws), Stratified(groups)]
+    measured, fixed = gradient_variance(*solved.data, estimators).values()
+    assert measured.variance == pytest.approx(estimator_oracle.variance(drawn), rel=0.02)
+    if arguments["max_weight"] is None:
+        assert measured.variance == pytest.approx(fixed.variance)
+
+
+def test_the_result_of_gradient_clustering():
+    model = linear_model()
+    found = GradientClustering(3, verbose=False).fit(model, INPUTS, LABELS, "mse")
+    batches = stratified_batches((INPUTS, LABELS), found, seed=0, max_weight=None)
+    expected = 3 * np.bincount(found.assignments) / 12
+    np.testing.assert_allclose(batches.sampling.design.weights, expected)
+    with pytest.raises(ValueError, match="`assignments` must be of the same data"):
+        stratified_batches((INPUTS[::-1], LABELS), found, seed=0)

@@ -137,6 +137,17 @@ def test_labels_that_fit_their_loss():
         (lambda: Stratified([0, 1], samples_per_cluster=[1, 1, 1]), "`samples_per_cluster` must"),
         (lambda: Stratified([0, 1], samples_per_cluster=1.5), "`samples_per_cluster` must"),
         (
+            lambda: Stratified([0, 1], samples_per_cluster=[1, 2], expected_draws=[1, 2]),
+            "`samples_per_cluster` and `expected_draws` exclude each other",
+        ),
+        (lambda: Stratified([0, 1], expected_draws=[1, 0.5]), "`expected_draws` must be 2 pos"),
+        (lambda: Stratified([0, 1], expected_draws=[2, 0]), "`expected_draws` must be 2 positive"),
+        (lambda: Stratified([0, 1], expected_draws=[1, 1, 1]), "`expected_draws` must be 2 pos"),
+        (
+            lambda: Stratified([0, 1]).reassign([0, 1], expected_draws=[1, 1]),
+            "`expected_draws` are for estimators that were made with them",
+        ),
+        (
             lambda: DiscoverEstimate(keras.optimizers.SGD(), LABELS, group_size=2),
             "`optimizer` must keep cluster gradients",
         ),
@@ -220,3 +231,14 @@ def test_reassigning():
     with pytest.raises(ValueError, match="Nothing is assigned to 0"):
         stratified.reassign([1, 1, 1, 1, 1, 1])
     assert len(stratified.assignments) == problem.N
+
+
+def test_reassigning_keeps_the_expected_draws_or_takes_others():
+    stratified = Stratified([0, 0, 1, 1, 1, 1], expected_draws=[0.5, 1.5])
+    stratified.reassign([0, 1, 0, 1, 0, 1])
+    assert stratified.expected_draws.tolist() == [0.5, 1.5]
+    stratified.reassign([0, 1, 0, 2, 0, 1], expected_draws=[0.5, 0.5, 1])
+    assert stratified.expected_draws.tolist() == [0.5, 0.5, 1]
+    assert stratified.name == "GC-2-random"
+    with pytest.raises(ValueError, match="`expected_draws` must be 2 positive numbers"):
+        stratified.reassign([0, 1, 0, 1, 0, 1])

@@ -32,7 +32,7 @@ def test_every_statistic_is_unbiased_over_all_subsets():
     q, offsets, c = np.array([0.3, 0.7]), rng.normal(size=(2, 2)), np.array([0.2, 0.5])
 
     class FixedBetween:
-        probabilities, scale = q, 0.5
+        probabilities, scale, factors = q, 0.5, np.array([0.6, 1.5])
 
         @staticmethod
         def offsets(k):
@@ -64,7 +64,7 @@ def test_every_statistic_is_unbiased_over_all_subsets():
             )
     m = np.stack([g[k == CLUSTERS].mean(0) for k in range(2)])
     v = np.stack([g[k == CLUSTERS].var(0) for k in range(2)])
-    d = m - offsets
+    d = FixedBetween.factors[:, None] * m - offsets
     expected = [
         g.var(0).sum(),
         (g.mean(0) ** 2).sum(),

@@ -21,8 +21,8 @@ from tf_gradvar.data.cluster_choice import ORDERS, choice_edges, choice_numbers,
 from tf_gradvar.data.cluster_ids import (
     check_range,
     check_sizes,
-    count_clusters,
     ids_of_arrays,
+    ids_of_dataset,
     sizes_of,
     with_ids,
 )
@@ -39,6 +39,7 @@ class ClusterSampling:
         groups_per_batch: Groups in a batch, C.
         cluster_probabilities: The probability of each cluster, K floats.
         cluster_sizes: Examples of each cluster in the data, K ints.
+        cluster_ids: A hash of the clusters of all examples.
         seed: The seed of every draw.
         order: `"random"` or `"cycle"`.
         shuffle_buffer: Examples that are shuffled at a time, or None for arrays.
@@ -51,6 +52,7 @@ class ClusterSampling:
     groups_per_batch: int
     cluster_probabilities: tuple[float, ...]
     cluster_sizes: tuple[int, ...]
+    cluster_ids: str
     seed: int
     order: str
     shuffle_buffer: int | None = None
@@ -59,7 +61,7 @@ class ClusterSampling:
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides what batch number n holds."""
         settings = {**dataclasses.asdict(self), "batches_taken": 0}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return _short_hash(json.dumps(settings, sort_keys=True).encode())
 
     def state(self, batches_taken: int) -> dict:
         """Return the state after so many batches of this dataset, JSON-plain.
@@ -163,18 +165,18 @@ def cluster_batches(
     seed = check_seed(seed)
     if isinstance(data, tf.data.Dataset):
         examples = with_ids(data, clusters)
-        sizes = count_clusters(examples, num_clusters)
+        ids = ids_of_dataset(examples)
     else:
         given = data
         data = check_arrays(data, ", or a tf.data.Dataset of such examples")
         ids = ids_of_arrays(data, clusters, given)
-        sizes = sizes_of(ids, num_clusters, hasattr(clusters, "assignments"))
     sampling = ClusterSampling(
         num_clusters,
         group_size,
         groups,
         tuple(probabilities or [1.0 / num_clusters] * num_clusters),
-        sizes,
+        sizes_of(ids, num_clusters, hasattr(clusters, "assignments")),
+        _hash_of_ids(ids),
         seed,
         order,
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
@@ -217,7 +219,16 @@ def _reassign(dataset, tables, data, given, clusters, cluster_probabilities=None
         sampling,
         cluster_probabilities=tuple(probabilities),
         cluster_sizes=tuple(int(size) for size in sizes),
+        cluster_ids=_hash_of_ids(ids),
     )
+
+
+def _hash_of_ids(ids):
+    return _short_hash(np.asarray(ids, np.int64).tobytes())
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _check_order(order, probabilities):

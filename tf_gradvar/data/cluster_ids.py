@@ -115,9 +115,9 @@ def _only_ids(examples):
     return examples.map(lambda example, cluster: cluster, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def count_clusters(examples, num_clusters):
-    """Return the examples of each cluster of what `with_ids` returned, K ints."""
+def ids_of_dataset(examples):
+    """Return the cluster of each example of what `with_ids` returned, integers [N]."""
     batches = list(_only_ids(examples).batch(4096).as_numpy_iterator())
     if not batches:
         raise ValueError("`data` must have at least one example. Received an empty dataset.")
-    return sizes_of(np.concatenate(batches), num_clusters)
+    return np.concatenate(batches)

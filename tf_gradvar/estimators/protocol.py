@@ -37,12 +37,15 @@ MeanGradient = Callable[[Sequence[Any]], Gradients]
 class Between(NamedTuple):
     """The part of the variance that comes from drawing the stratum itself.
 
-    With d_k = m_k - offset_k: `scale * sum_k q_k ||d_k - sum_l q_l d_l||^2`.
+    With d_k = factor_k m_k - offset_k: `scale * sum_k q_k ||d_k - sum_l q_l d_l||^2`. Without
+    factors the strata are drawn with the q_k, and sum_k q_k m_k is the estimate's mean; with them
+    it is unbiased.
     """
 
     probabilities: np.ndarray  # q, [K]
-    offsets: Callable[[int], Gradients]  # k -> arrays [*shape]
+    offsets: Callable[[int], Gradients] | None  # k -> arrays [*shape]; None: 0
     scale: float
+    factors: np.ndarray | None = None  # [K]; None: 1
 
 
 class Estimator(abc.ABC):

@@ -53,9 +53,10 @@ class EstimatorVariance(LayerVariance):
 
     Attributes:
         method: how it was measured.
-        standard_error: of `average_variance`; None where that is exact, and for
-            `DiscoverEstimate` on a subset.
-        parts: `DiscoverEstimate` only: what is within and between clusters, divided by d.
+        standard_error: of `average_variance`; None where that is exact, and for estimators
+            with `parts` on a subset.
+        parts: what is within and between clusters, divided by d, for `DiscoverEstimate` and for
+            `Stratified` with random numbers of draws.
         per_layer: layer name -> `LayerVariance`; None where it was not asked for.
         not_finite_layers: layers with a gradient that is infinite or not a number.
     """

@@ -212,19 +212,23 @@ class Strata:
 
     def _add_between(self, stratum: Stratum, between: Between) -> None:
         q = float(between.probabilities[stratum.index])
-        offsets = between.offsets(stratum.index)
+        factor = 1.0 if between.factors is None else float(between.factors[stratum.index])
+        differences = [factor * mean for mean in stratum.mean]
+        if between.offsets is not None:
+            offsets = between.offsets(stratum.index)
+            differences = [d - offset for d, offset in zip(differences, offsets, strict=True)]
         far, centre = [], []
-        for mean, offset in zip(stratum.mean, offsets, strict=True):
-            difference = mean - offset
+        for difference in differences:
             far.append(q * np.square(difference))
             centre.append(q * difference)
         self._far, self._centre = _added(self._far, far), _added(self._centre, centre)
         self._mean = _added(self._mean, [q * mean for mean in stratum.mean])
-        self._buffered_error = self._buffered_error + q * stratum.mean_error
-        self._centre_error = self._centre_error + q**2 * stratum.mean_error
+        error = factor**2 * stratum.mean_error
+        self._buffered_error = self._buffered_error + q * error
+        self._centre_error = self._centre_error + q**2 * error
         if self._coordinates and stratum.error_factor:
             # The noise of the stratum's mean is not a distance between strata.
-            scale = between.scale * q * (1.0 - q) * stratum.error_factor
+            scale = between.scale * q * (1.0 - q) * factor**2 * stratum.error_factor
             self._spread = stratum.add_spread(self._spread, -scale)
 
     @property
@@ -257,7 +261,7 @@ class Strata:
 
     def expected_squares(self, population: Population) -> Arrays:
         """The square of the estimate's mean in every coordinate."""
-        if self._between is None:
+        if self._between is None or self._between.factors is not None:
             return population.squared_means
         return [np.square(mean) for mean in self._mean]
 

@@ -9,31 +9,44 @@ import numpy as np
 
 from tf_gradvar.estimators.mini_batch import check_fits, default_name
 from tf_gradvar.estimators.protocol import (
+    Between,
     Estimator,
     WeightedBatch,
     check_assignments,
     draws_factor,
 )
+from tf_gradvar.estimators.systematic import count_variances, spread_weights, systematic_counts
 
 
 class Stratified(Estimator):
-    """One or more uniform draws from every cluster, weighted by the clusters' sizes.
+    """Draws from every cluster, weighted by the clusters' sizes.
 
-    ``estimate = sum_k (N_k/N) mean of n_k draws from k``, unbiased for any assignment (Eq. 1);
+    With n_k fixed draws, ``estimate = sum_k (N_k/N) mean of n_k draws from k``, unbiased for any
+    assignment (Eq. 1), and
     ``V = sum_k (N_k/N)^2 (mean_{i in k} ||g_i||^2 - ||m_k||^2) / n_k``, the k-th term times
     (N_k - n_k) / (N_k - 1) without replacement.
+
+    With `expected_draws` e_k the n_k are random, as `stratified_batches` draws them where weights
+    are bounded or a batch size is shared out: ``sum_k (N_k/N) (n_k/e_k) mean of n_k draws``. Then
+    e_k takes the place of n_k in V (the result's `parts["within"]`), and the random n_k add
+    ``sum_kl Cov(n_k, n_l) <z_k, z_l>`` with ``z_k = (N_k/N) m_k / e_k`` (`parts["between"]`). The
+    covariances of systematic sampling in random order have no closed form: where the fractions
+    of the e_k differ, this part is an approximation (see `tf_gradvar.estimators.systematic`), for
+    "subset" as well; "monte_carlo" draws what is really drawn.
 
     Args:
         assignments: the cluster of each example, integers [N] that use every number from 0 to
             K - 1: labels, or what `GradientClustering` found.
         samples_per_cluster: n_k, one number or [K] of them. Default: 1.
+        expected_draws: e_k, K positive numbers with a whole sum, instead:
+            `dataset.sampling.design.expected_draws`. Default: none.
         replacement: whether draws from a cluster are independent (default), or distinct.
         name: key of the results. Default: "GC-K" with the number of draws in all.
 
     Raises:
         ValueError: assignments that are not such integers, `samples_per_cluster` below 1 or not
-            one for each cluster; when it is measured, assignments that are not of the length of
-            the data.
+            one for each cluster, `expected_draws` that are not as above, or both; when it is
+            measured, assignments that are not of the length of the data.
 
     Example:
         >>> import numpy as np
@@ -41,7 +54,7 @@ class Stratified(Estimator):
         >>> labels.coefficients([2, 4])  # (1/3)^2 and (2/3)^2
         array([0.11111111, 0.44444444])
 
-    Source: Faghri et al. 2020, section 3.1, Eq. 1 and 2.
+    Source: Faghri et al. 2020, section 3.1, Eq. 1 and 2; Horvitz and Thompson 1952 for random n_k.
 
     Cost: exactly measured, the pass is made cluster by cluster.
     """
@@ -51,48 +64,85 @@ class Stratified(Estimator):
         assignments: Any,
         *,
         samples_per_cluster: int | Sequence[int] = 1,
+        expected_draws: Any = None,
         replacement: bool = True,
         name: str | None = None,
     ):
-        self.assignments = check_assignments(assignments)
         self.replacement = bool(replacement)
-        self._given = samples_per_cluster
-        self._draws = _draws_per_cluster(samples_per_cluster, int(self.assignments.max()) + 1)
-        self.name = name or default_name("GC", int(self._draws.sum()), self.replacement)
+        self._random = expected_draws is not None
+        if self._random and not np.array_equal(samples_per_cluster, 1):
+            raise ValueError(
+                "`samples_per_cluster` and `expected_draws` exclude each other: the numbers of "
+                f"draws are fixed or random. Received samples_per_cluster={samples_per_cluster!r} "
+                "and expected_draws. Leave one out."
+            )
+        self._given = expected_draws if self._random else samples_per_cluster
+        self.reassign(assignments)
+        total = round(float(np.sum(self._draws)))
+        kind = default_name("GC", total, self.replacement)
+        self.name = name or f"{kind}{'-random' if self._random else ''}"
 
     @property
     def samples_per_cluster(self) -> np.ndarray:
         """n_k, `[K]` int."""
         return self._draws
 
-    def reassign(self, assignments: Any) -> None:
+    @property
+    def expected_draws(self) -> np.ndarray:
+        """e_k, `[K]`; the n_k where these are fixed."""
+        return self._draws
+
+    def reassign(self, assignments: Any, expected_draws: Any = None) -> None:
         """Take other assignments, of any number of clusters if n_k is one number.
 
         Args:
             assignments: as in the constructor.
+            expected_draws: of the new clusters. Default: those of the old.
 
         Raises:
             ValueError: as the constructor.
         """
+        if expected_draws is not None and not self._random:
+            raise ValueError(
+                "`expected_draws` are for estimators that were made with them. Received them for "
+                f"{self.name!r}, whose draws are fixed. Make another `Stratified`."
+            )
         checked = check_assignments(assignments)
-        self._draws = _draws_per_cluster(self._given, int(checked.max()) + 1)
-        self.assignments = checked
+        given = self._given if expected_draws is None else expected_draws
+        check = _check_expected_draws if self._random else _draws_per_cluster
+        self._draws = check(given, int(checked.max()) + 1)
+        self._given, self.assignments = given, checked
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
         """(N_k/N)^2 / n_k, `[K]`, with the factor of drawing without replacement."""
         sizes = np.asarray(sizes, np.float64)
-        for size, draws in zip(sizes, self._draws, strict=True):
-            check_fits(self, "samples_per_cluster", int(draws), int(size), self.replacement)
-        factors = draws_factor(sizes, self._draws, replacement=self.replacement)
+        draws = self._draws
+        for size, most in zip(sizes, np.ceil(draws - 1e-6), strict=True):
+            argument = "expected_draws" if self._random else "samples_per_cluster"
+            check_fits(self, argument, int(most), int(size), self.replacement)
+        factors = draws_factor(sizes, draws, replacement=self.replacement)
+        if self._random and not self.replacement:
+            # E[n_k (N_k - n_k)] has the variance of n_k in it.
+            factors = factors - count_variances(draws) / np.maximum(sizes - 1, 1) / draws**2
         return np.square(sizes / sizes.sum()) * factors
 
+    def between(self) -> Between | None:
+        """The part that comes from random numbers of draws."""
+        weights = spread_weights(self._draws)
+        if not weights.any():
+            return None
+        sizes = np.bincount(self.assignments)  # type: ignore[arg-type]
+        factors = sizes / sizes.sum() / self._draws
+        return Between(weights / weights.sum(), None, float(weights.sum()), factors)
+
     def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
-        """n_k examples of weight (N_k/N) / n_k from every cluster, as one batch."""
+        """n_k examples of weight (N_k/N) / e_k from every cluster, as one batch."""
         total = sum(len(indices) for indices in members)
+        counts = systematic_counts(self._draws, rng) if self._random else self._draws
         chosen, coefficients = [], []
-        for indices, draws in zip(members, self._draws, strict=True):
-            chosen.append(rng.choice(indices, draws, replace=self.replacement))
-            coefficients.append(np.full(draws, len(indices) / total / draws))
+        for indices, count, expected in zip(members, counts, self._draws, strict=True):
+            chosen.append(rng.choice(indices, count, replace=self.replacement))
+            coefficients.append(np.full(count, len(indices) / total / expected))
         return [WeightedBatch(np.concatenate(chosen), np.concatenate(coefficients))]
 
 
@@ -108,3 +158,18 @@ def _draws_per_cluster(value: int | Sequence[int], num_clusters: int) -> np.ndar
             f"{num_clusters} clusters. Received {value!r}."
         )
     return np.broadcast_to(draws, (num_clusters,)).astype(np.int64)
+
+
+def _check_expected_draws(value: Any, num_clusters: int) -> np.ndarray:
+    draws = np.asarray(value, np.float64)
+    if (
+        draws.shape != (num_clusters,)
+        or not (draws > 0).all()
+        or not np.isclose(draws.sum(), np.rint(draws.sum()), rtol=0, atol=1e-6)
+    ):
+        raise ValueError(
+            f"`expected_draws` must be {num_clusters} positive numbers with a whole sum, one for "
+            f"each cluster. Received {np.array2string(draws, threshold=8)}. Take them from "
+            "`dataset.sampling.design.expected_draws`."
+        )
+    return draws

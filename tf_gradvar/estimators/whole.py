@@ -219,12 +219,13 @@ def _result(
         coefficients = estimator.coefficients(sizes)
         variance = strata.within + strata.between
         variances, squared_means = strata.variances, strata.expected_squares(present)
-        if estimator.between() is not None:
+        if (between := estimator.between()) is not None:
             parts = {
                 "within": float(strata.within.sum()) / size,
                 "between": float(strata.between.sum()) / size,
-                "buffered_between": float(strata.buffered_between.sum()) / size,
             }
+            if between.offsets is not None:
+                parts["buffered_between"] = float(strata.buffered_between.sum()) / size
     error = None
     if options.method == "subset" and parts is None:
         error = standard_error(seen, coefficients, clustered=strata is not None) / size

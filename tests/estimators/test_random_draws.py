@@ -1,0 +1,89 @@
+"""Stratified estimates with random numbers of draws, against the enumeration of all of them."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from tests.estimators import problem
+from tests.oracles import estimator_oracle, stratified_oracle
+from tf_gradvar.estimators import Stratified, gradient_variance
+from tf_gradvar.estimators.systematic import count_variances, spread_weights, systematic_counts
+
+GROUPS, SIZES = problem.ASSIGNMENTS, np.bincount(problem.ASSIGNMENTS)
+FIXED = [Fraction(1), Fraction(2), Fraction(1)]
+EQUAL = [Fraction(2, 3)] * 3
+TWO = [Fraction(1), Fraction(3, 2), Fraction(1, 2)]
+UNEQUAL = [Fraction(7, 10), Fraction(17, 10), Fraction(6, 10)]
+
+
+@pytest.fixture(scope="module")
+def solved():
+    return problem.make("float64")
+
+
+def enumerated(solved, expected, replacement):
+    pairs = zip(SIZES.tolist(), expected, strict=True)
+    weights = [float(sum(expected) * Fraction(n, 6) / e) for n, e in pairs]
+    draws = stratified_oracle.all_draws(expected)
+    return stratified_oracle.estimates(solved.gradients, GROUPS, draws, weights, replacement)
+
+
+def estimator(expected, replacement=True):
+    return Stratified(GROUPS, expected_draws=np.array(expected, float), replacement=replacement)
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize(
+    ("expected", "tolerance"), [(FIXED, 1e-6), (EQUAL, 1e-6), (TWO, 1e-6), (UNEQUAL, 0.02)], ids=str
+)
+def test_exact_is_the_variance_over_all_draws(solved, expected, tolerance, replacement):
+    drawn = enumerated(solved, expected, replacement)
+    np.testing.assert_allclose(estimator_oracle.mean(drawn), solved.gradients.mean(axis=0))
+    given = estimator(expected, replacement)
+    result = gradient_variance(*solved.data, given, per_layer=True)[given.name]
+    assert result.variance == pytest.approx(estimator_oracle.variance(drawn), rel=tolerance)
+    normalized = estimator_oracle.normalized_variance(drawn)
+    assert result.normalized_variance == pytest.approx(normalized, rel=tolerance)
+    assert sum(part.variance for part in result.per_layer.values()) == pytest.approx(
+        result.variance
+    )
+    if expected is FIXED:
+        assert result.parts is None
+        same = Stratified(GROUPS, samples_per_cluster=[1, 2, 1], replacement=replacement)
+        fixed = gradient_variance(*solved.data, same)[same.name]
+        assert result.variance == pytest.approx(fixed.variance, rel=1e-9)
+    else:
+        assert sum(result.parts.values()) == pytest.approx(result.average_variance)
+        assert result.parts["between"] > 0.05 * result.parts["within"]
+
+
+def test_draws_agree_with_enumeration(solved):
+    given = estimator(UNEQUAL)
+    truth = estimator_oracle.variance(enumerated(solved, UNEQUAL, True))
+    result = gradient_variance(*solved.data, given, "monte_carlo", num_draws=300)[given.name]
+    error = result.standard_error * result.num_parameters
+    assert abs(result.variance - truth) < 4.5 * error
+    assert error < 0.4 * truth
+
+
+def test_counts_have_their_means_and_variances():
+    expected = np.array(UNEQUAL, float)
+    rng = np.random.default_rng(0)
+    counts = np.array([systematic_counts(expected, rng) for _ in range(4000)])
+    assert set(counts.sum(axis=1)) == {3}
+    assert (np.abs(counts.mean(axis=0) - expected) < 4.5 * 0.5 / np.sqrt(4000)).all()
+    np.testing.assert_allclose(count_variances(expected), [0.21, 0.21, 0.24])
+    np.testing.assert_allclose(counts.var(axis=0), [0.21, 0.21, 0.24], rtol=0.1)
+
+
+def test_spread_weights_solve_their_equation():
+    rng = np.random.default_rng(0)
+    expected = rng.uniform(0, 3, 40)
+    expected[:3] = [1, 2, 3]
+    weights = spread_weights(expected)
+    np.testing.assert_allclose(
+        weights - weights**2 / weights.sum(), count_variances(expected), rtol=1e-9, atol=1e-12
+    )
+    assert (weights[:3] == 0).all()
+    np.testing.assert_allclose(spread_weights(np.array([0.3, 0.7])), [0.42, 0.42], rtol=1e-5)
