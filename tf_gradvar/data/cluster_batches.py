@@ -196,6 +196,14 @@ def cluster_batches(
     return dataset
 
 
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _hash_of_ids(ids) -> str:
+    return _short_hash(np.asarray(ids, np.int64).tobytes())
+
+
 def _refuse_to_reassign(clusters=None, cluster_probabilities=None):
     raise ValueError(
         "`reassign` needs cluster batches that are drawn from arrays when they are asked for: "
@@ -221,14 +229,6 @@ def _reassign(dataset, tables, data, given, clusters, cluster_probabilities=None
         cluster_sizes=tuple(int(size) for size in sizes),
         cluster_ids=_hash_of_ids(ids),
     )
-
-
-def _hash_of_ids(ids):
-    return _short_hash(np.asarray(ids, np.int64).tobytes())
-
-
-def _short_hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _check_order(order, probabilities):

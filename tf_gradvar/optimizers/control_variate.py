@@ -95,13 +95,14 @@ class ClusterControlVariate(ClusterBuffers):
             counts, clusters, ops.convert_to_tensor(self._probabilities), self.alpha
         )
         corrected = [None] * len(group_gradients)
-        previous: list = []
+        written: list = [None, None]  # two variables at a time: copying a row takes one core
         for i, row in zip(given, rows, strict=True):
-            with backend.in_order(previous):
+            with backend.in_order([written[-2]]):
                 if num_groups == 1 and group_sizes is None:
-                    corrected[i], previous = self._correct_one_group(i, row[0], clusters[0])
+                    corrected[i], done = self._correct_one_group(i, row[0], clusters[0])
                 else:
-                    corrected[i], previous = self._correct_rows(i, row, clusters, weights)
+                    corrected[i], done = self._correct_rows(i, row, clusters, weights)
+            written.append(done)
         self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
         self._corrects_in_graphs |= backend.in_graph()
         return corrected
@@ -177,20 +178,26 @@ class ClusterControlVariate(ClusterBuffers):
         return rows, counts, ops.arange(self.num_clusters, dtype="int32")
 
     def _correct_one_group(self, index, gradient, cluster):
-        """Return v_t of one variable and the operation that wrote its buffer, for C = 1."""
+        """Return v_t of one variable and the operation that wrote its buffer, for C = 1.
+
+        A tensor is overwritten in place by the last operation that reads it, so each one
+        waits for the others: the row, its deviation and the new row are one piece of memory.
+        """
         buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
         old = ops.cast(backend.gather_rows(buffers, cluster), "float32")
         deviation = gradient - old
         corrected = deviation + average
-        new = ops.cast(gradient + (self.alpha - 1.0) * deviation, buffers.dtype)
         probability = ops.take(self._probabilities, cluster)
         with backend.in_order([corrected]):
             if self.buffer_dtype == "float32":
                 done = backend.add_scaled(average, probability * self.alpha, deviation)
+                with backend.in_order([done]):
+                    new = gradient - (1.0 - self.alpha) * deviation
             else:  # gbar stays the average of the buffers as they are rounded
+                new = ops.cast(gradient - (1.0 - self.alpha) * deviation, buffers.dtype)
                 done = backend.add_scaled(average, probability, ops.cast(new, "float32") - old)
         with backend.in_order([done]):
-            return corrected, [backend.put_rows(buffers, cluster, new)]
+            return corrected, backend.put_rows(buffers, cluster, new)
 
     def _correct_rows(self, index, rows, clusters, weights):
         """Return v_t of one variable and the operation that wrote its buffers."""
@@ -206,7 +213,7 @@ class ClusterControlVariate(ClusterBuffers):
         with backend.in_order([corrected]):
             done = backend.add_scaled(average, 1.0, combine_rows(average_weights, change))
         with backend.in_order([done]):
-            return corrected, [backend.put_rows(buffers, clusters, new)]
+            return corrected, backend.put_rows(buffers, clusters, new)
 
     def apply(self, grads, trainable_variables=None):
         """Take the base optimizer's step with corrected gradients.
