@@ -39,7 +39,7 @@ def measure(draws: int, coordinates: int = COORDINATES) -> Row:
 
     Args:
         draws: n, estimates in each statistic.
-        coordinates: independent coordinates of an estimate, over which the statistics average.
+        coordinates: Independent coordinates of an estimate, over which the statistics average.
 
     Returns:
         A row of the table.

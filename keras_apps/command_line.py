@@ -24,11 +24,11 @@ class Task:
     """What an app works on.
 
     Attributes:
-        loaded: the configuration, as it was asked for.
-        problem: its problem, in memory.
-        workdir: its folder.
-        console: where to show progress and results.
-        interruption: tells when to stop.
+        loaded: The configuration, as it was asked for.
+        problem: Its problem, in memory.
+        workdir: Its folder.
+        console: Where to show progress and results.
+        interruption: Tells when to stop.
     """
 
     loaded: configs.Loaded
@@ -43,12 +43,13 @@ class App:
     """A program that runs configurations of one kind.
 
     Attributes:
-        name: of the module, after "python -m ".
-        text: its docstring: what it does, an empty line, and commands.
-        kind: the dataclass of its configurations.
-        prepare: builds the problem of a configuration and refuses what cannot be run.
-        run: does the work; returns whether it reached its end.
-        adapt: makes a configuration of this kind of one that is not. Default: leaves it.
+        name: Of the module, after "python -m ".
+        text: Its docstring: what it does, an empty line, and commands.
+        kind: The dataclass of its configurations.
+        prepare: Builds the problem of a configuration and refuses what cannot be run.
+        run: Does the work; returns whether it reached its end.
+        adapt: Makes a configuration of this kind of one that is not. Defaults to
+            leaving it.
     """
 
     name: str
@@ -62,7 +63,7 @@ class App:
         """Run the command line.
 
         Args:
-            arguments: words after the program's name. Default: those of the process.
+            arguments: Words after the program's name. Defaults to those of the process.
 
         Returns:
             The exit status: 0, or 130 after Ctrl-C.

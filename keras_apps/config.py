@@ -37,9 +37,9 @@ class Loaded:
     """A configuration and where it came from.
 
     Attributes:
-        name: what was asked for, "NAME" or "NAME:VARIANT".
-        config: the dataclass.
-        text: the docstring of its file.
+        name: What was asked for, "NAME" or "NAME:VARIANT".
+        config: The dataclass.
+        text: The docstring of its file.
     """
 
     name: str
@@ -53,13 +53,13 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
     Args:
         name: "NAME" or "NAME:VARIANT", where NAME is one of `names()` or the path of a Python
             file, which ends in ".py".
-        changes: assignments "key=value", as after `--set`.
+        changes: Assignments "key=value", as after `--set`.
 
     Returns:
         The configuration.
 
     Raises:
-        ValueError: an unknown name, variant or key, a value of the wrong type, or what the
+        ValueError: An unknown name, variant or key, a value of the wrong type, or what the
             configuration's own `check()` refuses.
 
     Example:
@@ -90,7 +90,7 @@ def names(kind: type = object) -> list[str]:
     """Names of the configurations that come with the package, sorted.
 
     Args:
-        kind: only those of this dataclass. Default: all.
+        kind: Only those of this dataclass. Defaults to all.
 
     Returns:
         Names, as `load` takes them.
@@ -103,14 +103,14 @@ def change(config: Any, changes: Iterable[str]) -> Any:
     """A copy of a configuration with some fields changed.
 
     Args:
-        config: a dataclass.
-        changes: assignments "key=value" with dotted keys, applied in order.
+        config: A dataclass.
+        changes: Assignments "key=value" with dotted keys, applied in order.
 
     Returns:
         A dataclass of the same type.
 
     Raises:
-        ValueError: an assignment without "=", an unknown key, or a value of the wrong type.
+        ValueError: An assignment without "=", an unknown key, or a value of the wrong type.
     """
     for assignment in changes:
         key, equals, value = assignment.partition("=")

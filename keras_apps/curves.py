@@ -62,13 +62,13 @@ def plot_values(
     """Curves of a measured value: each seed's points, their mean, and one deviation around it.
 
     Args:
-        records: evaluations.
-        ax: axes to draw into.
-        experiment: the experiment, for colours.
-        optimizers: which curves to draw.
-        groups: with so many groups in a step.
-        value: name of the value. Losses and risks get a log axis.
-        seeds: whether to draw each seed's points and the deviation.
+        records: Evaluations.
+        ax: Axes to draw into.
+        experiment: The experiment, for colours.
+        optimizers: Which curves to draw.
+        groups: With so many groups in a step.
+        value: Name of the value. Losses and risks get a log axis.
+        seeds: Whether to draw each seed's points and the deviation.
 
     Returns:
         The axes.
@@ -101,11 +101,11 @@ def plot_variances(
     ||grad R_k - g^k||^2 as in the paper's figure; and what is left in the corrected gradient.
 
     Args:
-        records: evaluations.
-        ax: axes to draw into.
-        experiment: the experiment, for colours.
-        optimizers: those whose variance was measured.
-        groups: with so many groups in a step.
+        records: Evaluations.
+        ax: Axes to draw into.
+        experiment: The experiment, for colours.
+        optimizers: Those whose variance was measured.
+        groups: With so many groups in a step.
 
     Returns:
         The axes, with a log axis for the variance.

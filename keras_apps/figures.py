@@ -32,9 +32,9 @@ class Picture:
     """A finished figure.
 
     Attributes:
-        name: of its files.
-        svg: the figure.
-        caption: what it shows.
+        name: Of its files.
+        svg: The figure.
+        caption: What it shows.
     """
 
     name: str
@@ -52,11 +52,11 @@ def draw(
     """Make a figure and write it as SVG and PNG with its numbers beside it.
 
     Args:
-        name: of the files, without ending.
-        caption: what it shows.
-        folder: where the files go.
-        plot: draws into the axes.
-        numbers: rows of the CSV file.
+        name: Of the files, without ending.
+        caption: What it shows.
+        folder: Where the files go.
+        plot: Draws into the axes.
+        numbers: Rows of the CSV file.
 
     Returns:
         The picture.

@@ -33,15 +33,15 @@ def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Compared]:
     """The estimators that are compared; the first one is what the others are compared with.
 
     Args:
-        trajectory: how the model is trained.
-        problem: its problem, in memory.
+        trajectory: How the model is trained.
+        problem: Its problem, in memory.
 
     Returns:
         SG-B, SG-2B, SVRG-B, strata-B, which draws from each cluster of the problem its share of B
         examples, and GC-B, which draws one from each of B clusters of gradients.
 
     Raises:
-        ValueError: a batch that is larger than the data, or too small for a cluster's share.
+        ValueError: A batch that is larger than the data, or too small for a cluster's share.
 
     Example:
         >>> from keras_apps.problems import Classification
@@ -90,11 +90,11 @@ def measure(
     """Train to the end, from the last stage that was begun, and record what is measured.
 
     Args:
-        trajectory: how the model is trained and when it is measured.
-        problem: its problem, in memory.
-        workdir: where records and checkpoints go.
-        display: shows the progress.
-        interruption: tells when to stop.
+        trajectory: How the model is trained and when it is measured.
+        problem: Its problem, in memory.
+        workdir: Where records and checkpoints go.
+        display: Shows the progress.
+        interruption: Tells when to stop.
 
     Returns:
         Whether it reached its end; False if it was interrupted.

@@ -37,14 +37,14 @@ class ReportData:
     """What the sections write about.
 
     Attributes:
-        name: of the configuration.
-        text: docstring of the configuration's file.
-        experiment: the experiment.
-        records: all the records of runs, tuning included.
-        variances: the records along the trajectory.
-        rows: the summary.
-        figures: folder where pictures and their numbers go.
-        description: of the data, in a sentence or two.
+        name: Of the configuration.
+        text: Docstring of the configuration's file.
+        experiment: The experiment.
+        records: All the records of runs, tuning included.
+        variances: The records along the trajectory.
+        rows: The summary.
+        figures: Folder where pictures and their numbers go.
+        description: Of the data, in a sentence or two.
     """
 
     name: str
@@ -61,9 +61,9 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
     """Write report.html and the figures from the records of a workdir.
 
     Args:
-        loaded: the configuration.
-        description: of the data, in a sentence or two.
-        workdir: the folder, with finished runs in its records.
+        loaded: The configuration.
+        description: Of the data, in a sentence or two.
+        workdir: The folder, with finished runs in its records.
 
     Returns:
         The page's path.

@@ -22,10 +22,10 @@ def comparison_pictures(
     """All optimizers in one picture for loss and one for accuracy, then each family alone.
 
     Args:
-        records: of the experiment.
-        experiment: the experiment.
-        groups: with so many groups in a step.
-        folder: where the pictures and their numbers go.
+        records: Of the experiment.
+        experiment: The experiment.
+        groups: With so many groups in a step.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         Pictures of what was measured.
@@ -69,9 +69,9 @@ def variance_pictures(
     """The between-cluster variance over training, a picture for each number of groups.
 
     Args:
-        records: of the experiment.
-        experiment: the experiment.
-        folder: where the pictures and their numbers go.
+        records: Of the experiment.
+        experiment: The experiment.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         Pictures; none if the variance was not measured.
@@ -111,9 +111,9 @@ def least_squares_pictures(
     """Risk over the steps beside its prediction, a picture for each base optimizer.
 
     Args:
-        records: of the experiment.
-        experiment: the experiment.
-        folder: where the pictures and their numbers go.
+        records: Of the experiment.
+        experiment: The experiment.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         Pictures; none if the problem is another one.
@@ -149,9 +149,9 @@ def predictions(experiment: Experiment, base: OptimizerChoice, groups: int) -> d
     """Expected excess risk over the steps, with both parts of the noise and with one.
 
     Args:
-        experiment: one on least squares.
+        experiment: One on least squares.
         base: SGD, QHM or IGT, with a given learning rate.
-        groups: in a step.
+        groups: In a step.
 
     Returns:
         What the noise is -> risks [steps + 1].

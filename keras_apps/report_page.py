@@ -40,7 +40,7 @@ def page(title: str, sections: Sequence[str]) -> str:
     """A whole page.
 
     Args:
-        title: heading of the page.
+        title: Heading of the page.
         sections: HTML, in order; empty ones are left out.
 
     Returns:
@@ -64,9 +64,9 @@ def about(name: str, text: str, note: str) -> str:
     """The last section: a configuration's own words, and the versions.
 
     Args:
-        name: of the configuration.
-        text: the docstring of its file.
-        note: sentences on what it took.
+        name: Of the configuration.
+        text: The docstring of its file.
+        note: Sentences on what it took.
 
     Returns:
         HTML.
@@ -103,10 +103,10 @@ def scrolling_table(
     """A table that scrolls sideways where it does not fit.
 
     Args:
-        headings: of the columns; cells that are not numbers are set to the left.
-        cells: text of each row. Where rows share the value of the first column, a line parts
+        headings: Of the columns; cells that are not numbers are set to the left.
+        cells: Text of each row. Where rows share the value of the first column, a line parts
             them from the others.
-        strong: rows to set in bold.
+        strong: Rows to set in bold.
 
     Returns:
         HTML.

@@ -31,11 +31,11 @@ class RunTrainer:
     """Trains the runs of an experiment, one after the other.
 
     Args:
-        experiment: the experiment.
-        problem: its problem, loaded.
-        workdir: where records and checkpoints go.
-        display: shows the progress.
-        interruption: tells when to stop.
+        experiment: The experiment.
+        problem: Its problem, loaded.
+        workdir: Where records and checkpoints go.
+        display: Shows the progress.
+        interruption: Tells when to stop.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RunTrainer:
         """Train a run to its end, from its last checkpoint if there is one.
 
         Args:
-            run: the run.
+            run: The run.
 
         Returns:
             Whether it reached its end; False if it was interrupted. It is then checkpointed.

@@ -29,7 +29,7 @@ def study_of(config: Any) -> Any:
     """The study in an experiment that has a trajectory; anything else as it is.
 
     Args:
-        config: of either app.
+        config: Of either app.
 
     Returns:
         A `Study` for an `Experiment` with a trajectory.
@@ -43,13 +43,13 @@ def prepare(study: Study) -> Problem:
     """Build the problem of a study.
 
     Args:
-        study: the study.
+        study: The study.
 
     Returns:
         Its problem, in memory.
 
     Raises:
-        ValueError: a batch size that the problem does not fit.
+        ValueError: A batch size that the problem does not fit.
     """
     problem = study.problem.build()
     measuring.estimators_of(study.trajectory, problem)
@@ -60,7 +60,7 @@ def run_study(task: Task) -> bool:
     """Train and measure what is not yet finished, then write the report.
 
     Args:
-        task: what to do, with the configuration of a `Study`.
+        task: What to do, with the configuration of a `Study`.
 
     Returns:
         Whether the trajectory reached its end; False after an interruption.

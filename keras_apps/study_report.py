@@ -50,9 +50,9 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
     """Write report.html and the figures of a study.
 
     Args:
-        loaded: the configuration, of a `Study`.
-        description: of the data, in a sentence or two.
-        workdir: the folder, with a finished trajectory.
+        loaded: The configuration, of a `Study`.
+        description: Of the data, in a sentence or two.
+        workdir: The folder, with a finished trajectory.
 
     Returns:
         The page's path.
@@ -75,10 +75,10 @@ def variance_section(
     """The section of a report: what to see, two pictures, a table, and how to run it.
 
     Args:
-        trajectory: what was trained.
-        records: what was measured along it.
-        folder: where pictures and their numbers go.
-        name: of the configuration.
+        trajectory: What was trained.
+        records: What was measured along it.
+        folder: Where pictures and their numbers go.
+        name: Of the configuration.
 
     Returns:
         HTML; empty if nothing was measured.
@@ -120,8 +120,8 @@ def pictures(records: Sequence[Record], folder: Path) -> list[Picture]:
     """Average and normalized variance over the steps, one colour for each estimator.
 
     Args:
-        records: what was measured.
-        folder: where the pictures and their numbers go.
+        records: What was measured.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         The two pictures.
@@ -149,7 +149,7 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     """Each estimator's variances at the last measurement, and against the first estimator.
 
     Args:
-        records: what was measured, at least once.
+        records: What was measured, at least once.
 
     Returns:
         Headings, and the cells of each row.
@@ -183,7 +183,7 @@ def findings(records: Sequence[Record]) -> list[str]:
     """What the numbers say.
 
     Args:
-        records: what was measured, at least once.
+        records: What was measured, at least once.
 
     Returns:
         Sentences.

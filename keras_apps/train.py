@@ -27,13 +27,13 @@ def prepare(experiment: Experiment) -> Problem:
     """Build the problem of an experiment.
 
     Args:
-        experiment: the experiment.
+        experiment: The experiment.
 
     Returns:
         Its problem, in memory.
 
     Raises:
-        ValueError: optimizers that cannot be made, or what the problem does not fit.
+        ValueError: Optimizers that cannot be made, or what the problem does not fit.
     """
     problem = experiment.problem.build()
     optimizers.check(experiment, problem.probabilities)
@@ -46,7 +46,7 @@ def run_experiment(task: Task) -> bool:
     """Train what is not yet finished, then write the table and the report.
 
     Args:
-        task: what to do, with the configuration of an `Experiment`.
+        task: What to do, with the configuration of an `Experiment`.
 
     Returns:
         Whether all runs are finished; False after an interruption.

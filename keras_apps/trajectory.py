@@ -16,14 +16,14 @@ class Trajectory:
     the gradients, and a stopped trajectory continues from the beginning of its stage.
 
     Attributes:
-        learning_rate: of SGD, constant.
-        momentum: of SGD.
+        learning_rate: Of SGD, constant.
+        momentum: Of SGD.
         batch_size: B, of the training and of the estimators; also the number of gradient clusters.
-        steps: to take, a multiple of `refresh_every`.
-        measure_every: steps from one measurement to the next. The one at the end of a stage still
+        steps: To take, a multiple of `refresh_every`.
+        measure_every: Steps from one measurement to the next. The one at the end of a stage still
             sees the old snapshot and clusters.
-        refresh_every: steps of a stage, a multiple of `measure_every`.
-        seed: of the initial weights, the order of the data and the clustering.
+        refresh_every: Steps of a stage, a multiple of `measure_every`.
+        seed: Of the initial weights, the order of the data and the clustering.
     """
 
     learning_rate: float = 0.02
@@ -38,7 +38,7 @@ class Trajectory:
         """Refuse what cannot be run.
 
         Raises:
-            ValueError: fields that do not go together.
+            ValueError: Fields that do not go together.
         """
         counts = (self.batch_size, self.steps, self.measure_every, self.refresh_every)
         if min(counts) < 1:
@@ -58,9 +58,9 @@ class Study:
     """A trajectory on a problem, with a page of its own.
 
     Attributes:
-        title: what the report is headed with.
-        problem: the data, the strata and the model.
-        trajectory: how the model is trained and when it is measured.
+        title: What the report is headed with.
+        problem: The data, the strata and the model.
+        trajectory: How the model is trained and when it is measured.
     """
 
     title: str
@@ -71,6 +71,6 @@ class Study:
         """Refuse what cannot be run; `keras_apps.config.load` calls it after all changes.
 
         Raises:
-            ValueError: fields that do not go together.
+            ValueError: Fields that do not go together.
         """
         self.trajectory.check()

@@ -16,10 +16,10 @@ class TwoGaussians:
 
     Attributes:
         examples_per_class: n.
-        distance: of each class's centre from the first axis.
-        deviations: standard deviations along the two axes.
-        start: the weights of the classifier, for each axis and the bias, before training.
-        data_seed: of the points.
+        distance: Of each class's centre from the first axis.
+        deviations: Standard deviations along the two axes.
+        start: The weights of the classifier, for each axis and the bias, before training.
+        data_seed: Of the points.
     """
 
     examples_per_class: int = 60
@@ -63,13 +63,13 @@ class ClusterPicture:
     """A linear classifier after some steps of gradient descent, and clusters of its gradients.
 
     Attributes:
-        title: what the report is headed with.
-        problem: the points and the classifier.
-        steps: of gradient descent on all the points.
-        learning_rate: of these steps.
+        title: What the report is headed with.
+        problem: The points and the classifier.
+        steps: Of gradient descent on all the points.
+        learning_rate: Of these steps.
         num_clusters: K.
-        step_size: how far along a cluster's mean gradient its predicted boundary lies.
-        seed: of the clustering.
+        step_size: How far along a cluster's mean gradient its predicted boundary lies.
+        seed: Of the clustering.
     """
 
     title: str

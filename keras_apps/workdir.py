@@ -27,12 +27,12 @@ class Workdir:
         report.html       all of it on one page
 
     Args:
-        path: the folder; made if it does not exist.
-        config: the configuration, JSON-plain.
+        path: The folder; made if it does not exist.
+        config: The configuration, JSON-plain.
 
     Raises:
-        ValueError: the folder holds an experiment with another configuration.
-        RuntimeError: another process works in the folder.
+        ValueError: The folder holds an experiment with another configuration.
+        RuntimeError: Another process works in the folder.
     """
 
     def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):

@@ -102,7 +102,7 @@ def demo() -> Experiment:
         ),
         groups_per_batch=(1, 8),
         seeds=(0, 1),
-        gradient_variance=Trajectory(steps=800, measure_every=40, refresh_every=200),
+        gradient_variance=Trajectory(steps=800, measure_every=50, refresh_every=200),
     )
 
 

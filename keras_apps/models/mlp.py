@@ -17,12 +17,12 @@ def mlp(
     """Flattened inputs, dense layers with an activation, and a dense layer of logits.
 
     Args:
-        input_shape: shape of one example.
-        num_classes: number of logits.
-        hidden_units: width of each hidden layer. Default: one of 256.
-        activation: of the hidden layers, by Keras' name.
-        l2: coupled weight decay of all weights and biases: l2 / 2 times their squared norm joins
-            the loss. Default: none.
+        input_shape: Shape of one example.
+        num_classes: Number of logits.
+        hidden_units: Width of each hidden layer. Defaults to one of 256.
+        activation: Of the hidden layers, by Keras' name.
+        l2: Coupled weight decay of all weights and biases: l2 / 2 times their squared norm joins
+            the loss. Defaults to 0.
 
     Returns:
         A functional model from [B, *input_shape] to logits [B, num_classes].

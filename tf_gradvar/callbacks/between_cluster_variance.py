@@ -43,23 +43,23 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     same seed with and without this callback gives bit-identical weights.
 
     Args:
-        x: examples [N, ...], or a dict, list or tuple of such arrays.
-        y: targets [N, ...], likewise.
-        clusters: the cluster of each example, integers [N] from 0 to K - 1.
+        x: Examples [N, ...], or a dict, list or tuple of such arrays.
+        y: Targets [N, ...], likewise.
+        clusters: The cluster of each example, integers [N] from 0 to K - 1.
         num_clusters: K.
-        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
-        every_steps: measure when the number of steps taken passes a multiple of this. With
-            `steps_per_execution` > 1, at the end of that execution. Default: 100.
-        examples_per_cluster: measure on so many examples of each cluster, the first ones.
-            Default: on all.
-        loss: function (y, y_pred) -> losses [N, ...]. Default: the compiled loss, unreduced.
-        batch_size: examples in one forward and backward pass. Default: 512.
+        cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
+        every_steps: Measure when the number of steps taken passes a multiple of this. With
+            `steps_per_execution` > 1, at the end of that execution. Defaults to 100.
+        examples_per_cluster: Measure on so many examples of each cluster, the first ones.
+            Defaults to all.
+        loss: Function (y, y_pred) -> losses [N, ...]. Defaults to the compiled loss, unreduced.
+        batch_size: Examples in one forward and backward pass. Defaults to 512.
 
     Attributes:
-        history: a list of dicts with `"step"` and the values by their names above.
+        history: A list of dicts with `"step"` and the values by their names above.
 
     Raises:
-        ValueError: clusters that do not fit the examples, a cluster without examples, `every_steps`
+        ValueError: Clusters that do not fit the examples, a cluster without examples, `every_steps`
             or `batch_size` below 1; when training starts, a model with several losses and no
             `loss` here.
 
@@ -114,12 +114,12 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         """Measure between other clusters from now on.
 
         Args:
-            clusters: the cluster of each example, integers [N] from 0 to K - 1.
-            cluster_probabilities: q_k [K], summing to 1. Default: the shares of the clusters in
+            clusters: The cluster of each example, integers [N] from 0 to K - 1.
+            cluster_probabilities: q_k [K], summing to 1. Defaults to the shares of the clusters in
                 the data.
 
         Raises:
-            ValueError: as the constructor.
+            ValueError: As the constructor.
         """
         members = _members_of_clusters((self._x, self._y), clusters, self._num_clusters)
         if cluster_probabilities is None:
@@ -150,7 +150,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         """The values at the model's present weights, by the names in the class docstring.
 
         Returns:
-            name -> sum over the trainable parameters.
+            Name -> sum over the trainable parameters.
         """
         gradients = self.cluster_gradients()
         optimizer = self.model.optimizer

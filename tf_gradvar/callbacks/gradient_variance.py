@@ -36,34 +36,34 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     line each is printed, and at the end the cost.
 
     Args:
-        x: inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
-        y: labels, likewise; None for a dataset.
+        x: Inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
+        y: Labels, likewise; None for a dataset.
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
-        loss: function (y, y_pred) -> losses [N], or a Keras loss. Default: the compiled loss
+        loss: Function (y, y_pred) -> losses [N], or a Keras loss. Defaults to the compiled loss
             (with its `loss_weights` left out), unreduced.
-        every_steps: measure whenever the steps taken pass a multiple of this.
-        at_steps: measure at these steps; 0 is before the first one.
-        every_epochs: measure at the end of every so many epochs.
-        schedule: a function step -> bool, such as `tf_gradvar.callbacks.log_spaced()`. One of
+        every_steps: Measure whenever the steps taken pass a multiple of this.
+        at_steps: Measure at these steps; 0 is before the first one.
+        every_epochs: Measure at the end of every so many epochs.
+        schedule: A function step -> bool, such as `tf_gradvar.callbacks.log_spaced()`. One of
             these four must be given, and several add up.
-        snapshot_every: steps from one SVRG snapshot to the next. A first one is taken when
-            training starts. Default: only that one.
-        recluster: function (model, step) -> assignments [N] for the only `Stratified` estimator;
+        snapshot_every: Steps from one SVRG snapshot to the next. A first one is taken when
+            training starts. Defaults to that one alone.
+        recluster: Function (model, step) -> assignments [N] for the only `Stratified` estimator;
             for several, a dictionary by their names.
-        recluster_every: steps from one clustering to the next.
-        path: a file for the records. Default: none.
-        verbose: whether to print. Default: False.
+        recluster_every: Steps from one clustering to the next.
+        path: A file for the records. Defaults to none.
+        verbose: Whether to print. Defaults to False.
         **options: `method` (default: "exact"), `seed`, `per_layer`, `sample_weight` and the others
             of `tf_gradvar.estimators.MeasuringOptions`, as for `gradient_variance`.
 
     Attributes:
-        history: records: `"step"`, `"epoch"`, `"method"`, `"estimators"` (name -> values),
+        history: Records: `"step"`, `"epoch"`, `"method"`, `"estimators"` (name -> values),
             `"norm_histogram"`, `"seconds"`, `"measuring_seconds"` and `"training_seconds"` so far.
-        cost: dict with the number of measurements, seconds measuring, and seconds of training
+        cost: Dict with the number of measurements, seconds measuring, and seconds of training
             without them.
 
     Raises:
-        ValueError: no schedule, a hook that does not fit the estimators, intervals below 1,
+        ValueError: No schedule, a hook that does not fit the estimators, intervals below 1,
             options that `MeasuringOptions` refuses; when training starts, what
             `gradient_variance` refuses.
 

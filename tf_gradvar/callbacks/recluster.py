@@ -52,35 +52,36 @@ class Recluster(keras.callbacks.Callback):
     several).
 
     Args:
-        clustering: a `tf_gradvar.GradientClustering`, or another object whose method
+        clustering: A `tf_gradvar.GradientClustering`, or another object whose method
             ``fit(model, x, y, loss, initial_assignments=...)`` returns such a result.
-        x: inputs [N, ...] of the examples that the sampler draws from, in its order.
-        y: labels, likewise.
-        loss: function (y, y_pred) -> losses [N], or a Keras loss. Default: the compiled loss.
-        every: steps from one clustering to the next; or a function step -> bool, such as
+        x: Inputs [N, ...] of the examples that the sampler draws from, in its order.
+        y: Labels, likewise.
+        loss: Function (y, y_pred) -> losses [N], or a Keras loss. Defaults to the compiled loss.
+        every: Steps from one clustering to the next; or a function step -> bool, such as
             `tf_gradvar.callbacks.at([150, 1000])`.
-        start: the step of the first clustering, 0 being before the first step; a function is
-            not asked before it. Default: 0.
-        dataset: what the model trains on. Default: nobody is told but the estimators.
-        estimators: objects with a method `reassign(assignments)`: `Stratified`,
+        start: The step of the first clustering, 0 being before the first step; a function is
+            not asked before it. Defaults to 0.
+        dataset: What the model trains on. Defaults to none: nobody is
+            told but the estimators.
+        estimators: Objects with a method `reassign(assignments)`: `Stratified`,
             `DiscoverEstimate`, `BetweenClusterVariance`. Examples that the clustering left out,
             because their gradients are not finite, are in the first cluster for them.
         buffers: "match" (default) or "restart".
-        initial_assignments: the clusters [N] with which training starts, or goes on: the first
-            clustering starts from them, and its buffers are matched to them. Default: it starts
-            by itself, and the buffers restart.
-        path: a file for the records. Default: none.
-        verbose: whether to print a line for each clustering. Default: False.
+        initial_assignments: The clusters [N] with which training starts, or goes on: the first
+            clustering starts from them, and its buffers are matched to them. Defaults to none: it
+            starts by itself, and the buffers restart.
+        path: A file for the records. Defaults to none.
+        verbose: Whether to print a line for each clustering. Defaults to False.
 
     Attributes:
-        assignments: those in effect, int64 [N]; None before the first clustering.
-        history: records: `"step"`, `"epoch"`, `"objective"` (a value a pass), `"variance_ratio"`
+        assignments: Those in effect, int64 [N]; None before the first clustering.
+        history: Records: `"step"`, `"epoch"`, `"objective"` (a value a pass), `"variance_ratio"`
             (the predicted V[GC] / V[SG-B] for B = K), `"sizes"`, `"moved"` (the share of the
             examples that changed their cluster, NaN for the first) and `"seconds"`; or `"failed"`,
             the reason, in place of the results.
 
     Raises:
-        ValueError: arguments that break their rule; when it is handed on, a sampler, optimizer
+        ValueError: Arguments that break their rule; when it is handed on, a sampler, optimizer
             or estimator that the clusters do not fit.
 
     Example:

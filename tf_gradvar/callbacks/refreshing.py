@@ -20,13 +20,13 @@ class Refresher:
     """Takes SVRG snapshots and clusters the data again, each on its own interval.
 
     Args:
-        estimators: those that are measured.
-        snapshot_every: steps from one snapshot to the next; None for a first one alone.
-        recluster: as for `GradientVarianceLogger`.
-        recluster_every: steps from one clustering to the next.
+        estimators: Those that are measured.
+        snapshot_every: Steps from one snapshot to the next; None for a first one alone.
+        recluster: As for `GradientVarianceLogger`.
+        recluster_every: Steps from one clustering to the next.
 
     Raises:
-        ValueError: a hook without an interval or the other way round, or one that does not fit
+        ValueError: A hook without an interval or the other way round, or one that does not fit
             the estimators; intervals below 1.
     """
 

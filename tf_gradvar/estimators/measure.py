@@ -26,8 +26,8 @@ class Measurement(NamedTuple):
     """What `VarianceMeter.measure` returns.
 
     Attributes:
-        results: estimator's name -> its variance.
-        norm_histogram: per-example gradient norms (see `norm_histogram`); None for methods that
+        results: Estimator's name -> its variance.
+        norm_histogram: Per-example gradient norms (see `norm_histogram`); None for methods that
             see no single example.
     """
 
@@ -42,15 +42,15 @@ class VarianceMeter:
     too. A model whose layers or `trainable` flags change needs a new meter.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, as for `gradient_variance`.
-        y: labels.
-        loss: the unreduced loss.
-        estimators: what is measured.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, as for `gradient_variance`.
+        y: Labels.
+        loss: The unreduced loss.
+        estimators: What is measured.
         **options: `method`, `num_draws`, `seed` and the others of `MeasuringOptions`.
 
     Raises:
-        ValueError: as `gradient_variance`.
+        ValueError: As `gradient_variance`.
 
     Example:
         >>> import keras
@@ -96,14 +96,14 @@ class VarianceMeter:
         """Measure at the model's present weights.
 
         Args:
-            step: of training; every step has its own random draws and subset.
+            step: Of training; every step has its own random draws and subset.
 
         Returns:
             A `Measurement`. Layers with gradients that are not finite are named in the log and
             in the results, whose values are then NaN or infinite.
 
         Raises:
-            ValueError: an estimator that does not fit the model or the data.
+            ValueError: An estimator that does not fit the model or the data.
         """
         self._check_fit()
         options = self.options
@@ -155,11 +155,11 @@ def gradient_variance(
     each method is for.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
             batches (x, y) or (x, y, sample_weight), which is streamed and must keep its order.
-        y: labels, likewise; None for a dataset.
-        loss: a Keras loss, its name, or a function (y_true, y_pred) -> [B].
+        y: Labels, likewise; None for a dataset.
+        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B].
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
         method: "exact" (default), "subset", "monte_carlo" or "paper_2020".
         **options: `num_draws`, `subset_size`, `seed`, `per_layer`, `normalized`, `chunk_size`,
@@ -171,7 +171,7 @@ def gradient_variance(
         `noise_scale`, `mean_gradient_norm`, and more.
 
     Raises:
-        ValueError: two estimators of one name, an unknown method, fewer than 2 draws, no
+        ValueError: Two estimators of one name, an unknown method, fewer than 2 draws, no
             examples, `training=True` for what only draws can measure, assignments or a snapshot
             that do not fit, and what `per_example.statistics` refuses.
 

@@ -25,19 +25,19 @@ class MeasuringOptions:
       normalized variance is 1 + 1/(n-2). Only to compare with those figures.
 
     Attributes:
-        method: as above.
-        num_draws: n, estimates that are drawn, at least 2. Default: 50.
-        subset_size: examples of a subset, at least 2, and 2 for each cluster. Default: 1024.
-        seed: of subsets and draws. Each estimator has its own stream. Default: 0.
-        per_layer: whether to measure the same for each layer. Default: False.
-        normalized: whether to measure the normalized variance, too; it needs the second moment
-            of every coordinate. Default: True.
-        chunk_size: the most examples in one pass; results do not depend on it. Default: 256.
-        sample_weight: weights `[N]` that multiply the losses. Default: all one.
-        training: whether layers run in training mode. Default: False.
+        method: As above.
+        num_draws: n, estimates that are drawn, at least 2. Defaults to 50.
+        subset_size: Examples of a subset, at least 2, and 2 for each cluster. Defaults to 1024.
+        seed: Of subsets and draws. Each estimator has its own stream. Defaults to 0.
+        per_layer: Whether to measure the same for each layer. Defaults to False.
+        normalized: Whether to measure the normalized variance, too; it needs the second moment
+            of every coordinate. Defaults to True.
+        chunk_size: The most examples in one pass; results do not depend on it. Defaults to 256.
+        sample_weight: Weights `[N]` that multiply the losses. Defaults to all one.
+        training: Whether layers run in training mode. Defaults to False.
 
     Raises:
-        ValueError: an unknown method, fewer than 2 draws or examples of a subset, a `chunk_size`
+        ValueError: An unknown method, fewer than 2 draws or examples of a subset, a `chunk_size`
             below 1.
 
     Example:

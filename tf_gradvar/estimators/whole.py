@@ -80,10 +80,10 @@ class Pass:
     """What one pass has found.
 
     Attributes:
-        populations: key of the gradients -> all the data together.
-        strata: name of an estimator with clusters -> its variance.
-        seen: key of the gradients -> the examples of each stratum.
-        finite: whether the gradients of a layer are finite, `[L]`.
+        populations: Key of the gradients -> all the data together.
+        strata: Name of an estimator with clusters -> its variance.
+        seen: Key of the gradients -> the examples of each stratum.
+        finite: Whether the gradients of a layer are finite, `[L]`.
     """
 
     populations: dict[str, Population]

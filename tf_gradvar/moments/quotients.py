@@ -12,14 +12,14 @@ def variance(statistics: AdditiveStatistics, *, ddof: int = 0) -> float:
     """Trace of the covariance of one gradient, `V = sum_i ||g_i - m||^2 / (n - ddof)`.
 
     Args:
-        statistics: of n gradients.
+        statistics: Of n gradients.
         ddof: 0 if they are all there are (default), 1 for an unbiased estimate from draws.
 
     Returns:
         V, in squared units of the gradient. The mean of B independent draws has V / B.
 
     Raises:
-        ValueError: if n is not above `ddof`.
+        ValueError: If n is not above `ddof`.
 
     Example:
         >>> from tf_gradvar.moments import Moments, NormSums
@@ -38,14 +38,14 @@ def variances(moments: Moments, *, ddof: int = 0) -> list[float]:
     """The part of `variance` that each variable contributes.
 
     Args:
-        moments: of n gradients.
+        moments: Of n gradients.
         ddof: 0 or 1, as in `variance`.
 
     Returns:
         One number for each variable; they add up to `variance`.
 
     Raises:
-        ValueError: if n is not above `ddof`.
+        ValueError: If n is not above `ddof`.
 
     Example:
         >>> variances(Moments.of_samples([[[1.0], [3.0]], [[0.0], [4.0]]]))
@@ -59,14 +59,14 @@ def average_variance(statistics: AdditiveStatistics, *, ddof: int = 0) -> float:
     """`variance` divided by the number of coordinates d.
 
     Args:
-        statistics: of n gradients.
+        statistics: Of n gradients.
         ddof: 0 or 1, as in `variance`.
 
     Returns:
         V / d.
 
     Raises:
-        ValueError: if n is not above `ddof`.
+        ValueError: If n is not above `ddof`.
 
     Example:
         >>> average_variance(Moments.of_samples([[[1.0, 0.0], [3.0, 0.0]]]))
@@ -83,15 +83,15 @@ def normalized_variance(moments: Moments, *, draws: int = 1, ddof: int = 0) -> f
     is always 0 counts as 0. (Section 4 of the study, where it is called normalized variance.)
 
     Args:
-        moments: of n gradients.
-        draws: gradients in the mean, such as the batch size. Default 1.
+        moments: Of n gradients.
+        draws: Gradients in the mean, such as the batch size. Defaults to 1.
         ddof: 0 or 1, as in `variance`.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        ValueError: if n is not above `ddof` or `draws` is not a positive integer.
+        ValueError: If n is not above `ddof` or `draws` is not a positive integer.
 
     Example:
         >>> normalized_variance(Moments.of_samples([[[1.0, 0.0], [3.0, 0.0]]]))  # (1/5 + 0) / 2
@@ -111,15 +111,15 @@ def snr(moments: Moments, *, draws: int = 1, ddof: int = 0) -> float:
     """Signal-to-noise ratio: the inverse of the normalized variance, minus one.
 
     Args:
-        moments: of n gradients.
-        draws: gradients in the mean, such as the batch size. Default 1.
+        moments: Of n gradients.
+        draws: Gradients in the mean, such as the batch size. Defaults to 1.
         ddof: 0 or 1, as in `variance`.
 
     Returns:
         A number from 0 up; infinite where there is no variance.
 
     Raises:
-        ValueError: as `normalized_variance`.
+        ValueError: As `normalized_variance`.
 
     Example:
         >>> snr(Moments.of_samples([[[1.0], [3.0]]]))  # m^2 / Var = 4 / 1
@@ -133,7 +133,7 @@ def noise_scale(statistics: AdditiveStatistics, *, ddof: int = 0) -> float:
     """Gradient noise scale `B_simple = V / ||m||^2`, a batch size.
 
     Args:
-        statistics: of n gradients.
+        statistics: Of n gradients.
         ddof: 0 or 1, as in `variance`.
 
     Returns:
@@ -141,7 +141,7 @@ def noise_scale(statistics: AdditiveStatistics, *, ddof: int = 0) -> float:
         and NaN if all gradients are zero.
 
     Raises:
-        ValueError: if n is not above `ddof`.
+        ValueError: If n is not above `ddof`.
 
     Example:
         >>> noise_scale(Moments.of_samples([[[1.0], [3.0]]]))
@@ -155,7 +155,7 @@ def squared_mean_norm(statistics: AdditiveStatistics) -> float:
     """`||m||^2`, the squared norm of the mean gradient.
 
     Args:
-        statistics: of n gradients.
+        statistics: Of n gradients.
 
     Returns:
         The squared norm.

@@ -19,7 +19,7 @@ class Moments:
     """Count, mean and sum of squared deviations of each coordinate.
 
     Attributes:
-        count: number of gradients, n.
+        count: Number of gradients, n.
         mean: m, one float64 array for each variable.
         m2: `sum_i (g_i - m)^2`, the same shapes.
     """
@@ -33,13 +33,13 @@ class Moments:
         """Moments of gradients that are given in full.
 
         Args:
-            samples: for each variable an array `[n, *shape]`, n at least 1.
+            samples: For each variable an array `[n, *shape]`, n at least 1.
 
         Returns:
             Their moments, computed around the mean.
 
         Raises:
-            ValueError: if there is no sample, or the variables have different numbers.
+            ValueError: If there is no sample, or the variables have different numbers.
 
         Example:
             >>> moments = Moments.of_samples([[[1.0], [3.0]]])
@@ -65,15 +65,15 @@ class Moments:
         arguments (1e-7 for float32) times one plus the batch's ratio of m^2 to the variance.
 
         Args:
-            count: number of examples, B.
-            mean: mean gradient, for each variable `[*shape]`.
+            count: Number of examples, B.
+            mean: Mean gradient, for each variable `[*shape]`.
             second_moments: `sum_i g_i^2`, for each variable `[*shape]`.
 
         Returns:
             Their moments.
 
         Raises:
-            ValueError: if `count` is less than 1 or the shapes differ.
+            ValueError: If `count` is less than 1 or the shapes differ.
 
         Example:
             >>> Moments.of_batch(2, [[2.0]], [[10.0]]).m2  # of the gradients 1 and 3
@@ -93,7 +93,7 @@ class NormSums:
     """Count, sum of squared norms and sum of gradients.
 
     Attributes:
-        count: number of gradients, n.
+        count: Number of gradients, n.
         squared_norms: `sum_i ||g_i||^2`.
         gradients: `sum_i g_i`, one float64 array for each variable.
     """
@@ -108,13 +108,13 @@ class NormSums:
 
         Args:
             squared_norms: `||g_i||^2`, `[B]`.
-            mean_gradient: mean gradient of the same B examples, for each variable `[*shape]`.
+            mean_gradient: Mean gradient of the same B examples, for each variable `[*shape]`.
 
         Returns:
             Their sums.
 
         Raises:
-            ValueError: if `squared_norms` is empty or not one value per example.
+            ValueError: If `squared_norms` is empty or not one value per example.
 
         Example:
             >>> NormSums.of_batch([1.0, 9.0], [[2.0]])  # of the gradients 1 and 3
@@ -147,7 +147,7 @@ def merge(parts: Iterable[_Statistics]) -> _Statistics:
         Statistics of the same kind.
 
     Raises:
-        ValueError: if there is no part, or kinds or shapes differ.
+        ValueError: If there is no part, or kinds or shapes differ.
 
     Example:
         >>> merge([Moments.of_samples([[[1.0]]]), Moments.of_samples([[[3.0], [5.0]]])]).m2

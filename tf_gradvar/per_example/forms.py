@@ -200,8 +200,8 @@ class Combined(GradientForm):
     """A linear combination of forms: calls of unlike kinds, or a difference.
 
     Attributes:
-        parts: forms of the same variable.
-        factors: one number each.
+        parts: Forms of the same variable.
+        factors: One number each.
     """
 
     parts: tuple[GradientForm, ...]

@@ -23,12 +23,12 @@ class Statistics(NamedTuple):
     """What one pass over a batch of B examples has measured; None where it was not asked for.
 
     Attributes:
-        losses: unreduced loss of each example, `[B]`.
+        losses: Unreduced loss of each example, `[B]`.
         squared_norms: `||g_i||^2`, `[B]`.
         mean_gradient: `(1/B) sum_i g_i`, a list in the order of `model.trainable_variables`.
         second_moments: `sum_i g_i^2` per coordinate, a list of the same shapes.
         sketch: `[B, sketch_size]`.
-        layer_squared_norms: layer name -> squared norms of its part of the gradient, `[B]`.
+        layer_squared_norms: Layer name -> squared norms of its part of the gradient, `[B]`.
     """
 
     losses: tf.Tensor
@@ -65,24 +65,25 @@ def statistics(
     gradient of example i at the other weights; that takes a second pass.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them, as `model(x)` takes them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function `(y_true, y_pred)` -> `[B]` or `[B, ...]`; a
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them, as `model(x)` takes them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function `(y_true, y_pred)` -> `[B]` or `[B, ...]`; a
             list or dictionary of these for several outputs. A `reduction` over the batch is not
             applied: gradients are always of the unreduced loss.
-        sample_weight: weights of the examples, `[B]`. Default: all one.
-        loss_weights: one number for each output. Default: all one.
-        training: whether layers run in training mode. Default False.
-        weights: evaluate at these instead of the model's own weights; a list in the order of
+        sample_weight: Weights of the examples, `[B]`. Defaults to all one.
+        loss_weights: One number for each output. Defaults to all one.
+        training: Whether layers run in training mode. Defaults to False.
+        weights: Evaluate at these instead of the model's own weights; a list in the order of
             `model.trainable_variables`, or of `model.weights`.
-        other_weights: a second setting, in the same form. Default: no difference is taken.
-        mean_gradient: whether to return the mean gradient. Default True.
-        second_moments: whether to return the sums of squares per coordinate. Default False.
-        sketch_size: numbers in a sketch (see `sketch`). Default None: no sketch.
-        seed: seed of the sketch.
-        per_layer: whether to return the squared norms of each layer, too. Default False.
-        chunk_size: process so many examples at a time. Default None: all at once; convolutions
+        other_weights: A second setting, in the same form. Defaults to none: no difference
+            is taken.
+        mean_gradient: Whether to return the mean gradient. Defaults to True.
+        second_moments: Whether to return the sums of squares per coordinate. Defaults to False.
+        sketch_size: Numbers in a sketch (see `sketch`). Defaults to None: no sketch.
+        seed: Seed of the sketch.
+        per_layer: Whether to return the squared norms of each layer, too. Defaults to False.
+        chunk_size: Process so many examples at a time. Defaults to None: all at once; convolutions
             are cut into slices in any case.
         on_unknown: "fallback" (exact, slower, logged once) or "raise" for layers without a rule.
 
@@ -90,7 +91,7 @@ def statistics(
         `Statistics`; float32, or float64 for a float64 model.
 
     Raises:
-        ValueError: for arguments that break these rules, a loss that reduces over the batch,
+        ValueError: For arguments that break these rules, a loss that reduces over the batch,
             batch normalisation in training mode, and with `on_unknown="raise"` an unknown layer.
 
     Example:

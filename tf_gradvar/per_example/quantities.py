@@ -29,11 +29,11 @@ def squared_norms(
     """Squared norms `||g_i||^2` of the gradient of each example's unreduced loss.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        per_layer: return the norms of each layer's part. Default False.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        per_layer: Return the norms of each layer's part. Defaults to False.
         **options: `sample_weight`, `loss_weights`, `training`, `weights`, `other_weights`,
             `chunk_size` and `on_unknown` of `statistics`.
 
@@ -41,7 +41,7 @@ def squared_norms(
         `[B]`, or a dictionary layer name -> `[B]`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -67,17 +67,17 @@ def second_moments(
     """Sums over the examples of the squared gradients, `sum_i g_i^2` per coordinate.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        **options: as for `squared_norms`.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        **options: As for `squared_norms`.
 
     Returns:
         A list of `[*shape]` in the order of `model.trainable_variables`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -106,19 +106,19 @@ def sketch(
     summed over the layers. Sketches with the same seed of the same model belong together.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        size: numbers in a sketch.
-        seed: non-negative integer, selects the signs.
-        **options: as for `squared_norms`.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        size: Numbers in a sketch.
+        seed: Non-negative integer, selects the signs.
+        **options: As for `squared_norms`.
 
     Returns:
         `[B, size]`.
 
     Raises:
-        ValueError: as `statistics`, and for a `size` or `seed` out of range.
+        ValueError: As `statistics`, and for a `size` or `seed` out of range.
 
     Example:
         >>> import keras
@@ -150,10 +150,10 @@ def gradients(
     """The gradient of each example's unreduced loss, in full.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
         **options: `sample_weight`, `loss_weights`, `training`, `weights`, `chunk_size` and
             `on_unknown` of `statistics`.
 
@@ -161,7 +161,7 @@ def gradients(
         A list of `[B, *shape]` in the order of `model.trainable_variables`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -203,13 +203,13 @@ def inner_products(
     cancel where the two gradients nearly agree.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        other_weights: the second setting, a list in the order of `model.trainable_variables`,
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        other_weights: The second setting, a list in the order of `model.trainable_variables`,
             or of `model.weights`.
-        per_layer: return the products of each layer's part. Default False.
+        per_layer: Return the products of each layer's part. Defaults to False.
         **options: `sample_weight`, `loss_weights`, `training`, `weights` (the first setting),
             `chunk_size` and `on_unknown` of `statistics`.
 
@@ -217,7 +217,7 @@ def inner_products(
         `[B]`, or a dictionary layer name -> `[B]`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -254,7 +254,7 @@ def variable_layers(model: keras.Model) -> list[str]:
     """The layer name of each trainable variable, as `per_layer` results use it.
 
     Args:
-        model: a built `keras.Model`.
+        model: A built `keras.Model`.
 
     Returns:
         One name for each of `model.trainable_variables`.

@@ -28,21 +28,21 @@ def plot_variance(
     """A variance over training, the estimators compared.
 
     Args:
-        records: of `GradientVarianceLogger`.
-        ax: axes to draw into.
+        records: Of `GradientVarianceLogger`.
+        ax: Axes to draw into.
         value: "average_variance" (default), "normalized_variance" or another value that the
             records have for each estimator. Where there is a standard error, the average
             variance has bars of one.
-        estimators: names to draw. Default: all.
-        smoothing: points in the running geometric mean that the line shows. Default: a thirtieth
-            of the points; 1 draws the line through the points.
-        colors: estimator's name -> colour. Default: those of `estimator_colors`.
+        estimators: Names to draw. Defaults to all.
+        smoothing: Points in the running geometric mean that the line shows. Defaults to a
+            thirtieth of the points; 1 draws the line through the points.
+        colors: Estimator's name -> colour. Defaults to those of `estimator_colors`.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: no record, or none with such a value.
+        ValueError: No record, or none with such a value.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -94,16 +94,16 @@ def plot_noise_scale(
     one that has it is drawn.
 
     Args:
-        records: of `GradientVarianceLogger`.
-        ax: axes to draw into.
-        smoothing: as for `plot_variance`.
-        color: of points and line.
+        records: Of `GradientVarianceLogger`.
+        ax: Axes to draw into.
+        smoothing: As for `plot_variance`.
+        color: Of points and line.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: no record, or none with a noise scale.
+        ValueError: No record, or none with a noise scale.
 
     Example:
         >>> from matplotlib.figure import Figure

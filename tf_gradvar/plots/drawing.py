@@ -17,7 +17,7 @@ def estimator_colors(records: Iterable[Record]) -> dict[str, str]:
     """A colour for each estimator, in the order in which the records name them.
 
     Args:
-        records: of `GradientVarianceLogger`.
+        records: Of `GradientVarianceLogger`.
 
     Returns:
         Estimator's name -> colour.
@@ -34,8 +34,8 @@ def smoothed(values: Sequence[float], window: int) -> np.ndarray:
     """Running geometric mean over a centred window that shrinks, on both sides, at the ends.
 
     Args:
-        values: positive numbers; others are skipped.
-        window: points in it.
+        values: Positive numbers; others are skipped.
+        window: Points in it.
 
     Returns:
         One number for each value, NaN where the window holds none.

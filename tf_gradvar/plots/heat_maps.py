@@ -21,16 +21,16 @@ def plot_layers(
     """A heat map of a variance: layers down, training along.
 
     Args:
-        records: of `GradientVarianceLogger(..., per_layer=True)`.
-        ax: axes to draw into; a colour bar joins its figure.
-        estimator: whose variance. Default: the first.
+        records: Of `GradientVarianceLogger(..., per_layer=True)`.
+        ax: Axes to draw into; a colour bar joins its figure.
+        estimator: Whose variance. Defaults to the first.
         value: "average_variance" (default), "normalized_variance", "noise_scale" ...
 
     Returns:
         The axes, the first layer on top.
 
     Raises:
-        ValueError: no record, or none with the layers of the estimator.
+        ValueError: No record, or none with the layers of the estimator.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -69,14 +69,14 @@ def plot_norm_spectrum(records: Iterable[Record], ax: Axes) -> Axes:
     """Histograms of the per-example gradient norms, one column for each measurement.
 
     Args:
-        records: of `GradientVarianceLogger` with method "exact" or "subset".
-        ax: axes to draw into; a colour bar joins its figure.
+        records: Of `GradientVarianceLogger` with method "exact" or "subset".
+        ax: Axes to draw into; a colour bar joins its figure.
 
     Returns:
         The axes; the share is of all examples, and those with a norm of 0 are in no bin.
 
     Raises:
-        ValueError: no record, or none with norms.
+        ValueError: No record, or none with norms.
 
     Example:
         >>> from matplotlib.figure import Figure

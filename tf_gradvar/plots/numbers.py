@@ -24,16 +24,16 @@ def save(figure: Figure, path: str | os.PathLike[str], **options: Any) -> Path:
     """Write a figure, and the numbers that it shows as CSV beside it.
 
     Args:
-        figure: with axes that functions of this module drew into.
-        path: of the picture; its ending gives the format. The numbers go to the same name with
+        figure: With axes that functions of this module drew into.
+        path: Of the picture; its ending gives the format. The numbers go to the same name with
             the ending ".csv", with a column "panel" where there are several axes.
-        **options: for `Figure.savefig`. Default: 160 dots an inch.
+        **options: For `Figure.savefig`. Defaults to 160 dots an inch.
 
     Returns:
         The path of the numbers.
 
     Raises:
-        ValueError: a figure without numbers, or a path that ends in ".csv".
+        ValueError: A figure without numbers, or a path that ends in ".csv".
 
     Example:
         >>> import pathlib, tempfile
