@@ -118,6 +118,7 @@ def plot(found: Found, problem: Problem, step_size: float, ax: Axes) -> Axes:
     classes = problem.y[:, 0].astype(int)
     limit = 1.15 * np.abs(problem.x).max(axis=0)
     ends = np.array([-limit[0], limit[0]])
+    ax.plot(ends, _height(found.weights, ends), "-", color="#000000", linewidth=1.8)
     for cluster in range(found.assignments.max() + 1):
         colour = COLOURS[cluster]
         for label, marker in enumerate(MARKERS):
@@ -125,7 +126,6 @@ def plot(found: Found, problem: Problem, step_size: float, ax: Axes) -> Axes:
             ax.scatter(*mine.T, marker=marker, color=colour, s=16, linewidths=1.1)
         moved = found.moved(cluster, step_size)
         ax.plot(ends, _height(moved, ends), "--", color=colour, linewidth=1.4)
-    ax.plot(ends, _height(found.weights, ends), "-", color="#000000", linewidth=1.8)
     ax.set_xlim(-limit[0], limit[0])
     ax.set_ylim(-limit[1], limit[1])
     ax.set_xlabel("first feature")

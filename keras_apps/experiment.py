@@ -40,10 +40,11 @@ class OptimizerChoice:
     @property
     def label(self) -> str:
         """The name for readers."""
-        name = self.name if self.clusters is None else f"{self.rule}, {self.clusters}"
         if self.rule == "DiscoverOver":
-            return name.replace(self.name, f"DiscoverOver({self.arguments['over']})")
-        return name
+            name = f"DiscoverOver({self.arguments['over']})"
+        else:
+            name = self.name if self.clusters is None else self.rule
+        return name if self.clusters is None else f"{name}, {self.clusters}"
 
 
 @dataclasses.dataclass(frozen=True)

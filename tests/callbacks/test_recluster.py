@@ -10,7 +10,15 @@ import keras
 import numpy as np
 import pytest
 
-from tf_gradvar import ClusterModel, Discover, DiscoverIGT, DiscoverOver, cluster_batches
+from tf_gradvar import (
+    ClusterModel,
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    GradientClustering,
+    cluster_batches,
+    stratified_batches,
+)
 from tf_gradvar.callbacks import BetweenClusterVariance, Recluster, at
 from tf_gradvar.data.fingerprint import fingerprint
 from tf_gradvar.estimators import DiscoverEstimate, Stratified
@@ -222,6 +230,30 @@ def test_sampler_and_optimizer_change_between_two_steps(name, buffers):
     for a, b in zip(own, others, strict=True):
         np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-6, atol=1e-7)
     assert recluster.history[0]["sizes"] == [6, 12, 22]
+
+
+@pytest.mark.parametrize("sampler", ["cluster_batches", "stratified_batches"])
+def test_clustering_of_gradients_itself(sampler):
+    """Whichever way they are drawn, the batches are those of the clusters that were found."""
+    clustering = GradientClustering(K, seed=3, verbose=False)
+    if sampler == "cluster_batches":
+        model, batches = cluster_model(OPTIMIZERS["Discover"]), batches_of()
+    else:
+        model, batches = linear_model(), stratified_batches(data(), LABELS, seed=0)
+    recluster = recluster_of(clustering, every=3, dataset=batches)
+    model.fit(batches, steps_per_epoch=8, epochs=1, verbose=0, shuffle=False, callbacks=[recluster])
+    assert [record["step"] for record in recluster.history] == [0, 3, 6]
+    np.testing.assert_array_equal(recluster.assignments, clustering.result.assignments)
+    assert max(record["variance_ratio"] for record in recluster.history) < 0.6
+    sizes = np.bincount(recluster.assignments, minlength=K)
+    if sampler == "cluster_batches":
+        assert batches.sampling.cluster_sizes == tuple(sizes)
+        inputs, ids = (np.array(leaf) for leaf in next(iter(batches))[0].values())
+        ids, inputs = sorted((ids, inputs), key=lambda array: array.ndim)
+        rows = [int(np.flatnonzero((data()[0] == row).all(axis=1))[0]) for row in inputs]
+        np.testing.assert_array_equal(recluster.assignments[rows], ids)
+    else:
+        np.testing.assert_array_equal(batches.sampling.design.sizes, sizes)
 
 
 def test_before_the_first_step_and_on_to_another_fit():

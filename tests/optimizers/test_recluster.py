@@ -209,11 +209,21 @@ def test_transfer_of_clusters():
     np.testing.assert_allclose(cluster_transfer(BEFORE, AFTER, K + 1)[K], [4 / 9, 3 / 9, 2 / 9, 0])
 
 
+def test_examples_that_were_left_out_do_not_count():
+    before, after = BEFORE.copy(), AFTER.copy()
+    before[0], after[4] = -1, -1
+    kept = [1, 2, 3, 5, 6, 7, 8]
+    expected = cluster_transfer(BEFORE[kept], AFTER[kept], K)
+    np.testing.assert_array_equal(cluster_transfer(before, after, K), expected)
+    uniform = cluster_transfer(np.full(9, -1), AFTER, K)
+    np.testing.assert_allclose(uniform, np.full((K, K), 1 / K))
+
+
 @pytest.mark.parametrize(
     ("previous", "assignments", "message"),
     [
         ([0, 1, 3], [0, 1, 2], r"`previous` .*\[0, 3\).* from 0 to 3"),
-        ([0, 1, 2], [0, -1, 2], r"`assignments` .* from -1 to 2"),
+        ([0, 1, 2], [0, -2, 2], r"`assignments` .* from -2 to 2"),
         ([0, 1, 2], [0, 1], r"`assignments` .*as many.*shape \(2,\)"),
         ([0.0, 1.0], [0, 1], r"`previous` .*dtype float64"),
         ([0, 1], [[0, 1]], r"`assignments` .*shape \(1, 2\)"),

@@ -86,23 +86,20 @@ class Recluster(keras.callbacks.Callback):
 
     Example:
         >>> import keras, numpy as np
-        >>> from tf_gradvar.estimators import Stratified
-        >>> class ByError:  # in place of a GradientClustering
-        ...     def fit(self, model, x, y, loss, initial_assignments=None):
-        ...         self.assignments = (model(x)[:, 0] > y[:, 0]).numpy().astype(int)
-        ...         self.sizes, self.objective = np.bincount(self.assignments), [1.0]
-        ...         self.variance_ratio = 0.5
-        ...         return self
+        >>> from tf_gradvar import GradientClustering, stratified_batches
         >>> keras.utils.set_random_seed(0)
-        >>> x = np.eye(8, 4, dtype="float32")
-        >>> y = np.arange(8.0)[:, None] - 3.5
+        >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> y = (x[:, :1] > 0).astype("float32")
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        >>> model.compile("sgd", loss="mse")
-        >>> clusters = Stratified(np.zeros(8, int))
-        >>> recluster = Recluster(ByError(), x, y, every=2, estimators=[clusters])
-        >>> _ = model.fit(x, y, batch_size=2, verbose=0, callbacks=[recluster])
-        >>> [record["step"] for record in recluster.history], clusters.assignments
-        ([0, 2, 4], array([1, 1, 1, 1, 0, 0, 0, 0]))
+        >>> model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+        >>> batches = stratified_batches((x, y), np.arange(60) % 6, seed=0)
+        >>> recluster = Recluster(GradientClustering(6), x, y, every=10, dataset=batches)
+        >>> _ = model.fit(
+        ...     batches, steps_per_epoch=12, verbose=0, shuffle=False, callbacks=[recluster])
+        >>> [record["step"] for record in recluster.history]
+        [0, 10]
+        >>> batches.sampling.num_clusters, bool(recluster.history[-1]["variance_ratio"] < 0.5)
+        (6, True)
 
     Source: Faghri et al. 2020, section 3.2 (clustering every U steps). Handing the clusters to
     Discover is ours.

@@ -43,7 +43,7 @@ def cluster_transfer(previous: Any, assignments: Any, num_clusters: int) -> np.n
             bounds = f" from {ids.min()} to {ids.max()}" if inside else ""
             raise ValueError(
                 f"`{name}` must be integers of shape [N] in [0, {num_clusters}), the cluster of "
-                "each example, as many as there are in the other array. Received shape "
+                "each example, or -1, as many as there are in the other array. Received shape "
                 f"{ids.shape} and dtype {ids.dtype}{bounds}."
             )
     in_both = (old >= 0) & (new >= 0)
