@@ -248,10 +248,9 @@ def test_clustering_of_gradients_itself(sampler):
     sizes = np.bincount(recluster.assignments, minlength=K)
     if sampler == "cluster_batches":
         assert batches.sampling.cluster_sizes == tuple(sizes)
-        inputs, ids = (np.array(leaf) for leaf in next(iter(batches))[0].values())
-        ids, inputs = sorted((ids, inputs), key=lambda array: array.ndim)
-        rows = [int(np.flatnonzero((data()[0] == row).all(axis=1))[0]) for row in inputs]
-        np.testing.assert_array_equal(recluster.assignments[rows], ids)
+        drawn, _ = next(iter(batches))
+        rows = [np.flatnonzero((data()[0] == x).all(axis=1))[0] for x in drawn["inputs"].numpy()]
+        np.testing.assert_array_equal(recluster.assignments[rows], drawn["cluster_ids"])
     else:
         np.testing.assert_array_equal(batches.sampling.design.sizes, sizes)
 
