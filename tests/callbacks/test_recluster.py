@@ -304,6 +304,18 @@ def test_a_failing_clustering_leaves_everything_as_it_is(caplog):
     assert (listener.assignments != LABELS).any()
 
 
+def test_a_diverged_run_keeps_its_clusters(caplog):
+    model, clustering = linear_model(), GradientClustering(K, verbose=False)
+    model.optimizer.learning_rate = 1e30
+    recluster = recluster_of(clustering, every=4)
+    with caplog.at_level(logging.WARNING):
+        fit(model, [recluster], epochs=2)
+    assert int(model.optimizer.iterations) == 8
+    assert ["failed" in record for record in recluster.history] == [False, True, True]
+    assert "The gradients of 40 of 40 examples are infinite or not a number" in caplog.text
+    np.testing.assert_array_equal(recluster.assignments, clustering.result.assignments)
+
+
 MIRRORED = """
 import keras, numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
