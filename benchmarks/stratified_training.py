@@ -8,7 +8,7 @@ made of the weights at step 0 and again every 250 steps. Arms:
 
 -   plain batches of B and of 2B, shuffled;
 -   one example from each gradient cluster (`max_weight=None`), and the same with weights bounded by
-    4 and by 2;
+    4, 2, 1.5 and 1.25;
 -   proportional allocation over the clusters (all weights 1);
 -   one from each of clusters that may hold at most 2 N / K examples, which bounds the weights by 2.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.estimators import LOSS, load_digits
 from tf_gradvar import GradientClustering, stratified_batches
+from tf_gradvar.clustering import ClusteringResult
 from tf_gradvar.plots import PALETTE
 from tf_gradvar.records import RecordFile
 
 NUM_CLUSTERS = 32
 MOMENTUM = 0.9
 LEARNING_RATES = (0.01, 0.03, 0.06)
+COLORS = (*PALETTE, "#999999", "#882255")
 SEEDS = (0, 1, 2)
 STEPS, EVERY, RECLUSTER = 1000, 50, 250
 KEY = ("arm", "learning_rate", "seed")
@@ -65,113 +67,128 @@ ARMS = {
     "GC, one each": Arm(sampling={"max_weight": None}),
     "GC, max_weight 4": Arm(sampling={"max_weight": 4.0}),
     "GC, max_weight 2": Arm(sampling={"max_weight": 2.0}),
+    "GC, max_weight 1.5": Arm(sampling={"max_weight": 1.5}),
+    "GC, max_weight 1.25": Arm(sampling={"max_weight": 1.25}),
     "GC, proportional": Arm(sampling={"batch_size": NUM_CLUSTERS}),
     "GC, sizes capped at 2": Arm(sampling={"max_weight": None}, max_size_ratio=2.0),
 }
 
 
-def make_model(seed: int, learning_rate: float) -> keras.Model:
+def make_model(seed: int) -> keras.Model:
     """The MLP, compiled."""
     keras.utils.set_random_seed(seed)
     layers = [keras.layers.Dense(256, "relu") for _ in range(2)]
     model = keras.Sequential([keras.Input((784,)), *layers, keras.layers.Dense(10)])
-    model.compile(keras.optimizers.SGD(learning_rate, MOMENTUM), LOSS, jit_compile=False)
+    optimizer = keras.optimizers.SGD(LEARNING_RATES[0], MOMENTUM)
+    model.compile(optimizer, LOSS, jit_compile=False, steps_per_execution=EVERY // 2)
     return model
 
 
-class Recording(keras.callbacks.Callback):
-    """Records the loss over all the data at the end of every epoch, and clusters when due."""
+class Trainer:
+    """Trains one model again and again, so that everything is compiled once.
 
-    def __init__(self, run: Run, steps: int):
-        super().__init__()
-        self.rows: list[dict[str, Any]] = []
-        self._run, self._steps = run, steps
+    Args:
+        data: (x, y).
+    """
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        """The untrained model."""
-        self._record(0, self._run.described())
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """The model after another `EVERY` steps."""
-        step = (epoch + 1) * EVERY
-        loss = self._record(step, {})
-        if not np.isfinite(loss):
-            self.model.stop_training = True
-        elif step % RECLUSTER == 0 and step < self._steps and self._run.clustering:
-            self._run.recluster()
-            self.rows[-1].update(self._run.described())
-
-    def _record(self, step: int, found: dict[str, Any]) -> float:
-        loss = self._run.loss()
-        self.rows.append({**self._run.key, "step": step, "loss": loss, **found})
-        return loss
-
-
-class Run:
-    """One arm at one learning rate from one seed."""
-
-    def __init__(self, arm: str, learning_rate: float, seed: int, data: tuple):
-        self.key = {"arm": arm, "learning_rate": learning_rate, "seed": seed}
+    def __init__(self, data: tuple):
         self._data = data
-        self._model = make_model(seed, learning_rate)
-        self.clustering: GradientClustering | None = None
-        settings = ARMS[arm]
-        if settings.batch_size is not None:
-            examples = tf.data.Dataset.from_tensor_slices(data)
-            shuffled = examples.shuffle(len(data[1]), seed=seed).repeat()
-            self._batches = shuffled.batch(settings.batch_size, drop_remainder=True)
-        else:
-            self.clustering = GradientClustering(
-                NUM_CLUSTERS, seed=seed, max_size_ratio=settings.max_size_ratio, verbose=False
-            )
-            found = self.clustering.fit(self._model, *data, LOSS)
-            self._batches = stratified_batches(data, found, seed=seed, **settings.sampling)
+        self._model = make_model(0)
+        self._mean_loss = tf.function(lambda: LOSS(data[1], self._model(data[0])))
+        self._clusterings = {
+            ratio: GradientClustering(NUM_CLUSTERS, max_size_ratio=ratio, verbose=False)
+            for ratio in {arm.max_size_ratio for arm in ARMS.values()}
+        }
 
-    def train(self, steps: int) -> list[dict[str, Any]]:
-        """Train; returns the records. Stops at a loss that is not finite."""
-        recording = Recording(self, steps)
+    def run(self, arm: str, learning_rate: float, seed: int) -> list[dict[str, Any]]:
+        """One run; returns its records. Stops at a loss that is not finite."""
+        key = {"arm": arm, "learning_rate": learning_rate, "seed": seed}
+        settings = ARMS[arm]
+        self._reset(learning_rate, seed)
+        batches, found = self._batches(settings, seed)
+        recording = Recording(self.loss, lambda: self._recluster(settings, batches))
         self._model.fit(
-            self._batches,
-            epochs=steps // EVERY,
+            batches,
+            epochs=STEPS // EVERY,
             steps_per_epoch=EVERY,
             callbacks=[recording],
             verbose=0,
             shuffle=False,
         )
-        return recording.rows
+        recording.rows[0].update(found)
+        return [{**key, **row} for row in recording.rows]
 
     def loss(self) -> float:
         """The training loss over all the data."""
-        return float(self._model.evaluate(*self._data, batch_size=1000, verbose=0))
+        return float(self._mean_loss())
 
-    def recluster(self) -> None:
+    def _reset(self, learning_rate: float, seed: int) -> None:
+        self._model.set_weights(make_model(seed).get_weights())
+        optimizer = self._model.optimizer
+        for variable in optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
+        optimizer.learning_rate = learning_rate
+
+    def _batches(self, settings: Arm, seed: int) -> tuple[tf.data.Dataset, dict[str, Any]]:
+        """The dataset, and what its clusters promise."""
+        if settings.batch_size is not None:
+            examples = tf.data.Dataset.from_tensor_slices(self._data)
+            shuffled = examples.shuffle(len(self._data[1]), seed=seed).repeat()
+            return shuffled.batch(settings.batch_size, drop_remainder=True), {}
+        found = self._clusterings[settings.max_size_ratio].fit(self._model, *self._data, LOSS)
+        batches = stratified_batches(self._data, found, seed=seed, **settings.sampling)
+        return batches, self._described(found, batches)
+
+    def _recluster(self, settings: Arm, batches: tf.data.Dataset) -> dict[str, Any]:
         """Clusters of the present weights, from the next batch on."""
-        started_from = self.clustering.result.assignments
-        found = self.clustering.fit(
-            self._model, *self._data, LOSS, initial_assignments=started_from
-        )
-        self._batches.reassign(found)
-
-    def described(self) -> dict[str, Any]:
-        """What the present clusters promise, and their largest weight; nothing without any."""
-        if self.clustering is None:
+        if settings.batch_size is not None:
             return {}
+        clustering = self._clusterings[settings.max_size_ratio]
+        start = clustering.result.assignments
+        found = clustering.fit(self._model, *self._data, LOSS, initial_assignments=start)
+        batches.reassign(found)
+        return self._described(found, batches)
+
+    def _described(self, found: ClusteringResult, batches: tf.data.Dataset) -> dict[str, Any]:
         return {
-            "variance_ratio": float(self.clustering.result.variance_ratio),
-            "largest_share": float(self.clustering.result.sizes.max() / len(self._data[1])),
-            "largest_weight": float(self._batches.sampling.design.weights.max()),
+            "variance_ratio": float(found.variance_ratio),
+            "largest_share": float(found.sizes.max() / len(self._data[1])),
+            "largest_weight": float(batches.sampling.design.weights.max()),
         }
 
 
-def run_all(file: RecordFile, data: tuple, rates: Iterable[float], seeds: Iterable[int]) -> None:
+class Recording(keras.callbacks.Callback):
+    """Records the loss over all the data at the end of every epoch, and clusters when due."""
+
+    def __init__(self, loss: Callable[[], float], recluster: Callable[[], dict[str, Any]]):
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self._loss, self._recluster = loss, recluster
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """The untrained model."""
+        self.rows.append({"step": 0, "loss": self._loss()})
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """The model after another `EVERY` steps."""
+        step = (epoch + 1) * EVERY
+        self.rows.append({"step": step, "loss": self._loss()})
+        if not np.isfinite(self.rows[-1]["loss"]):
+            self.model.stop_training = True
+        elif step % RECLUSTER == 0 and step < STEPS:
+            self.rows[-1].update(self._recluster())
+
+
+def run_all(file: RecordFile, data: tuple, rates: Sequence[float], seeds: Sequence[int]) -> None:
     """Every run that the file does not have yet, with a line each."""
     done = {tuple(record[name] for name in KEY) for record in file.read()}
-    wanted = [(arm, rate, seed) for seed in seeds for rate in rates for arm in ARMS]
+    wanted = [(arm, rate, seed) for seed in seeds for rate in reversed(rates) for arm in ARMS]
+    trainer = Trainer(data)
     for number, key in enumerate(wanted, 1):
         if key in done:
             continue
         start = time.perf_counter()
-        rows = Run(*key, data).train(STEPS)
+        rows = trainer.run(*key)
         for row in rows:
             file.append(row)
         seconds = time.perf_counter() - start
@@ -225,7 +242,7 @@ def plot(records: list[dict[str, Any]], rates: tuple[float, ...], path: Path) ->
     panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
     steps = np.arange(0, STEPS + 1, EVERY)
     for ax, rate in zip(panels, rates, strict=True):
-        for (arm, settings), color in zip(ARMS.items(), PALETTE, strict=True):
+        for (arm, settings), color in zip(ARMS.items(), COLORS, strict=True):
             losses = np.where(np.isfinite(found := curves(records, arm, rate)), found, np.nan)
             style = "--" if settings.batch_size is not None else "-"
             ax.plot(steps, losses.T, style, color=color, linewidth=0.6, alpha=0.4)

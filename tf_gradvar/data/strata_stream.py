@@ -14,6 +14,8 @@ import tensorflow as tf
 from tf_gradvar.data.allocation import Design
 from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
 
+_NEVER = tf.int64.max
+
 
 class DesignVariables:
     """Two designs that a dataset reads at every batch: from batch `switch_at` on the second.
@@ -54,6 +56,8 @@ class DesignVariables:
         """Make this the second design; what is in effect now stays the first."""
         if self.drawn >= self.switch_at:
             self._copy_second_to_first()
+        # Where a thread of the user's draws ahead meanwhile, it finds the first design whole.
+        self._switch_at.assign(_NEVER)
         self._write(1, design)
         self._version.scatter_nd_add([[1]], [1])
         self._switch_at.assign(switch_at)

@@ -90,6 +90,7 @@ class StratifiedSampling:
         seed: The seed of every draw.
         batches_taken: Batches that were left out at the start because they were taken
             before.
+        variables: What the pipeline reads, and `drawn`, the number of the next batch.
     """
 
     def __init__(self, rule: DrawingRule, design: Design, data: tuple, seed: int, state: Any):
@@ -151,7 +152,7 @@ class StratifiedSampling:
         """
         if when not in WHEN:
             raise ValueError(f"`when` must be one of {WHEN}. Received: when={when!r}.")
-        checked = read_assignments(assignments, self._examples, self._data)
+        checked = _read_assignments(assignments, self._examples, self._data)
         design = self.rule.design(checked, self.num_clusters, standard_deviations)
         epoch = self.batches_per_epoch
         drawn = self.variables.drawn
@@ -163,7 +164,7 @@ class StratifiedSampling:
         return self._designs[int(number >= self.variables.switch_at)]
 
 
-def read_assignments(assignments: Any, count: int, data_fingerprint: str) -> np.ndarray:
+def _read_assignments(assignments: Any, count: int, data_fingerprint: str) -> np.ndarray:
     """Return assignments [N] as int64, or raise unless they fit the data."""
     if hasattr(assignments, "assignments"):
         theirs = getattr(assignments, "fingerprint", None)
@@ -277,7 +278,7 @@ def stratified_batches(
     tensors = check_arrays(data)
     _check_weights(tensors[2:])
     count = len(keras.tree.flatten(tensors)[0])
-    checked = read_assignments(assignments, count, fingerprint(data[0], data[1]))
+    checked = _read_assignments(assignments, count, fingerprint(data[0], data[1]))
     design = rule.design(checked, standard_deviations=standard_deviations)
     sampling = StratifiedSampling(rule, design, tuple(data), seed, state)
     dataset = stratified_dataset(
