@@ -55,12 +55,14 @@ class GradientClusters:
         every: steps from one clustering to the next; the first one is before the first step.
         sketch_size: numbers that stand for a gradient.
         max_passes: the most passes of a clustering.
+        max_size_ratio: the most examples in a cluster, in units of N / K; None for no limit.
         buffers: what becomes of the buffers of an optimizer: "match" or "restart".
     """
 
     every: int = 100
     sketch_size: int = 256
     max_passes: int = 10
+    max_size_ratio: float | None = None
     buffers: Literal["match", "restart"] = "match"
 
 
