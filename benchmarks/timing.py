@@ -28,15 +28,15 @@ def interleaved_medians(
     """Median seconds of one call of each variant.
 
     Args:
-        variants: name -> function of no arguments. It must return only when its work is
+        variants: Name -> function of no arguments. It must return only when its work is
             done (call `.numpy()` or `block_until_ready()` inside).
-        repeats: timed rounds.
-        warmup: untimed calls of each variant before the first round.
-        clock: seconds. On a machine that others use, `time.process_time` counts the work of
+        repeats: Timed rounds.
+        warmup: Untimed calls of each variant before the first round.
+        clock: Seconds. On a machine that others use, `time.process_time` counts the work of
             this process alone (of all its threads), and steadies timings pinned to one core.
 
     Returns:
-        name -> median seconds, in the order of `variants`.
+        Name -> median seconds, in the order of `variants`.
     """
     times = interleaved_times(variants, repeats, warmup, clock)
     return {name: median(values) for name, values in times.items()}

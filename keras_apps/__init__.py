@@ -1,4 +1,4 @@
-"""Training apps: `python -m keras_apps.train --config NAME --workdir DIR`."""
+"""Apps: `python -m keras_apps.train --config NAME --workdir DIR`, and `keras_apps.study`."""
 
 import os
 

@@ -29,8 +29,8 @@ class RunCheckpoint:
     """The last checkpoint of one run: weights, optimizer state, steps taken, state of the data.
 
     Args:
-        folder: of this run alone.
-        model: the model, built and compiled with a built optimizer.
+        folder: Of this run alone.
+        model: The model, built and compiled with a built optimizer.
     """
 
     def __init__(self, folder: Path, model: keras.Model):
@@ -47,8 +47,8 @@ class RunCheckpoint:
         """Write a checkpoint.
 
         Args:
-            step: steps taken.
-            sampling: state of the dataset after these steps, JSON-plain.
+            step: Steps taken.
+            sampling: State of the dataset after these steps, JSON-plain.
         """
         if self._saved_at != step:  # The manager would delete the file that it overwrites.
             self._progress.value = {"step": step, "sampling": sampling}
@@ -71,7 +71,7 @@ class RunCheckpoint:
         """Write the weights to final.weights.h5, without optimizer state.
 
         Args:
-            network: the model that was trained, not compiled: a compiled one would add the state
+            network: The model that was trained, not compiled: a compiled one would add the state
                 of its optimizer.
         """
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-import importlib.util
+import importlib.machinery
 import inspect
 import json
 import pkgutil
@@ -37,9 +37,9 @@ class Loaded:
     """A configuration and where it came from.
 
     Attributes:
-        name: what was asked for, "NAME" or "NAME:VARIANT".
-        config: the dataclass.
-        text: the docstring of its file.
+        name: What was asked for, "NAME" or "NAME:VARIANT".
+        config: The dataclass.
+        text: The docstring of its file.
     """
 
     name: str
@@ -53,13 +53,13 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
     Args:
         name: "NAME" or "NAME:VARIANT", where NAME is one of `names()` or the path of a Python
             file, which ends in ".py".
-        changes: assignments "key=value", as after `--set`.
+        changes: Assignments "key=value", as after `--set`.
 
     Returns:
         The configuration.
 
     Raises:
-        ValueError: an unknown name, variant or key, a value of the wrong type, or what the
+        ValueError: An unknown name, variant or key, a value of the wrong type, or what the
             configuration's own `check()` refuses.
 
     Example:
@@ -86,23 +86,31 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
     return Loaded(name, config, inspect.getdoc(module) or "")
 
 
-def names() -> list[str]:
-    """Names of the configurations that come with the package, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(keras_apps.configs.__path__))
+def names(kind: type = object) -> list[str]:
+    """Names of the configurations that come with the package, sorted.
+
+    Args:
+        kind: Only those of this dataclass. Defaults to all.
+
+    Returns:
+        Names, as `load` takes them.
+    """
+    found = sorted(module.name for module in pkgutil.iter_modules(keras_apps.configs.__path__))
+    return [name for name in found if kind is object or isinstance(load(name).config, kind)]
 
 
 def change(config: Any, changes: Iterable[str]) -> Any:
     """A copy of a configuration with some fields changed.
 
     Args:
-        config: a dataclass.
-        changes: assignments "key=value" with dotted keys, applied in order.
+        config: A dataclass.
+        changes: Assignments "key=value" with dotted keys, applied in order.
 
     Returns:
         A dataclass of the same type.
 
     Raises:
-        ValueError: an assignment without "=", an unknown key, or a value of the wrong type.
+        ValueError: An assignment without "=", an unknown key, or a value of the wrong type.
     """
     for assignment in changes:
         key, equals, value = assignment.partition("=")
@@ -122,13 +130,10 @@ def to_json(config: Any) -> dict[str, Any]:
 def _module(name: str) -> types.ModuleType:
     if name.endswith(".py"):
         path = Path(name)
-        if not path.exists():
+        if not path.is_file():
             raise ValueError(f"The configuration file {name} must exist. It does not.")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise ValueError(f"The configuration file {name} must be a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = types.ModuleType(path.stem)
+        importlib.machinery.SourceFileLoader(path.stem, str(path)).exec_module(module)
         return module
     if name not in names():
         raise ValueError(

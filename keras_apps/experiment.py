@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from keras_apps.problems import Classification, LeastSquares
+from keras_apps.trajectory import Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class OptimizerChoice:
             For numbers that are missing, the rate is chosen among the candidates by training with
             each of them.
         measures_variance: whether the between-cluster variance is measured at each evaluation.
+        clusters: what its clusters are: "classes", "random", or "gradients", which Gradient
+            Clustering finds again and again while the run trains; None for those of the problem.
     """
 
     name: str
@@ -32,13 +35,33 @@ class OptimizerChoice:
     candidates: tuple[float, ...] = ()
     learning_rates: dict[str, float] = dataclasses.field(default_factory=dict)
     measures_variance: bool = False
+    clusters: Literal["classes", "random", "gradients"] | None = None
 
     @property
     def label(self) -> str:
         """The name for readers."""
         if self.rule == "DiscoverOver":
-            return f"DiscoverOver({self.arguments['over']})"
-        return self.name
+            name = f"DiscoverOver({self.arguments['over']})"
+        else:
+            name = self.name if self.clusters is None else self.rule
+        return name if self.clusters is None else f"{name}, {self.clusters}"
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientClusters:
+    """How clusters are found in the gradients of the training set while a run trains.
+
+    Attributes:
+        every: steps from one clustering to the next; the first one is before the first step.
+        sketch_size: numbers that stand for a gradient.
+        max_passes: the most passes of a clustering.
+        buffers: what becomes of the buffers of an optimizer: "match" or "restart".
+    """
+
+    every: int = 100
+    sketch_size: int = 256
+    max_passes: int = 10
+    buffers: Literal["match", "restart"] = "match"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +89,9 @@ class Experiment:
         tuning_seed: the seed of the runs that choose the learning rates, none of `seeds`.
         variance_examples: examples of each cluster on which the between-cluster variance is
             measured; None for all.
+        gradient_clusters: how the clusters of optimizers with `clusters="gradients"` are found.
+        gradient_variance: a trajectory of plain SGD on the same problem, along which gradient
+            estimators are measured; None leaves it out.
     """
 
     title: str
@@ -84,6 +110,8 @@ class Experiment:
     jit_compile: bool = False
     tuning_seed: int = 1000
     variance_examples: int | None = None
+    gradient_clusters: GradientClusters | None = None
+    gradient_variance: Trajectory | None = None
 
     def check(self) -> None:
         """Refuse what cannot be run; `keras_apps.config.load` calls it after all changes.
@@ -92,6 +120,7 @@ class Experiment:
             ValueError: fields that do not go together.
         """
         names = [optimizer.name for optimizer in self.optimizers]
+        clusters = {optimizer.clusters for optimizer in self.optimizers} - {None}
         rules = (
             (names, "`optimizers` must hold at least one optimizer", names),
             (self.groups_per_batch, "`groups_per_batch` must hold at least one number", ()),
@@ -113,11 +142,25 @@ class Experiment:
                 "`tuning_seed` must not be one of `seeds`, or the comparison is tuned on itself",
                 self.tuning_seed,
             ),
+            (
+                not clusters or isinstance(self.problem, Classification),
+                "`clusters` of an optimizer needs a `Classification`, whose data can be clustered "
+                "in several ways",
+                type(self.problem).__name__,
+            ),
+            (
+                "gradients" not in clusters or self.gradient_clusters is not None,
+                "`gradient_clusters` must say how clusters are found for optimizers with "
+                "`clusters='gradients'`",
+                self.gradient_clusters,
+            ),
         )
         for holds, rule, received in rules:
             if not holds:
                 raise ValueError(f"{rule}. Received {received}.")
         self._check_learning_rates()
+        if self.gradient_variance is not None:
+            self.gradient_variance.check()
 
     def _check_learning_rates(self) -> None:
         counts = {

@@ -1,8 +1,4 @@
-"""Figures from records: functions (records, ax) -> ax, and the same numbers as rows for a CSV.
-
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart. An optimizer and its
-form with the control variate share a hue; the form with it is solid, all others are dashed.
-"""
+"""Pictures of a report: drawn once, written as SVG and PNG, with their numbers beside them."""
 
 from __future__ import annotations
 
@@ -14,24 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from keras_apps.experiment import Experiment, OptimizerChoice
-from keras_apps.summary import EARLY
-
-Record = dict[str, Any]
-
-HUES = {
-    "SGD": "#0072B2",
-    "Momentum": "#E69F00",
-    "QHM": "#D55E00",
-    "IGT": "#CC79A7",
-    "Adam": "#009E73",
-}
-OTHER_HUES = ("#56B4E9", "#000000", "#999999")
 FIGURE_INCHES = (5.0, 3.7)
 APPEARANCE = {
     "font.size": 9.5,
@@ -45,31 +26,15 @@ APPEARANCE = {
     "svg.hashsalt": "keras_apps",
 }
 
-AXIS_LABELS = {
-    "training_loss": "training loss (nats)",
-    "test_loss": "test loss (nats)",
-    "training_accuracy": "training accuracy (%)",
-    "test_accuracy": "test accuracy (%)",
-    "excess_risk": "excess risk",
-}
-FACTORS = {"training_accuracy": 100.0, "test_accuracy": 100.0}
-
-# What is plotted for each kind of optimizer: name of the value, line, what the legend says.
-VARIANCES = (
-    ("momentum", "--", "one buffer for all"),
-    ("discover", "-", "a buffer for each"),
-    ("discover_exact", ":", "left in the step"),
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
     """A finished figure.
 
     Attributes:
-        name: of its files.
-        svg: the figure.
-        caption: what it shows.
+        name: Of its files.
+        svg: The figure.
+        caption: What it shows.
     """
 
     name: str
@@ -87,11 +52,11 @@ def draw(
     """Make a figure and write it as SVG and PNG with its numbers beside it.
 
     Args:
-        name: of the files, without ending.
-        caption: what it shows.
-        folder: where the files go.
-        plot: draws into the axes.
-        numbers: rows of the CSV file.
+        name: Of the files, without ending.
+        caption: What it shows.
+        folder: Where the files go.
+        plot: Draws into the axes.
+        numbers: Rows of the CSV file.
 
     Returns:
         The picture.
@@ -112,222 +77,7 @@ def draw(
     return Picture(name, buffer.getvalue(), caption)
 
 
-def plot_values(
-    records: Sequence[Record],
-    ax: Axes,
-    *,
-    experiment: Experiment,
-    optimizers: Sequence[OptimizerChoice],
-    groups: int,
-    value: str,
-    seeds: bool = True,
-) -> Axes:
-    """Curves of a measured value: each seed's points, their mean, and one deviation around it.
-
-    Args:
-        records: evaluations.
-        ax: axes to draw into.
-        experiment: the experiment, for colours.
-        optimizers: which curves to draw.
-        groups: with so many groups in a step.
-        value: name of the value. Losses and risks get a log axis.
-        seeds: whether to draw each seed's points and the deviation.
-
-    Returns:
-        The axes.
-    """
-    for optimizer in optimizers:
-        curve = curve_of(records, optimizer.name, groups, value)
-        if curve:
-            _draw_curve(ax, curve, _style(optimizer, experiment), optimizer.label, seeds)
-    if value in FACTORS:
-        _cut_off_beginning(ax, experiment.steps)
-    else:
-        ax.set_yscale("log")
-    ax.set_xlabel("step")
-    ax.set_ylabel(AXIS_LABELS.get(value, value.replace("_", " ")))
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return ax
-
-
-def plot_variances(
-    records: Sequence[Record],
-    ax: Axes,
-    *,
-    experiment: Experiment,
-    optimizers: Sequence[OptimizerChoice],
-    groups: int,
-) -> Axes:
-    """The between-cluster variance over training: each seed's points and their smoothed mean.
-
-    For plain gradients sum_k q_k ||grad R_k - grad R||^2; with one buffer or K, sum_k q_k
-    ||grad R_k - g^k||^2 as in the paper's figure; and what is left in the corrected gradient.
-
-    Args:
-        records: evaluations.
-        ax: axes to draw into.
-        experiment: the experiment, for colours.
-        optimizers: those whose variance was measured.
-        groups: with so many groups in a step.
-
-    Returns:
-        The axes, with a log axis for the variance.
-    """
-    for optimizer in optimizers:
-        for name, line, text in variances_of(records, optimizer.name, groups):
-            curve = curve_of(records, optimizer.name, groups, f"between_cluster_variance_{name}")
-            style = {"color": _hue(optimizer, experiment), "linestyle": line}
-            steps = [point.step for point in curve]
-            for point in curve:
-                ax.plot(
-                    [point.step] * len(point.values),
-                    point.values,
-                    ".",
-                    color=style["color"],
-                    markersize=2.5,
-                    alpha=0.35,
-                )
-            smooth = smoothed([point.mean for point in curve])
-            ax.plot(steps, smooth, linewidth=1.8, label=f"{optimizer.label}: {text}", **style)
-    ax.set_yscale("log")
-    ax.set_xlim(left=0)
-    ax.set_xlabel("step")
-    ax.set_ylabel("between-cluster variance\n(squared gradient norm)")
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return ax
-
-
-def variances_of(
-    records: Sequence[Record], optimizer: str, groups: int
-) -> list[tuple[str, str, str]]:
-    """Name, line and text of the variances to plot: the buffered ones, else the plain one."""
-    present = {
-        name
-        for record in records
-        if (record["optimizer"], record["groups"]) == (optimizer, groups)
-        for name in record
-    }
-    found = [entry for entry in VARIANCES if f"between_cluster_variance_{entry[0]}" in present]
-    if found or "between_cluster_variance_sgd" not in present:
-        return found
-    return [("sgd", "--", "no buffer")]
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """A value at one step, over the seeds."""
-
-    step: int
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over the seeds."""
-        return float(np.mean(self.values))
-
-    @property
-    def deviation(self) -> float:
-        """Sample standard deviation over the seeds; 0 for one seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
-
-
-def curve_of(records: Sequence[Record], optimizer: str, groups: int, value: str) -> list[Point]:
-    """The points of one curve in the order of the steps, in the unit of its axis."""
-    by_step: dict[int, list[float]] = {}
-    for record in records:
-        own = (record["kind"], record["optimizer"], record["groups"]) == (
-            "evaluation",
-            optimizer,
-            groups,
-        )
-        if own and not record["tunes"] and value in record:
-            by_step.setdefault(record["step"], []).append(FACTORS.get(value, 1.0) * record[value])
-    return [Point(step, tuple(values)) for step, values in sorted(by_step.items())]
-
-
-def numbers_of(
-    records: Sequence[Record],
-    optimizers: Sequence[OptimizerChoice],
-    groups: int,
-    values: Sequence[str],
-) -> list[dict[str, Any]]:
-    """The numbers of a figure as rows: a step of an optimizer's value in each."""
-    return [
-        {
-            "optimizer": optimizer.name,
-            "groups": groups,
-            "value": value,
-            "step": point.step,
-            "mean": point.mean,
-            "std": point.deviation,
-            **{f"seed_{index}": number for index, number in enumerate(point.values)},
-        }
-        for optimizer in optimizers
-        for value in values
-        for point in curve_of(records, optimizer.name, groups, value)
-    ]
-
-
-def smoothed(values: Sequence[float], width: int = 3) -> np.ndarray:
-    """Running geometric mean over `width` neighbours, fewer towards the ends; for log axes."""
-    logs = np.log(np.maximum(np.asarray(values, np.float64), np.finfo(np.float64).tiny))
-    # As many neighbours on both sides, or a steep end would be pulled off its points.
-    reaches = [min(width // 2, i, len(logs) - 1 - i) for i in range(len(logs))]
-    return np.exp([logs[i - reach : i + reach + 1].mean() for i, reach in enumerate(reaches)])
-
-
 def add_legend(ax: Axes, columns: int = 2) -> Axes:
     """Put the legend below the axes, where it hides nothing."""
     ax.figure.legend(loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=2.6)
     return ax
-
-
-def _draw_curve(
-    ax: Axes, curve: Sequence[Point], style: dict[str, Any], label: str, seeds: bool
-) -> None:
-    steps = np.array([point.step for point in curve])
-    means = np.array([point.mean for point in curve])
-    ax.plot(steps, means, linewidth=1.6, label=label, **style)
-    if seeds:
-        deviations = np.array([point.deviation for point in curve])
-        floor = np.minimum(means, np.array([min(point.values) for point in curve]))
-        low = np.maximum(means - deviations, 0.9 * floor)
-        ax.fill_between(
-            steps, low, means + deviations, color=style["color"], alpha=0.15, linewidth=0
-        )
-        for point in curve:
-            ax.plot(
-                [point.step] * len(point.values),
-                point.values,
-                ".",
-                color=style["color"],
-                markersize=2.5,
-                alpha=0.35,
-            )
-
-
-def _cut_off_beginning(ax: Axes, steps: int) -> None:
-    """Let the axis start at the lowest mean of a sixth of the run; chance level hides the rest."""
-    curves = [line for line in ax.lines if not line.get_label().startswith("_")]
-    points = [np.asarray(line.get_xydata()) for line in curves]
-    later = [xy[xy[:, 0] >= steps * EARLY, 1] for xy in points]
-    found = np.concatenate([values for values in later if len(values)] or [np.empty(0)])
-    found = found[np.isfinite(found)]
-    if len(found):
-        top = ax.get_ylim()[1]
-        ax.set_ylim(found.min() - 0.05 * (top - found.min()), top)
-
-
-def _style(optimizer: OptimizerChoice, experiment: Experiment) -> dict[str, Any]:
-    return {
-        "color": _hue(optimizer, experiment),
-        "linestyle": "-" if optimizer.base is not None else (0, (3, 1.5)),
-    }
-
-
-def _hue(optimizer: OptimizerChoice, experiment: Experiment) -> str:
-    family = optimizer.base or optimizer.name
-    if family in HUES:
-        return HUES[family]
-    others = sorted({o.base or o.name for o in experiment.optimizers} - set(HUES))
-    return OTHER_HUES[others.index(family) % len(OTHER_HUES)]

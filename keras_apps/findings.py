@@ -23,10 +23,10 @@ class Pair:
     """An optimizer with the control variate beside its base, on the same batches.
 
     Attributes:
-        name: of the one with the control variate.
-        base: of the other.
-        values: what the one reached, for each seed.
-        base_values: what the other reached, for the same seeds.
+        name: Of the one with the control variate.
+        base: Of the other.
+        values: What the one reached, for each seed.
+        base_values: What the other reached, for the same seeds.
     """
 
     name: str
@@ -50,9 +50,9 @@ def of(rows: Sequence[Row], records: Iterable[Record], experiment: Experiment) -
     """The findings of an experiment.
 
     Args:
-        rows: its summary.
-        records: all its records.
-        experiment: the experiment.
+        rows: Its summary.
+        records: All its records.
+        experiment: The experiment.
 
     Returns:
         Sentences; none if nothing is finished.
@@ -71,9 +71,9 @@ def changes(
     """A table of what the control variate changes in the training loss of each optimizer.
 
     Args:
-        records: all records of the experiment.
-        experiment: the experiment.
-        early_step: the step of the first of the two columns for each number of groups.
+        records: All records of the experiment.
+        experiment: The experiment.
+        early_step: The step of the first of the two columns for each number of groups.
 
     Returns:
         Headings, and the cells of each row; no rows where nothing is paired.
@@ -96,8 +96,8 @@ def variance_left(records: Iterable[Record], experiment: Experiment) -> list[str
     """How much of the between-cluster variance the buffers leave, at the same weights.
 
     Args:
-        records: all records of the experiment.
-        experiment: the experiment.
+        records: All records of the experiment.
+        experiment: The experiment.
 
     Returns:
         A sentence for each optimizer with buffers and number of groups.
@@ -122,16 +122,17 @@ def pairs(
     """Every optimizer with the control variate against its base, seed by seed.
 
     Args:
-        records: evaluations.
-        experiment: the experiment.
-        groups: in a step.
-        value: name of the value that is compared.
-        step: at which step; None for the last of each run.
+        records: Evaluations.
+        experiment: The experiment.
+        groups: In a step.
+        value: Name of the value that is compared.
+        step: At which step; None for the last of each run.
 
     Returns:
         The pairs that both have records.
     """
     found = []
+    labels = {optimizer.name: optimizer.label for optimizer in experiment.optimizers}
     for optimizer in experiment.optimizers:
         if optimizer.base is None:
             continue
@@ -140,7 +141,8 @@ def pairs(
         seeds = sorted(set(own) & set(base))
         if seeds:
             values = tuple(own[seed] for seed in seeds), tuple(base[seed] for seed in seeds)
-            found.append(Pair(optimizer.label, optimizer.base, *values))
+            base_label = labels.get(optimizer.base, optimizer.base)
+            found.append(Pair(optimizer.label, base_label, *values))
     return found
 
 

@@ -47,13 +47,13 @@ class ClusteredData:
     """Examples of a clustered least squares problem.
 
     Attributes:
-        x: inputs [K n, d], float32.
-        y: targets [K n, d], float32.
-        clusters: the cluster of each example [K n], int32.
+        x: Inputs [K n, d], float32.
+        y: Targets [K n, d], float32.
+        clusters: The cluster of each example [K n], int32.
         curvatures: h [d].
-        optima: the minimiser of each cluster's examples [K, d], float64. It differs from the
+        optima: The minimiser of each cluster's examples [K, d], float64. It differs from the
             theta_k that the targets were made from by the mean of the noise.
-        noise: standard deviation of the noise of a target.
+        noise: Standard deviation of the noise of a target.
     """
 
     x: np.ndarray
@@ -93,11 +93,11 @@ def draw(
         num_clusters: K.
         num_features: d.
         examples_per_cluster: n.
-        spread: standard deviation of theta_k in each coordinate, around a mean that is drawn with
+        spread: Standard deviation of theta_k in each coordinate, around a mean that is drawn with
             standard deviation 1.
-        noise: standard deviation of the noise of a target.
-        smallest_curvature: the curvatures go from this to 1, evenly on a log scale.
-        seed: of all of it.
+        noise: Standard deviation of the noise of a target.
+        smallest_curvature: The curvatures go from this to 1, evenly on a log scale.
+        seed: Of all of it.
     """
     generator = np.random.default_rng(seed)
     curvatures = np.geomspace(smallest_curvature, 1.0, num_features)
@@ -136,11 +136,11 @@ def predicted_risk(
 
     Args:
         rule: "SGD", "QHM" or "IGT".
-        arguments: its `momentum`, `nu` and `tail_fraction`, as far as it has them.
-        learning_rate: constant.
+        arguments: Its `momentum`, `nu` and `tail_fraction`, as far as it has them.
+        learning_rate: Constant.
         steps: T.
-        data: the problem.
-        noise: variance [d] of the gradient's noise in each coordinate.
+        data: The problem.
+        noise: Variance [d] of the gradient's noise in each coordinate.
 
     Returns:
         Risks [T + 1], at the start and after each step.

@@ -29,15 +29,15 @@ def build(run: Run, experiment: Experiment, probabilities: np.ndarray) -> Any:
     """The optimizer of a run.
 
     Args:
-        run: the run.
-        experiment: whose schedule it follows.
-        probabilities: of the clusters, [K], for rules that keep a buffer for each.
+        run: The run.
+        experiment: Whose schedule it follows.
+        probabilities: Of the clusters, [K], for rules that keep a buffer for each.
 
     Returns:
         A Keras optimizer, not yet built.
 
     Raises:
-        ValueError: a rule that is not one of `RULES`.
+        ValueError: A rule that is not one of `RULES`.
     """
     arguments = dict(run.optimizer.arguments)
     rate = _schedule(run.learning_rate, experiment)
@@ -56,11 +56,11 @@ def check(experiment: Experiment, probabilities: np.ndarray) -> None:
     """Make every optimizer once, so that a misspelt argument shows before anything is trained.
 
     Args:
-        experiment: the experiment.
-        probabilities: of the clusters, [K].
+        experiment: The experiment.
+        probabilities: Of the clusters, [K].
 
     Raises:
-        ValueError, TypeError: what a rule says of its arguments.
+        ValueError, TypeError: What a rule says of its arguments.
     """
     for optimizer in experiment.optimizers:
         build(Run(optimizer, groups=1, seed=0, learning_rate=0.1), experiment, probabilities)

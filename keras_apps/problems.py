@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import keras
@@ -21,15 +21,16 @@ class Problem:
     """A problem in memory, ready to train on.
 
     Attributes:
-        x: training inputs [N, ...].
-        y: training targets [N, ...].
-        clusters: the cluster of each training example [N], int32.
-        probabilities: the share of each cluster [K], float64.
-        build_model: makes the model; its weights depend on Keras' global seed alone.
-        loss: what the model is compiled with.
-        evaluate: model -> measured values by name, over the whole data.
-        score: the name of the value that should be small, by which learning rates are chosen.
-        description: what the data are, in a sentence or two.
+        x: Training inputs [N, ...].
+        y: Training targets [N, ...].
+        clusters: The cluster of each training example [N], int32.
+        probabilities: The share of each cluster [K], float64.
+        build_model: Makes the model; its weights depend on Keras' global seed alone.
+        loss: What the model is compiled with.
+        evaluate: Model -> measured values by name, over the whole data.
+        score: The name of the value that should be small, by which learning rates are chosen.
+        description: What the data are, in a sentence or two.
+        partitions: Other clusters of the same examples [N], by name.
     """
 
     x: np.ndarray
@@ -41,6 +42,19 @@ class Problem:
     evaluate: Callable[[keras.Model], dict[str, float]]
     score: str
     description: str
+    partitions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def clustered(self, name: str | None) -> Problem:
+        """The same problem with the clusters of that name, each with its share of the data.
+
+        Args:
+            name: One of `partitions`; None for the clusters that it has.
+        """
+        if name is None:
+            return self
+        clusters = self.partitions[name]
+        shares = np.bincount(clusters, minlength=len(self.probabilities)) / len(clusters)
+        return dataclasses.replace(self, clusters=clusters, probabilities=shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +62,12 @@ class Classification:
     """Images into classes.
 
     Attributes:
-        source: name of the data set, see `keras_apps.sources`.
-        split_seed: seed of the split into training and test set, for sets that have none.
+        source: Name of the data set, see `keras_apps.sources`.
+        split_seed: Seed of the split into training and test set, for sets that have none.
         clusters: "classes"; or "random", as many clusters as classes but drawn by chance: a
             control, which must not help.
-        model: name of the network, see `keras_apps.models`.
-        model_arguments: its arguments beside the input shape and the number of classes.
+        model: Name of the network, see `keras_apps.models`.
+        model_arguments: Its arguments beside the input shape and the number of classes.
     """
 
     source: str = "mnist5k"
@@ -67,9 +81,9 @@ class Classification:
         if self.model not in MODELS:
             raise ValueError(f"`model` must be one of {list(MODELS)}. Received {self.model!r}.")
         source = sources.load(self.source, seed=self.split_seed)
-        clusters = source.y_train
-        if self.clusters == "random":
-            clusters = np.random.default_rng(self.split_seed).permutation(clusters)
+        shuffled = np.random.default_rng(self.split_seed).permutation(source.y_train)
+        partitions = {"classes": source.y_train, "random": shuffled}
+        clusters = partitions[self.clusters]
         sizes = np.bincount(clusters, minlength=source.num_classes)
         return Problem(
             x=source.x_train,
@@ -83,6 +97,8 @@ class Classification:
             evaluate=_ClassificationValues(source),
             score="training_loss",
             description=f"{source.description} Clusters: {self.clusters}.",
+            # Those of the gradients are found in training; it starts from no better ones.
+            partitions={**partitions, "gradients": shuffled},
         )
 
 
@@ -119,12 +135,12 @@ class LeastSquares:
     Attributes:
         num_clusters: K.
         num_features: d.
-        examples_per_cluster: a run that takes fewer sees no example twice, so that its noise is
+        examples_per_cluster: A run that takes fewer sees no example twice, so that its noise is
             that of the prediction.
-        spread: standard deviation of the clusters' optima around their mean, in each coordinate.
-        noise: standard deviation of the targets' noise, in each coordinate.
-        smallest_curvature: the strong convexity; the largest curvature is 1.
-        data_seed: of the data.
+        spread: Standard deviation of the clusters' optima around their mean, in each coordinate.
+        noise: Standard deviation of the targets' noise, in each coordinate.
+        smallest_curvature: The strong convexity; the largest curvature is 1.
+        data_seed: Of the data.
     """
 
     num_clusters: int = 10

@@ -13,8 +13,8 @@ class Display:
     """Two progress bars on a terminal; elsewhere a line for each finished run.
 
     Args:
-        console: where to show it.
-        runs: how many runs there are to do.
+        console: Where to show it.
+        runs: How many runs there are to do.
     """
 
     def __init__(self, console: Console, runs: int):

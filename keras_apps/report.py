@@ -7,14 +7,12 @@ A section is a function of `ReportData` that returns HTML, or "" where it has no
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_apps import findings, summary
+from keras_apps import findings, report_page, summary
 from keras_apps.config import Loaded
 from keras_apps.experiment import Experiment
 from keras_apps.report_figures import (
@@ -22,7 +20,15 @@ from keras_apps.report_figures import (
     least_squares_pictures,
     variance_pictures,
 )
-from keras_apps.report_page import grid, page, paragraph, preformatted, scrolling_table
+from keras_apps.report_page import (
+    grid,
+    page,
+    paragraph,
+    preformatted,
+    scrolling_table,
+    section,
+)
+from keras_apps.study_report import variance_section
 from keras_apps.workdir import Workdir
 
 
@@ -31,19 +37,21 @@ class ReportData:
     """What the sections write about.
 
     Attributes:
-        name: of the configuration.
-        text: docstring of the configuration's file.
-        experiment: the experiment.
-        records: all the records, tuning included.
-        rows: the summary.
-        figures: folder where pictures and their numbers go.
-        description: of the data, in a sentence or two.
+        name: Of the configuration.
+        text: Docstring of the configuration's file.
+        experiment: The experiment.
+        records: All the records of runs, tuning included.
+        variances: The records along the trajectory.
+        rows: The summary.
+        figures: Folder where pictures and their numbers go.
+        description: Of the data, in a sentence or two.
     """
 
     name: str
     text: str
     experiment: Experiment
     records: Sequence[dict[str, Any]]
+    variances: Sequence[dict[str, Any]]
     rows: Sequence[summary.Row]
     figures: Path
     description: str
@@ -53,9 +61,9 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
     """Write report.html and the figures from the records of a workdir.
 
     Args:
-        loaded: the configuration.
-        description: of the data, in a sentence or two.
-        workdir: the folder, with finished runs in its records.
+        loaded: The configuration.
+        description: Of the data, in a sentence or two.
+        workdir: The folder, with finished runs in its records.
 
     Returns:
         The page's path.
@@ -67,12 +75,13 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
         text=loaded.text,
         experiment=experiment,
         records=records,
+        variances=workdir.variances.read(),
         rows=summary.summarise(records, experiment),
         figures=workdir.figures,
         description=description,
     )
     path = workdir.path / "report.html"
-    path.write_text(page(experiment.title, [section(data) for section in SECTIONS]), "utf-8")
+    path.write_text(page(experiment.title, [part(data) for part in SECTIONS]), "utf-8")
     return path
 
 
@@ -110,7 +119,7 @@ def what_was_run(data: ReportData) -> str:
         f"{experiment.group_size} examples; the examples of a group are of one cluster. Learning "
         f"rate: {_schedule_text(experiment)}. {rates}{here}"
     )
-    return _section("What was run", paragraph(data.description) + paragraph(text))
+    return section("What was run", paragraph(data.description) + paragraph(text))
 
 
 def table(data: ReportData) -> str:
@@ -125,7 +134,7 @@ def table(data: ReportData) -> str:
         "Steps per second are medians without evaluations, on a machine that may have had other "
         "work to do. All digits are in summary.csv."
     )
-    return _section("Table", scrolling_table(headings, cells, bold) + paragraph(note, "note"))
+    return section("Table", scrolling_table(headings, cells, bold) + paragraph(note, "note"))
 
 
 def curves(data: ReportData) -> str:
@@ -134,12 +143,12 @@ def curves(data: ReportData) -> str:
         return ""
     least_squares = least_squares_pictures(data.records, data.experiment, data.figures)
     if least_squares:
-        return _section("Risk over training", grid(least_squares))
+        return section("Risk over training", grid(least_squares))
     parts = []
     for groups in data.experiment.groups_per_batch:
         pictures = comparison_pictures(data.records, data.experiment, groups, data.figures)
         name = "group" if groups == 1 else "groups"
-        parts.append(_section(f"Curves with {groups} {name} in a step", grid(pictures)))
+        parts.append(section(f"Curves with {groups} {name} in a step", grid(pictures)))
     return "\n".join(parts)
 
 
@@ -159,10 +168,18 @@ def between_clusters(data: ReportData) -> str:
         "own weights: the variance also falls where training is further on."
     )
     remaining = findings.variance_left(data.records, data.experiment)
-    return _section(
+    return section(
         "Between-cluster variance over training",
         f"<p>{text}</p>\n" + "".join(map(paragraph, remaining)) + grid(pictures),
     )
+
+
+def gradient_variance(data: ReportData) -> str:
+    """The variance of gradient estimators along a trajectory of plain SGD."""
+    trajectory = data.experiment.gradient_variance
+    if trajectory is None:
+        return ""
+    return variance_section(trajectory, data.variances, data.figures, data.name)
 
 
 SNIPPET = """\
@@ -190,7 +207,7 @@ def run_your_own(data: ReportData) -> str:
             "python -m keras_apps.train --list",
         ]
     )
-    return _section(
+    return section(
         "Run your own",
         paragraph("This experiment again, one field of it changed, and the other experiments:")
         + preformatted(commands)
@@ -201,20 +218,13 @@ def run_your_own(data: ReportData) -> str:
 
 def about(data: ReportData) -> str:
     """The configuration's own words and the versions."""
-    import keras
-    import tensorflow as tf
-
     seconds = math.fsum(
         data.experiment.evaluate_every / record["steps_per_second"]
         for record in data.records
         if "steps_per_second" in record
     )
-    versions = (
-        f"Configuration {data.name}. Steps took {seconds:.0f} s in all, evaluations apart. "
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, Python "
-        f"{platform.python_version()}, {platform.machine()}."
-    )
-    return _section("About this experiment", preformatted(data.text) + paragraph(versions, "note"))
+    note = f"Steps took {seconds:.0f} s in all, evaluations apart."
+    return report_page.about(data.name, data.text, note)
 
 
 SECTIONS: list[Callable[[ReportData], str]] = [
@@ -223,13 +233,10 @@ SECTIONS: list[Callable[[ReportData], str]] = [
     table,
     curves,
     between_clusters,
+    gradient_variance,
     run_your_own,
     about,
 ]
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>\n{body}\n</section>"
 
 
 def _schedule_text(experiment: Experiment) -> str:

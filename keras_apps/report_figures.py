@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from keras_apps import figures, least_squares
+from keras_apps import curves, figures, least_squares
 from keras_apps.experiment import Experiment, OptimizerChoice
 from keras_apps.figures import Picture
 from keras_apps.problems import LeastSquares
@@ -22,10 +22,10 @@ def comparison_pictures(
     """All optimizers in one picture for loss and one for accuracy, then each family alone.
 
     Args:
-        records: of the experiment.
-        experiment: the experiment.
-        groups: with so many groups in a step.
-        folder: where the pictures and their numbers go.
+        records: Of the experiment.
+        experiment: The experiment.
+        groups: With so many groups in a step.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         Pictures of what was measured.
@@ -69,9 +69,9 @@ def variance_pictures(
     """The between-cluster variance over training, a picture for each number of groups.
 
     Args:
-        records: of the experiment.
-        experiment: the experiment.
-        folder: where the pictures and their numbers go.
+        records: Of the experiment.
+        experiment: The experiment.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         Pictures; none if the variance was not measured.
@@ -82,13 +82,13 @@ def variance_pictures(
         names = {
             f"between_cluster_variance_{name}"
             for optimizer in optimizers
-            for name, _, _ in figures.variances_of(records, optimizer.name, groups)
+            for name, _, _ in curves.variances_of(records, optimizer.name, groups)
         }
         if not names:
             continue
 
         def plot(ax: Axes, groups: int = groups) -> Axes:
-            figures.plot_variances(
+            curves.plot_variances(
                 records, ax, experiment=experiment, optimizers=optimizers, groups=groups
             )
             return figures.add_legend(ax, columns=1)
@@ -99,7 +99,7 @@ def variance_pictures(
                 f"With {groups} {'group' if groups == 1 else 'groups'} in a step.",
                 folder,
                 plot,
-                figures.numbers_of(records, optimizers, groups, sorted(names)),
+                curves.numbers_of(records, optimizers, groups, sorted(names)),
             )
         )
     return pictures
@@ -111,9 +111,9 @@ def least_squares_pictures(
     """Risk over the steps beside its prediction, a picture for each base optimizer.
 
     Args:
-        records: of the experiment.
-        experiment: the experiment.
-        folder: where the pictures and their numbers go.
+        records: Of the experiment.
+        experiment: The experiment.
+        folder: Where the pictures and their numbers go.
 
     Returns:
         Pictures; none if the problem is another one.
@@ -124,7 +124,7 @@ def least_squares_pictures(
     for groups in experiment.groups_per_batch:
         for base, family in _families(experiment).items():
             predicted = predictions(experiment, family[0], groups)
-            numbers = figures.numbers_of(records, family, groups, ["excess_risk"])
+            numbers = curves.numbers_of(records, family, groups, ["excess_risk"])
             for name, risks in predicted.items():
                 numbers += [
                     {"optimizer": f"prediction, {name}", "groups": groups, "value": "excess_risk"}
@@ -149,9 +149,9 @@ def predictions(experiment: Experiment, base: OptimizerChoice, groups: int) -> d
     """Expected excess risk over the steps, with both parts of the noise and with one.
 
     Args:
-        experiment: one on least squares.
+        experiment: One on least squares.
         base: SGD, QHM or IGT, with a given learning rate.
-        groups: in a step.
+        groups: In a step.
 
     Returns:
         What the noise is -> risks [steps + 1].
@@ -184,7 +184,7 @@ def _risk_plot(
     predicted: dict[str, Any],
 ) -> Callable[[Axes], Axes]:
     def plot(ax: Axes) -> Axes:
-        figures.plot_values(
+        curves.plot_values(
             records,
             ax,
             experiment=experiment,
@@ -211,7 +211,7 @@ def _values_picture(
     seeds: bool = True,
 ) -> Picture:
     def plot(ax: Axes) -> Axes:
-        figures.plot_values(
+        curves.plot_values(
             records,
             ax,
             experiment=experiment,
@@ -223,7 +223,7 @@ def _values_picture(
         return figures.add_legend(ax, columns=3 if len(optimizers) > 4 else 2)
 
     return figures.draw(
-        name, caption, folder, plot, figures.numbers_of(records, optimizers, groups, [value])
+        name, caption, folder, plot, curves.numbers_of(records, optimizers, groups, [value])
     )
 
 

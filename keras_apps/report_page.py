@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import platform
 from collections.abc import Collection, Sequence
 
 from keras_apps.figures import Picture
@@ -39,7 +40,7 @@ def page(title: str, sections: Sequence[str]) -> str:
     """A whole page.
 
     Args:
-        title: heading of the page.
+        title: Heading of the page.
         sections: HTML, in order; empty ones are left out.
 
     Returns:
@@ -52,6 +53,32 @@ def page(title: str, sections: Sequence[str]) -> str:
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def section(title: str, body: str) -> str:
+    """A part of the page under a heading of plain text."""
+    return f"<section><h2>{html.escape(title)}</h2>\n{body}\n</section>"
+
+
+def about(name: str, text: str, note: str) -> str:
+    """The last section: a configuration's own words, and the versions.
+
+    Args:
+        name: Of the configuration.
+        text: The docstring of its file.
+        note: Sentences on what it took.
+
+    Returns:
+        HTML.
+    """
+    import keras
+    import tensorflow as tf
+
+    versions = (
+        f"Configuration {name}. {note} TensorFlow {tf.__version__}, Keras {keras.__version__}, "
+        f"Python {platform.python_version()}, {platform.machine()}."
+    )
+    return section("About this experiment", preformatted(text) + paragraph(versions, "note"))
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -76,10 +103,10 @@ def scrolling_table(
     """A table that scrolls sideways where it does not fit.
 
     Args:
-        headings: of the columns; cells that are not numbers are set to the left.
-        cells: text of each row. Where rows share the value of the first column, a line parts
+        headings: Of the columns; cells that are not numbers are set to the left.
+        cells: Text of each row. Where rows share the value of the first column, a line parts
             them from the others.
-        strong: rows to set in bold.
+        strong: Rows to set in bold.
 
     Returns:
         HTML.

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_apps import optimizers
 from keras_apps.checkpointing import RunCheckpoint
-from keras_apps.experiment import Experiment, Run
+from keras_apps.experiment import Experiment, GradientClusters, Run
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
 from keras_apps.workdir import Workdir
-from tf_gradvar.callbacks import BetweenClusterVariance
-from tf_gradvar.callbacks.between_cluster_variance import LOG_PREFIX
+from tf_gradvar.callbacks import BetweenClusterVariance, Recluster, between_cluster_variance
+from tf_gradvar.callbacks import recluster as reclustering
+from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.data import cluster_batches
 from tf_gradvar.training import ClusterModel
+
+# Values of an epoch's logs that are recorded, by how their names begin.
+MEASURED = (between_cluster_variance.LOG_PREFIX, reclustering.LOG_PREFIX)
 
 
 class RunTrainer:
     """Trains the runs of an experiment, one after the other.
 
     Args:
-        experiment: the experiment.
-        problem: its problem, loaded.
-        workdir: where records and checkpoints go.
-        display: shows the progress.
-        interruption: tells when to stop.
+        experiment: The experiment.
+        problem: Its problem, loaded.
+        workdir: Where records and checkpoints go.
+        display: Shows the progress.
+        interruption: Tells when to stop.
     """
 
     def __init__(
@@ -50,15 +56,16 @@ class RunTrainer:
         """Train a run to its end, from its last checkpoint if there is one.
 
         Args:
-            run: the run.
+            run: The run.
 
         Returns:
             Whether it reached its end; False if it was interrupted. It is then checkpointed.
         """
         keras.backend.clear_session()
         keras.utils.set_random_seed(run.seed)
-        network = self._problem.build_model()
-        model = self._compiled_model(run, network)
+        problem = self._problem.clustered(run.optimizer.clusters)
+        network = problem.build_model()
+        model = self._compiled_model(run, problem, network)
         checkpoint = RunCheckpoint(self._workdir.checkpoints(run.name), model)
         step, sampling = checkpoint.restore()
         self._workdir.records.truncate_after(step if step else -1, run=run.name)
@@ -67,10 +74,10 @@ class RunTrainer:
         if not step:
             recorder.record(0, model)
         while step < self._experiment.steps and not recorder.diverged:
-            batches = self._batches(run, sampling)
-            taken = self._fit(run, model, batches, step, recorder, checkpoint)
-            step += taken
-            sampling = batches.sampling.state(batches_taken=taken)
+            segments = self._segments(run, problem, step, sampling, recorder, checkpoint)
+            self._fit(model, segments, step)
+            step += segments.taken
+            sampling = segments.state()
             unfinished = step < self._experiment.steps and not recorder.diverged
             if self._interruption.requested and unfinished:
                 checkpoint.save(step, sampling)
@@ -81,78 +88,119 @@ class RunTrainer:
         self._finish(run, checkpoint, recorder)
         return True
 
-    def _compiled_model(self, run: Run, network: keras.Model) -> keras.Model:
+    def _compiled_model(self, run: Run, problem: Problem, network: keras.Model) -> keras.Model:
         experiment = self._experiment
         model = ClusterModel.from_model(network)
-        optimizer = optimizers.build(run, experiment, self._problem.probabilities)
+        optimizer = optimizers.build(run, experiment, problem.probabilities)
         model.compile(
             optimizer,
-            loss=self._problem.loss,
+            loss=problem.loss,
             steps_per_execution=_divisor(experiment.evaluate_every, experiment.steps_per_execution),
             jit_compile=experiment.jit_compile,
         )
         optimizer.build(model.trainable_variables)
         return model
 
-    def _batches(self, run: Run, sampling: dict[str, Any] | None) -> Any:
+    def _segments(
+        self,
+        run: Run,
+        problem: Problem,
+        step: int,
+        sampling: dict[str, Any] | None,
+        recorder: _Recorder,
+        checkpoint: RunCheckpoint,
+    ) -> _Segments:
+        """The batches from `step` on, and all that is done between them."""
+        follows = run.optimizer.clusters == "gradients"
+        found = (sampling or {}).get("assignments")
+        if found is not None:
+            found = np.array(found)
+            problem = dataclasses.replace(problem, partitions={"found": found}).clustered("found")
+        batches = self._batches(run, problem, sampling, read_ahead=not follows)
+        variance = self._variance(run, problem)
+        recluster = self._recluster(run, problem, batches, variance, found) if follows else None
+        return _Segments(
+            step,
+            batches,
+            [*variance, *([recluster] if recluster else [])],
+            recorder,
+            checkpoint,
+            self._experiment,
+            self._display,
+            self._interruption,
+        )
+
+    def _batches(
+        self, run: Run, problem: Problem, sampling: dict[str, Any] | None, *, read_ahead: bool
+    ) -> Any:
         return cluster_batches(
-            (self._problem.x, self._problem.y),
-            self._problem.clusters,
-            num_clusters=len(self._problem.probabilities),
+            (problem.x, problem.y),
+            problem.clusters,
+            num_clusters=len(problem.probabilities),
             group_size=self._experiment.group_size,
             groups_per_batch=run.groups,
-            cluster_probabilities=self._problem.probabilities.tolist(),
+            cluster_probabilities=problem.probabilities.tolist(),
             seed=run.seed,
             order=self._experiment.order,
             state=sampling,
+            read_ahead=read_ahead,
         )
 
-    def _fit(
-        self,
-        run: Run,
-        model: keras.Model,
-        batches: Any,
-        step: int,
-        recorder: _Recorder,
-        checkpoint: RunCheckpoint,
-    ) -> int:
-        """Train to the end, or after an interruption in mid-segment to the segment's end.
-
-        Returns:
-            The number of steps taken.
-        """
+    def _fit(self, model: keras.Model, segments: _Segments, step: int) -> None:
+        """Train to the end, or after an interruption in mid-segment to the segment's end."""
         experiment = self._experiment
         length = experiment.evaluate_every
         missing = -step % length
-        epochs = 1 if missing else (experiment.steps - step) // length
-        segments = _Segments(
-            step, batches, recorder, checkpoint, experiment, self._display, self._interruption
-        )
-        callbacks = [*self._variance(run), segments]
         model.fit(
-            batches,
-            epochs=epochs,
+            segments.batches,
+            epochs=1 if missing else (experiment.steps - step) // length,
             steps_per_epoch=missing or length,
-            callbacks=callbacks,
+            callbacks=[*segments.before, segments],
             verbose=0,
             shuffle=False,
         )
-        return segments.taken
 
-    def _variance(self, run: Run) -> list[keras.callbacks.Callback]:
+    def _variance(self, run: Run, problem: Problem) -> list[keras.callbacks.Callback]:
         if run.tunes or not run.optimizer.measures_variance:
             return []
         return [
             BetweenClusterVariance(
-                self._problem.x,
-                self._problem.y,
-                self._problem.clusters,
-                len(self._problem.probabilities),
-                self._problem.probabilities,
+                problem.x,
+                problem.y,
+                problem.clusters,
+                len(problem.probabilities),
+                problem.probabilities,
                 every_steps=self._experiment.evaluate_every,
                 examples_per_cluster=self._experiment.variance_examples,
             )
         ]
+
+    def _recluster(
+        self,
+        run: Run,
+        problem: Problem,
+        batches: Any,
+        listeners: list[keras.callbacks.Callback],
+        found: np.ndarray | None,
+    ) -> Recluster:
+        settings = self._experiment.gradient_clusters or GradientClusters()
+        clustering = GradientClustering(
+            len(problem.probabilities),
+            seed=run.seed,
+            sketch_size=settings.sketch_size,
+            max_passes=settings.max_passes,
+            verbose=False,
+        )
+        return Recluster(
+            clustering,
+            problem.x,
+            problem.y,
+            every=settings.every,
+            dataset=batches,
+            estimators=listeners,
+            buffers=settings.buffers,
+            initial_assignments=found,
+        )
 
     def _finish(self, run: Run, checkpoint: RunCheckpoint, recorder: _Recorder) -> None:
         recorder.close()
@@ -199,12 +247,17 @@ class _Recorder:
 
 
 class _Segments(keras.callbacks.Callback):
-    """After each segment of a run: evaluate, record and checkpoint. Watches for Ctrl-C."""
+    """After each segment of a run: evaluate, record and checkpoint. Watches for Ctrl-C.
+
+    Comes after the callbacks `before`, of which it takes what they measured, and the clusters
+    that they found.
+    """
 
     def __init__(
         self,
         first_step: int,
         batches: Any,
+        before: list[keras.callbacks.Callback],
         recorder: _Recorder,
         checkpoint: RunCheckpoint,
         experiment: Experiment,
@@ -213,8 +266,9 @@ class _Segments(keras.callbacks.Callback):
     ):
         super().__init__()
         self.taken = 0
+        self.batches = batches
+        self.before = before
         self._first_step = first_step
-        self._batches = batches
         self._recorder = recorder
         self._checkpoint = checkpoint
         self._experiment = experiment
@@ -236,19 +290,29 @@ class _Segments(keras.callbacks.Callback):
         step = self._first_step + self.taken
         if step % self._experiment.evaluate_every:
             return
-        variances = {
-            name: value for name, value in (logs or {}).items() if name.startswith(LOG_PREFIX)
+        measured = {
+            name.replace("/", "_"): value
+            for name, value in (logs or {}).items()
+            if name.startswith(MEASURED) and not math.isnan(value)
         }
         self._recorder.record(
             step,
             self.model,
             steps_per_second=(self.taken - self._taken_before) / self._seconds,
-            **variances,
+            **measured,
         )
         if self._recorder.diverged:
             self.model.stop_training = True
         elif step % self._experiment.checkpoint_every == 0 and step < self._experiment.steps:
-            self._checkpoint.save(step, self._batches.sampling.state(batches_taken=self.taken))
+            self._checkpoint.save(step, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What the data need to go on from here, JSON-plain."""
+        state = self.batches.sampling.state(batches_taken=self.taken)
+        for callback in self.before:
+            if isinstance(callback, Recluster):
+                state["assignments"] = np.asarray(callback.assignments).tolist()
+        return state
 
 
 def _divisor(number: int, largest: int) -> int:

@@ -34,15 +34,15 @@ class Source:
     """A data set in memory.
 
     Attributes:
-        name: the name it was loaded by.
-        x_train: training images [N, height, width, channels], float32, normalised.
-        y_train: their labels [N], int32, from 0 to `num_classes` - 1.
-        x_test: test images, normalised with the training set's mean and deviation.
-        y_test: their labels.
-        num_classes: the number of classes.
-        description: one sentence on where the data come from and how they were split.
-        channel_means: what was subtracted from each channel, after scaling to [0, 1].
-        channel_deviations: what each channel was divided by.
+        name: The name it was loaded by.
+        x_train: Training images [N, height, width, channels], float32, normalised.
+        y_train: Their labels [N], int32, from 0 to `num_classes` - 1.
+        x_test: Test images, normalised with the training set's mean and deviation.
+        y_test: Their labels.
+        num_classes: The number of classes.
+        description: One sentence on where the data come from and how they were split.
+        channel_means: What was subtracted from each channel, after scaling to [0, 1].
+        channel_deviations: What each channel was divided by.
     """
 
     name: str
@@ -65,17 +65,17 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
     """Load a data set by name.
 
     Args:
-        name: one of "mnist5k", "digits", "mnist" and "cifar10".
-        seed: of the split into training and test examples, for sets that come in one piece. The
+        name: One of "mnist5k", "digits", "mnist" and "cifar10".
+        seed: Of the split into training and test examples, for sets that come in one piece. The
             same number of every class is kept for testing.
-        data_dir: folder of the TFDS downloads. Default: that of TFDS.
+        data_dir: Folder of the TFDS downloads. Defaults to that of TFDS.
 
     Returns:
         A `Source`.
 
     Raises:
-        ValueError: an unknown name.
-        ConnectionError: a set that must be downloaded, and no network.
+        ValueError: An unknown name.
+        ConnectionError: A set that must be downloaded, and no network.
 
     Example:
         >>> digits = load("digits")

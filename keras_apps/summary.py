@@ -26,9 +26,9 @@ class Spread:
     """Mean and standard deviation over seeds.
 
     Attributes:
-        mean: over the seeds.
-        deviation: sample standard deviation over the seeds; NaN for one seed.
-        count: the number of seeds.
+        mean: Over the seeds.
+        deviation: Sample standard deviation over the seeds; NaN for one seed.
+        count: The number of seeds.
     """
 
     mean: float
@@ -47,17 +47,17 @@ class Row:
     """What one optimizer reached with one number of groups in a step.
 
     Attributes:
-        optimizer: the optimizer.
-        groups: groups in a step.
-        learning_rate: the peak learning rate.
-        chosen: how it was chosen: "given", or "best of 5", with a note where it is the smallest or
+        optimizer: The optimizer.
+        groups: Groups in a step.
+        learning_rate: The peak learning rate.
+        chosen: How it was chosen: "given", or "best of 5", with a note where it is the smallest or
             largest of them, so that a better one may lie beyond.
-        final: measured values at the last step, by name.
-        late: means of the values over the second half of the run, by name.
-        early: the values at `early_step`, by name.
-        early_step: the evaluated step that is nearest to a sixth of the run.
-        diverged: how many seeds diverged.
-        steps_per_second: median over segments and seeds, without evaluations.
+        final: Measured values at the last step, by name.
+        late: Means of the values over the second half of the run, by name.
+        early: The values at `early_step`, by name.
+        early_step: The evaluated step that is nearest to a sixth of the run.
+        diverged: How many seeds diverged.
+        steps_per_second: Median over segments and seeds, without evaluations.
     """
 
     optimizer: OptimizerChoice
@@ -76,8 +76,8 @@ def summarise(records: Iterable[Record], experiment: Experiment) -> list[Row]:
     """One row for each optimizer and number of groups that has finished runs.
 
     Args:
-        records: all the records of the experiment.
-        experiment: the experiment.
+        records: All the records of the experiment.
+        experiment: The experiment.
 
     Returns:
         Rows in the order of `groups_per_batch`, then of `optimizers`.
@@ -166,7 +166,7 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """The summary as text.
 
     Args:
-        rows: what `summarise` returned, at least one.
+        rows: What `summarise` returned, at least one.
 
     Returns:
         Headings, and the cells of each row.
@@ -227,8 +227,8 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write the summary with all digits, a column for each number.
 
     Args:
-        rows: what `summarise` returned.
-        path: the file.
+        rows: What `summarise` returned.
+        path: The file.
     """
     lines = []
     for row in rows:

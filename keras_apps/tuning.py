@@ -19,8 +19,8 @@ def choose(
     comparison does not use. A run that diverged counts as infinite.
 
     Args:
-        records: the records of the experiment, with its tuning runs finished.
-        experiment: the experiment.
+        records: The records of the experiment, with its tuning runs finished.
+        experiment: The experiment.
 
     Returns:
         (optimizer's name, groups) -> learning rate.

@@ -18,20 +18,21 @@ class Workdir:
     """The files of one experiment.
 
         config.json       the configuration; another one is refused
-        records.jsonl     every measurement, and a record for each finished run
+        records.jsonl     every evaluation of a run, and a record for each finished run
+        variances.jsonl   the gradient variances along a trajectory
         checkpoints/      of unfinished runs; the final weights of finished ones
-        tensorboard/      the measurements once more, for TensorBoard
+        tensorboard/      the evaluations once more, for TensorBoard
         figures/          pictures, each with its numbers as CSV
-        summary.csv       the table
+        summary.csv       the table of the runs
         report.html       all of it on one page
 
     Args:
-        path: the folder; made if it does not exist.
-        config: the configuration, JSON-plain.
+        path: The folder; made if it does not exist.
+        config: The configuration, JSON-plain.
 
     Raises:
-        ValueError: the folder holds an experiment with another configuration.
-        RuntimeError: another process works in the folder.
+        ValueError: The folder holds an experiment with another configuration.
+        RuntimeError: Another process works in the folder.
     """
 
     def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):
@@ -40,6 +41,7 @@ class Workdir:
         self._lock = self._take_lock()
         self._check_config(dict(config))
         self.records = RecordFile(self.path / "records.jsonl")
+        self.variances = RecordFile(self.path / "variances.jsonl")
         self.figures = self.path / "figures"
         self.figures.mkdir(exist_ok=True)
 

@@ -75,6 +75,9 @@ def test_smoothing_is_a_geometric_mean():
     ax = plots.plot_variance(records(), axes(), estimators=["SG-8"], smoothing=3)
     np.testing.assert_allclose(ax.lines[1].get_ydata()[1:3], [0.5, 0.25])
     np.testing.assert_allclose(plots.smoothed([np.nan, 0.0, np.inf], 1), [np.nan] * 3)
+    np.testing.assert_allclose(plots.smoothed([1.0, 100.0, 1.0], 3), [1, 100 ** (1 / 3), 1])
+    line = np.exp(np.linspace(0, 3, 7))
+    np.testing.assert_allclose(plots.smoothed(line, 5), line)  # at the ends, too
 
 
 def test_layers():

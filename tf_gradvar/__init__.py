@@ -23,6 +23,7 @@ _HOMES = {
     "IGT": "optimizers",
     "MiniBatch": "estimators",
     "QHM": "optimizers",
+    "Recluster": "callbacks",
     "SVRG": "estimators",
     "Stratified": "estimators",
     "cluster_batches": "data",

@@ -30,7 +30,7 @@ class RecordFile:
     """A JSONL file of records, to append to and to read.
 
     Args:
-        path: the file. Its folder is made when the first record is appended; the file need not
+        path: The file. Its folder is made when the first record is appended; the file need not
             exist to be read (it then holds no records).
 
     Example:
@@ -57,11 +57,11 @@ class RecordFile:
         """Write one record as one line.
 
         Args:
-            record: string keys; values are JSON-plain (None, bool, int, float, str, and lists,
+            record: String keys; values are JSON-plain (None, bool, int, float, str, and lists,
                 tuples and dicts of them), NumPy scalars or arrays, or tensors of any backend.
 
         Raises:
-            TypeError: a value or key that JSON cannot hold.
+            TypeError: A value or key that JSON cannot hold.
         """
         line = json.dumps(to_plain(record), allow_nan=False) + "\n"
         if not self._tail_checked:
@@ -79,7 +79,7 @@ class RecordFile:
             the log says so.
 
         Raises:
-            ValueError: a line before the last is not a JSON object.
+            ValueError: A line before the last is not a JSON object.
         """
         if not self.path.exists():
             return []
@@ -94,8 +94,8 @@ class RecordFile:
         The file is replaced in one move, so a kill leaves either the old or the new one.
 
         Args:
-            step: records whose `"step"` is greater are removed. Records without `"step"` stay.
-            **where: only records that hold these values are removed, for example `run="sgd"`.
+            step: Records whose `"step"` is greater are removed. Records without `"step"` stay.
+            **where: Only records that hold these values are removed, for example `run="sgd"`.
 
         Returns:
             The number of records removed.
@@ -135,7 +135,7 @@ def to_plain(value: Any) -> Any:
         "NaN", "Infinity" and "-Infinity".
 
     Raises:
-        TypeError: a value of another type, or a mapping with a key that is not a string.
+        TypeError: A value of another type, or a mapping with a key that is not a string.
 
     Example:
         >>> import numpy as np
@@ -164,7 +164,7 @@ def from_plain(value: Any) -> Any:
     """Undo `to_plain` for the numbers that JSON does not have.
 
     Args:
-        value: what `json.loads` returned.
+        value: What `json.loads` returned.
 
     Returns:
         The same value with "NaN", "Infinity" and "-Infinity" as floats.

@@ -1,1 +1,1 @@
-"""Experiments, one a file; `python -m keras_apps.train --list` shows them."""
+"""Experiments, one a file; `--list` of an app shows its own."""

@@ -25,6 +25,7 @@ import dataclasses
 
 from keras_apps.experiment import Experiment, OptimizerChoice
 from keras_apps.problems import Classification
+from keras_apps.trajectory import Trajectory
 
 ALPHA = {"alpha": 0.1}
 MOMENTUM = {"momentum": 0.9}
@@ -91,7 +92,7 @@ def config() -> Experiment:
 
 
 def demo() -> Experiment:
-    """One and eight groups in a step, with learning rates that `config` has chosen before."""
+    """One and eight groups in a step, with the chosen learning rates; and gradient variances."""
     full = config()
     return dataclasses.replace(
         full,
@@ -101,6 +102,7 @@ def demo() -> Experiment:
         ),
         groups_per_batch=(1, 8),
         seeds=(0, 1),
+        gradient_variance=Trajectory(steps=800, measure_every=50, refresh_every=200),
     )
 
 
@@ -114,4 +116,5 @@ def quick() -> Experiment:
         evaluate_every=10,
         checkpoint_every=10,
         variance_examples=10,
+        gradient_variance=Trajectory(steps=8, measure_every=2, refresh_every=4),
     )

@@ -23,7 +23,7 @@ def diagonal_linear(num_features: int) -> keras.Model:
     """The model x -> x * theta, elementwise.
 
     Args:
-        num_features: length d of the inputs, the outputs and theta.
+        num_features: Length d of the inputs, the outputs and theta.
 
     Returns:
         A model from [B, d] to [B, d] whose one variable theta [d] starts at zero.

@@ -265,11 +265,18 @@ def test_another_fit_goes_on():
             {"every_steps": 1, "recluster": {"SG-8": print}, "recluster_every": 2},
             "`recluster` must use the names",
         ),
+        ({"every_steps": 1, "method": "guess"}, "`method` must be one of"),
+        ({"every_steps": 1, "num_draws": 1}, "`num_draws` must be at least 2"),
     ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         logger_of(**options)
+
+
+def test_an_option_that_does_not_exist():
+    with pytest.raises(TypeError, match="num_draw"):
+        logger_of(every_steps=1, num_draw=3)
 
 
 def test_bad_rate():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from keras_apps import figures, report_figures
+from keras_apps import curves, report_figures
 from tests.keras_apps.synthetic import EXPERIMENT, OPTIMIZERS, loss, records
 
 STATE = dict(matplotlib.rcParams)
@@ -23,7 +23,7 @@ def lines(ax, style):
 
 
 def test_curves_are_means_over_seeds_and_points_are_seeds(ax):
-    found = figures.plot_values(
+    found = curves.plot_values(
         records(),
         ax,
         experiment=EXPERIMENT,
@@ -32,19 +32,20 @@ def test_curves_are_means_over_seeds_and_points_are_seeds(ax):
         value="training_loss",
     )
     assert found is ax
-    mean, *points = ax.lines
+    mean, points = ax.lines
     steps = np.arange(100, 601, 100)
     expected = [[loss("SGD", 1, seed, step) for seed in (0, 1)] for step in steps]
     np.testing.assert_allclose(mean.get_xdata(), steps)
     np.testing.assert_allclose(mean.get_ydata(), np.mean(expected, axis=1))
-    np.testing.assert_allclose([point.get_ydata() for point in points], expected)
+    np.testing.assert_allclose(points.get_xdata(), np.repeat(steps, 2))
+    np.testing.assert_allclose(points.get_ydata(), np.ravel(expected))
     assert ax.get_yscale() == "log"
     assert ax.get_ylabel() == "training loss (nats)"
     assert len(ax.collections) == 1
 
 
 def test_accuracies_are_percent_on_a_linear_axis(ax):
-    figures.plot_values(
+    curves.plot_values(
         records(),
         ax,
         experiment=EXPERIMENT,
@@ -59,7 +60,7 @@ def test_accuracies_are_percent_on_a_linear_axis(ax):
 
 
 def test_a_pair_shares_its_hue_and_differs_in_its_line(ax):
-    figures.plot_values(
+    curves.plot_values(
         records(),
         ax,
         experiment=EXPERIMENT,
@@ -77,9 +78,7 @@ def test_a_pair_shares_its_hue_and_differs_in_its_line(ax):
 
 
 def test_variances(ax):
-    figures.plot_variances(
-        records(), ax, experiment=EXPERIMENT, optimizers=OPTIMIZERS[:4], groups=1
-    )
+    curves.plot_variances(records(), ax, experiment=EXPERIMENT, optimizers=OPTIMIZERS[:4], groups=1)
     labels = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
     assert labels == [
         "SGD: no buffer",
@@ -88,13 +87,6 @@ def test_variances(ax):
         "Discover: left in the step",
     ]
     assert ax.get_yscale() == "log"
-
-
-def test_smoothing_keeps_straight_lines_and_ends():
-    line = np.exp(np.linspace(0, 3, 7))
-    np.testing.assert_allclose(figures.smoothed(line), line)
-    np.testing.assert_allclose(figures.smoothed([1.0, 100.0, 1.0]), [1, 100 ** (1 / 3), 1])
-    np.testing.assert_allclose(figures.smoothed([5.0]), [5.0])
 
 
 def test_the_numbers_lie_beside_the_picture(tmp_path):

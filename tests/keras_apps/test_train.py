@@ -13,6 +13,9 @@ import pytest
 
 from keras_apps import config as configs
 from keras_apps import report, report_figures, summary, train
+from keras_apps.command_line import INTERRUPTED
+from keras_apps.experiment import Experiment
+from keras_apps.workdir import Workdir
 from tf_gradvar.records import RecordFile
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -87,7 +90,7 @@ def test_killed_and_stopped_runs_end_with_the_weights_of_one_left_alone(tmp_path
     wait_for_step(process, interrupted, "DiscoverAdam-C2-seed0", 120)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=PATIENCE)[0]
-    assert process.returncode == train.INTERRUPTED, output
+    assert process.returncode == INTERRUPTED, output
     assert "The same command continues" in output
     records = RecordFile(interrupted / "records.jsonl").read()
     assert [r["run"] for r in records if r["kind"] == "finished"] == ["DiscoverIGT-C2-seed0"]
@@ -104,7 +107,7 @@ def test_killed_and_stopped_runs_end_with_the_weights_of_one_left_alone(tmp_path
     assert set(leftovers) == {"final.weights.h5"}
 
 
-@pytest.mark.parametrize("name", configs.names())
+@pytest.mark.parametrize("name", configs.names(Experiment))
 @pytest.mark.slow
 def test_every_configuration_runs_in_quick(name, tmp_path, capsys):
     workdir = tmp_path / "run"
@@ -123,6 +126,9 @@ def test_every_configuration_runs_in_quick(name, tmp_path, capsys):
     assert experiment.title in page
     for file in ("config.json", "summary.csv", "tensorboard", "figures"):
         assert (workdir / file).exists()
+    measures = experiment.gradient_variance is not None
+    assert (workdir / "variances.jsonl").exists() == measures
+    assert ("Gradient variance along one trajectory" in page) == measures
     assert list(workdir.glob("figures/*.png"))
 
     # The same command again trains nothing and writes the same page.
@@ -156,6 +162,15 @@ def test_least_squares_stall_where_theory_says(tmp_path):
         ([], "`--config` is needed"),
         (["--config", "mnist5k_clases"], "Did you mean 'mnist5k_classes'"),
         (["--config", "digits_classes:quik"], "Did you mean 'quick'"),
+        (["--config", "mnist5k_mlp"], "whose functions return `Experiment`"),
+        (
+            ["--config", "mnist5k_classes:quick", "--set", "gradient_variance.batch_size=5000"],
+            "`batch_size` must be at most the number of training examples, 4000",
+        ),
+        (
+            ["--config", "mnist5k_classes:quick", "--set", "gradient_variance.steps=9"],
+            "`steps` must be a multiple of `refresh_every`",
+        ),
         (["--config", "digits_classes", "--set", "stepz=3"], "Did you mean 'steps'"),
         (["--config", "digits_classes", "--set", "steps=30"], "must be multiples of"),
         (["--config", "digits_classes", "--set", "problem.source=digit"], "Did you mean 'digits'"),
@@ -177,7 +192,7 @@ def test_bad_words_get_a_sentence(arguments, message, capsys, tmp_path):
 def test_a_workdir_with_another_configuration_is_refused(capsys, tmp_path):
     workdir = str(tmp_path)
     configuration = configs.load("digits_classes:quick")
-    train.Workdir(workdir, configs.to_json(configuration.config)).close()
+    Workdir(workdir, configs.to_json(configuration.config)).close()
     arguments = ["--config", "digits_classes:quick", "--workdir", workdir]
     with pytest.raises(SystemExit):
         train.main([*arguments, "--set", "steps=80"])
@@ -188,8 +203,9 @@ def test_a_workdir_with_another_configuration_is_refused(capsys, tmp_path):
 def test_the_list_shows_every_configuration(capsys):
     assert train.main(["--list"]) == 0
     shown = capsys.readouterr().out
-    for name in configs.names():
+    for name in configs.names(Experiment):
         assert name in shown
+    assert "mnist5k_mlp" not in shown
 
 
 def test_the_code_in_the_report_runs():

@@ -173,6 +173,16 @@ ORDER = {
     "DiscoverOver-AdamW": [f"discover_over/{name}" for name in OWN + BUFFERS]
     + [f"adam_w/{name}" for name in OWN + ADAM_SLOTS],
 }
+# After all others, so that files from before they were saved still load.
+LAST = {
+    "Discover": "discover",
+    "DiscoverQHM": "discover_qhm",
+    "DiscoverIGT": "discover_igt",
+    "DiscoverOver-SGD": "discover_over",
+    "DiscoverOver-AdamW": "discover_over",
+}
+for name, own in LAST.items():
+    ORDER[name].append(f"{own}/cluster_probabilities")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

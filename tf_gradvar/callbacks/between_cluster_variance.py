@@ -43,23 +43,23 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     same seed with and without this callback gives bit-identical weights.
 
     Args:
-        x: examples [N, ...], or a dict, list or tuple of such arrays.
-        y: targets [N, ...], likewise.
-        clusters: the cluster of each example, integers [N] from 0 to K - 1.
+        x: Examples [N, ...], or a dict, list or tuple of such arrays.
+        y: Targets [N, ...], likewise.
+        clusters: The cluster of each example, integers [N] from 0 to K - 1.
         num_clusters: K.
-        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
-        every_steps: measure when the number of steps taken passes a multiple of this. With
-            `steps_per_execution` > 1, at the end of that execution. Default: 100.
-        examples_per_cluster: measure on so many examples of each cluster, the first ones.
-            Default: on all.
-        loss: function (y, y_pred) -> losses [N, ...]. Default: the compiled loss, unreduced.
-        batch_size: examples in one forward and backward pass. Default: 512.
+        cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
+        every_steps: Measure when the number of steps taken passes a multiple of this. With
+            `steps_per_execution` > 1, at the end of that execution. Defaults to 100.
+        examples_per_cluster: Measure on so many examples of each cluster, the first ones.
+            Defaults to all.
+        loss: Function (y, y_pred) -> losses [N, ...]. Defaults to the compiled loss, unreduced.
+        batch_size: Examples in one forward and backward pass. Defaults to 512.
 
     Attributes:
-        history: a list of dicts with `"step"` and the values by their names above.
+        history: A list of dicts with `"step"` and the values by their names above.
 
     Raises:
-        ValueError: clusters that do not fit the examples, a cluster without examples, `every_steps`
+        ValueError: Clusters that do not fit the examples, a cluster without examples, `every_steps`
             or `batch_size` below 1; when training starts, a model with several losses and no
             `loss` here.
 
@@ -100,16 +100,32 @@ class BetweenClusterVariance(keras.callbacks.Callback):
                 raise ValueError(f"`{name}` must be at least 1. Received {value}.")
         self.history: list[dict[str, float]] = []
         self._x, self._y = tf.nest.map_structure(np.asarray, (x, y))
-        self._members = _members_of_clusters(
-            (self._x, self._y), clusters, num_clusters, examples_per_cluster
-        )
+        self._num_clusters, self._limit = num_clusters, examples_per_cluster
+        self._members = _members_of_clusters((self._x, self._y), clusters, num_clusters)
         self._probabilities = cluster_probabilities
         self._every_steps = every_steps
         self._loss = loss
-        self._chunk_size = min(batch_size, max(len(members) for members in self._members))
+        self._chunk_size = min(batch_size, max(map(len, self._measured_members())))
         self._compiled_for: tuple[Any, Any] = (None, None)
         self._steps_before = 0
         self._unlogged: dict[str, float] = {}
+
+    def reassign(self, clusters: ArrayLike, cluster_probabilities: ArrayLike | None = None) -> None:
+        """Measure between other clusters from now on.
+
+        Args:
+            clusters: The cluster of each example, integers [N] from 0 to K - 1.
+            cluster_probabilities: q_k [K], summing to 1. Defaults to the shares of the clusters in
+                the data.
+
+        Raises:
+            ValueError: As the constructor.
+        """
+        members = _members_of_clusters((self._x, self._y), clusters, self._num_clusters)
+        if cluster_probabilities is None:
+            sizes = np.array([len(found) for found in members])
+            cluster_probabilities = sizes / sizes.sum()
+        self._members, self._probabilities = members, cluster_probabilities
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Count on from the optimizer's steps, so that a resumed run measures at the same ones."""
@@ -134,7 +150,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         """The values at the model's present weights, by the names in the class docstring.
 
         Returns:
-            name -> sum over the trainable parameters.
+            Name -> sum over the trainable parameters.
         """
         gradients = self.cluster_gradients()
         optimizer = self.model.optimizer
@@ -162,8 +178,11 @@ class BetweenClusterVariance(keras.callbacks.Callback):
             A list of float64 arrays [K, *shape], in the order of `model.trainable_variables`.
         """
         self._compile_once()
-        rows = [self._mean_gradient(members) for members in self._members]
+        rows = [self._mean_gradient(members) for members in self._measured_members()]
         return [np.stack(gradients) for gradients in zip(*rows, strict=True)]
+
+    def _measured_members(self) -> list[np.ndarray]:
+        return [members[: self._limit] for members in self._members]
 
     def _compile_once(self) -> None:
         measured = (self.model, self._loss or self.model.loss)
@@ -186,9 +205,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         return [total / len(members) for total in sums]
 
 
-def _members_of_clusters(
-    batch: Any, clusters: ArrayLike, num_clusters: int, limit: int | None
-) -> list[np.ndarray]:
+def _members_of_clusters(batch: Any, clusters: ArrayLike, num_clusters: int) -> list[np.ndarray]:
     clusters = np.asarray(clusters)
     sizes = {array.shape[0] if array.ndim else None for array in tf.nest.flatten(batch)}
     if sizes != {len(clusters)} or clusters.ndim != 1 or clusters.dtype.kind not in "iu":
@@ -197,7 +214,7 @@ def _members_of_clusters(
             f"shape {clusters.shape} and dtype {clusters.dtype}, and arrays whose first dimensions "
             f"are {sizes}. Pass NumPy arrays with one row for each example."
         )
-    members = [np.flatnonzero(clusters == cluster)[:limit] for cluster in range(num_clusters)]
+    members = [np.flatnonzero(clusters == cluster) for cluster in range(num_clusters)]
     empty = [cluster for cluster, found in enumerate(members) if not len(found)]
     if empty or clusters.min() < 0 or clusters.max() >= num_clusters:
         raise ValueError(

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from tf_gradvar.callbacks.log_values import log_values, missing_values, progress_line
+from tf_gradvar.callbacks.refreshing import Recluster, Refresher
 from tf_gradvar.callbacks.schedules import Schedule, at, every
 from tf_gradvar.estimators.measure import VarianceMeter
+from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
-from tf_gradvar.estimators.results import EstimatorVariance
-from tf_gradvar.estimators.stratified import Stratified
-from tf_gradvar.estimators.svrg import SVRG
 from tf_gradvar.records import RecordFile
-
-LOG_PREFIX = "gradient_variance"
-# What joins the logs of Keras for each estimator.
-_LOGGED = ("average_variance", "normalized_variance", "standard_error")
-
-Recluster = Callable[[keras.Model, int], Any]
 
 
 class GradientVarianceLogger(keras.callbacks.Callback):
@@ -42,43 +36,36 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     line each is printed, and at the end the cost.
 
     Args:
-        x: inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
-        y: labels, likewise; None for a dataset.
+        x: Inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
+        y: Labels, likewise; None for a dataset.
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
-        loss: function (y, y_pred) -> losses [N], or a Keras loss. Default: the compiled loss
+        loss: Function (y, y_pred) -> losses [N], or a Keras loss. Defaults to the compiled loss
             (with its `loss_weights` left out), unreduced.
-        every_steps: measure whenever the steps taken pass a multiple of this.
-        at_steps: measure at these steps; 0 is before the first one.
-        every_epochs: measure at the end of every so many epochs.
-        schedule: a function step -> bool, such as `tf_gradvar.callbacks.log_spaced()`. One of
+        every_steps: Measure whenever the steps taken pass a multiple of this.
+        at_steps: Measure at these steps; 0 is before the first one.
+        every_epochs: Measure at the end of every so many epochs.
+        schedule: A function step -> bool, such as `tf_gradvar.callbacks.log_spaced()`. One of
             these four must be given, and several add up.
-        snapshot_every: steps from one SVRG snapshot to the next. A first one is taken when
-            training starts. Default: only that one.
-        recluster: function (model, step) -> assignments [N] for the only `Stratified` estimator;
+        snapshot_every: Steps from one SVRG snapshot to the next. A first one is taken when
+            training starts. Defaults to that one alone.
+        recluster: Function (model, step) -> assignments [N] for the only `Stratified` estimator;
             for several, a dictionary by their names.
-        recluster_every: steps from one clustering to the next.
-        method: "exact" (default), "subset", "monte_carlo" or "paper_2020"; this and the
-            following as for `gradient_variance`.
-        num_draws: estimates that are drawn. Default: 50.
-        subset_size: examples of a subset. Default: 1024.
-        seed: of subsets and draws. Default: 0.
-        per_layer: whether to record the values of each layer. Default: False.
-        normalized: whether to measure the normalized variance. Default: True.
-        chunk_size: examples in one pass. Default: 256.
-        sample_weight: weights [N] that multiply the losses.
-        training: whether layers run in training mode. Default: False.
-        path: a file for the records. Default: none.
-        verbose: whether to print. Default: False.
+        recluster_every: Steps from one clustering to the next.
+        path: A file for the records. Defaults to none.
+        verbose: Whether to print. Defaults to False.
+        **options: `method` (default: "exact"), `seed`, `per_layer`, `sample_weight` and the others
+            of `tf_gradvar.estimators.MeasuringOptions`, as for `gradient_variance`.
 
     Attributes:
-        history: records: `"step"`, `"epoch"`, `"method"`, `"estimators"` (name -> values),
+        history: Records: `"step"`, `"epoch"`, `"method"`, `"estimators"` (name -> values),
             `"norm_histogram"`, `"seconds"`, `"measuring_seconds"` and `"training_seconds"` so far.
-        cost: dict with the number of measurements, seconds measuring, and seconds of training
+        cost: Dict with the number of measurements, seconds measuring, and seconds of training
             without them.
 
     Raises:
-        ValueError: no schedule, a hook that does not fit the estimators, intervals below 1; when
-            training starts, what `gradient_variance` refuses.
+        ValueError: No schedule, a hook that does not fit the estimators, intervals below 1,
+            options that `MeasuringOptions` refuses; when training starts, what
+            `gradient_variance` refuses.
 
     Example:
         >>> import keras, numpy as np
@@ -112,17 +99,9 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         snapshot_every: int | None = None,
         recluster: Recluster | Mapping[str, Recluster] | None = None,
         recluster_every: int | None = None,
-        method: str = "exact",
-        num_draws: int = 50,
-        subset_size: int = 1024,
-        seed: int = 0,
-        per_layer: bool = False,
-        normalized: bool = True,
-        chunk_size: int = 256,
-        sample_weight: Any = None,
-        training: bool = False,
         path: str | os.PathLike[str] | None = None,
         verbose: bool = False,
+        **options: Any,
     ):
         super().__init__()
         given = [estimators] if isinstance(estimators, Estimator) else list(estimators)
@@ -137,20 +116,8 @@ class GradientVarianceLogger(keras.callbacks.Callback):
                 "When to measure must be given by `every_steps`, `at_steps`, `every_epochs` or "
                 "`schedule`. Received none of them."
             )
-        self._snapshot_due = None if snapshot_every is None else every(snapshot_every)
-        self._recluster = _recluster_hooks(recluster, recluster_every, given)
-        self._recluster_due = None if recluster_every is None else every(recluster_every)
-        self._options = {
-            "method": method,
-            "num_draws": num_draws,
-            "subset_size": subset_size,
-            "seed": seed,
-            "per_layer": per_layer,
-            "normalized": normalized,
-            "chunk_size": chunk_size,
-            "sample_weight": sample_weight,
-            "training": training,
-        }
+        self._refresher = Refresher(given, snapshot_every, recluster, recluster_every)
+        self._options = MeasuringOptions(**options)
         self._file = None if path is None else RecordFile(path)
         self._verbose = verbose
         self._meter: VarianceMeter | None = None
@@ -175,9 +142,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         self._started = time.perf_counter()
         self._last_step = self._step()
         with _Timed(self):
-            for estimator in self.estimators:
-                if isinstance(estimator, SVRG) and estimator.snapshot is None:
-                    estimator.take_snapshot(self.model)
+            self._refresher.start(self.model)
             self._prepare()
         if self._last_step == 0 and any(due(0) for due in self._due):
             self._measure_now(0)
@@ -192,13 +157,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         passed = range(self._last_step + 1, step + 1)  # several with steps_per_execution
         self._last_step = step
         with _Timed(self):
-            if self._snapshot_due is not None and any(map(self._snapshot_due, passed)):
-                for estimator in self.estimators:
-                    if isinstance(estimator, SVRG):
-                        estimator.take_snapshot(self.model)
-            if self._recluster_due is not None and any(map(self._recluster_due, passed)):
-                for stratified, hook in self._recluster:
-                    stratified.reassign(hook(self.model, step))
+            self._refresher.refresh(self.model, passed)
         if any(due(one) for due in self._due for one in passed):
             self._measure_now(step)
 
@@ -208,7 +167,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
             self._measure_now(self._step())
         if logs is not None:
             # The same keys in every epoch: CSVLogger writes those of the first one.
-            logs.update(self._missing() | self._unlogged)
+            logs.update(missing_values(self.estimators, self._options) | self._unlogged)
         self._unlogged = {}
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -236,7 +195,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
                     "compiled without one. Pass a Keras loss or a function (y, y_pred) -> [N]."
                 )
             self._meter = VarianceMeter(
-                self.model, *self._data, measured[1], self.estimators, **self._options
+                self.model, *self._data, measured[1], self.estimators, **vars(self._options)
             )
             self._metered = measured
         return self._meter
@@ -248,7 +207,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         record: dict[str, Any] = {
             "step": step,
             "epoch": self._epoch,
-            "method": self._options["method"],
+            "method": self._options.method,
             "estimators": {name: result.to_record() for name, result in results.items()},
             "seconds": time.perf_counter() - start,
             **{k: v for k, v in self.cost.items() if k != "measurements"},
@@ -258,22 +217,9 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         self.history.append(record)
         if self._file is not None:
             self._file.append(record)
-        self._unlogged = _log_values(results)
+        self._unlogged = log_values(results)
         if self._verbose:
-            print(_line(step, results, record["seconds"]))
-
-    def _missing(self) -> dict[str, float]:
-        sampled = self._options["method"] != "exact"
-        skipped = {
-            "normalized_variance": not self._options["normalized"],
-            "standard_error": not sampled,
-        }
-        return {
-            f"{LOG_PREFIX}/{estimator.name}/{value}": float("nan")
-            for estimator in self.estimators
-            for value in _LOGGED
-            if not skipped.get(value)
-        }
+            print(progress_line(step, results, record["seconds"]))
 
 
 class _Timed:
@@ -300,53 +246,3 @@ def _schedules(
     if schedule is not None:
         found.append(schedule)
     return found
-
-
-def _recluster_hooks(
-    recluster: Recluster | Mapping[str, Recluster] | None,
-    recluster_every: int | None,
-    estimators: Sequence[Estimator],
-) -> list[tuple[Stratified, Recluster]]:
-    if (recluster is None) != (recluster_every is None):
-        raise ValueError(
-            "`recluster` and `recluster_every` must be given together: the function and the steps "
-            "from one call to the next."
-        )
-    if recluster is None:
-        return []
-    stratified = {e.name: e for e in estimators if isinstance(e, Stratified)}
-    if not isinstance(recluster, Mapping):
-        if len(stratified) != 1:
-            raise ValueError(
-                "`recluster` must be a dictionary, estimator's name -> function, unless there is "
-                f"exactly one `Stratified` estimator. Received one function for {[*stratified]}."
-            )
-        recluster = dict.fromkeys(stratified, recluster)
-    unknown = set(recluster) - set(stratified)
-    if unknown:
-        raise ValueError(
-            f"`recluster` must use the names of `Stratified` estimators, {[*stratified]}. "
-            f"Received {sorted(unknown)}."
-        )
-    return [(stratified[name], hook) for name, hook in recluster.items()]
-
-
-def _log_values(results: Mapping[str, EstimatorVariance]) -> dict[str, float]:
-    return {
-        f"{LOG_PREFIX}/{name}/{value}": getattr(result, value)
-        for name, result in results.items()
-        for value in _LOGGED
-        if getattr(result, value) is not None
-    }
-
-
-def _line(step: int, results: Mapping[str, EstimatorVariance], seconds: float) -> str:
-    """One line: the average variances, the normalized ones in brackets."""
-    parts = []
-    for name, result in results.items():
-        normalized = result.normalized_variance
-        bracket = "" if normalized is None else f" ({normalized:.3f})"
-        parts.append(f"{name} {result.average_variance:.2e}{bracket}")
-    scale = next((r.noise_scale for r in results.values() if r.noise_scale is not None), None)
-    noise = "" if scale is None else f"  noise scale {scale:.3g}"
-    return f"step {step}  {'  '.join(parts)}{noise}  [{seconds:.1f} s]"

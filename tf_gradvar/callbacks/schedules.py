@@ -14,7 +14,7 @@ def every(steps: int) -> Schedule:
     """Due at every multiple of `steps`, not at step 0.
 
     Args:
-        steps: at least 1.
+        steps: At least 1.
 
     Returns:
         A function step -> bool.
@@ -34,13 +34,13 @@ def at(steps: Iterable[int]) -> Schedule:
     """Due at the listed steps; step 0 is before the first one.
 
     Args:
-        steps: whole numbers from 0 up.
+        steps: Whole numbers from 0 up.
 
     Returns:
         A function step -> bool.
 
     Raises:
-        ValueError: no step, or a negative one.
+        ValueError: No step, or a negative one.
 
     Example:
         >>> [step for step in range(10) if at([0, 3])(step)]
@@ -58,7 +58,7 @@ def log_spaced(per_decade: float = 10) -> Schedule:
     """Due at 1 and then ever more rarely: `per_decade` times while steps grow tenfold.
 
     Args:
-        per_decade: how often, above 0. Default: 10; at small steps, all of them.
+        per_decade: How often, above 0. Defaults to 10; at small steps, all of them.
 
     Returns:
         A function step -> bool.

@@ -7,12 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from tf_gradvar.arguments import check_number
+
 
 def one_of(name: str, value: str, known: Sequence[str]) -> str:
     """Return the value of an option, or raise."""
     if value not in known:
         raise ValueError(f"`{name}` must be one of {tuple(known)}. Received: {name}={value!r}.")
     return value
+
+
+def check_seed(seed: Any) -> int:
+    """Return the seed, or raise unless it is a non-negative integer."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"`seed` must be a non-negative integer. Received: seed={seed!r}.")
+    return int(seed)
+
+
+def check_max_size_ratio(ratio: float, assignment: str) -> float:
+    """Return the ratio, or raise unless it is at least 1 and the rule heeds it."""
+    if assignment == "paper":
+        raise ValueError(
+            "`max_size_ratio` must be None for `assignment='paper'`, a rule without a limit. "
+            f"Received: max_size_ratio={ratio!r}. Use `assignment='exact'`."
+        )
+    return check_number("max_size_ratio", ratio, 1, np.inf)
 
 
 def check_enough(num_clusters: int, count: int) -> None:

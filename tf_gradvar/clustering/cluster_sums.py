@@ -85,13 +85,13 @@ class ClusterSums:
             clusters[i] = k = int(costs.argmin())
             paid[i] = costs[k]
             self._add(k, vector, norm, 1.0)
-        for k in np.flatnonzero(self.sizes < _LEAST_SIZE):
+        for faded in np.flatnonzero(self.sizes < _LEAST_SIZE):
             i = int(paid.argmax())
             if paid[i] <= 0:
                 break
-            self._add(clusters[i], vectors[i], norms[i], -1.0)
-            self._add(k, vectors[i], norms[i], 1.0)
-            clusters[i], paid[i] = k, 0.0
+            self._add(int(clusters[i]), vectors[i], norms[i], -1.0)
+            self._add(int(faded), vectors[i], norms[i], 1.0)
+            clusters[i], paid[i] = faded, 0.0
         return clusters
 
     def _add(self, cluster: int, vector: np.ndarray, norm: float, times: float) -> None:

@@ -20,17 +20,14 @@ from typing import Protocol
 
 import numpy as np
 
-# Gains below this share of a cost are rounding.
+# Gains below this share of the terms of the costs are rounding.
 _LEAST_GAIN = 1e-6
 
 
 class Gradients(Protocol):
-    """What exact moves ask about the gradients; see `vectors.py`."""
+    """What a clustering asks about the gradients; see `vectors.py`."""
 
     squared_norms: np.ndarray  # [N] float64
-
-    def objective(self, assignments: np.ndarray, num_clusters: int) -> float:
-        """J of an assignment."""
 
     def sums(self, assignments: np.ndarray, num_clusters: int) -> np.ndarray:
         """State [., K] from which `products` follow."""
@@ -43,6 +40,12 @@ class Gradients(Protocol):
 
     def move(self, state: np.ndarray, row: int, old: int, new: int) -> None:
         """Update the state in place."""
+
+    def inner(self, rows: np.ndarray, row: int) -> np.ndarray:
+        """<g_i, g_row> for the examples in `rows`, float64 `[n]`."""
+
+    def spread(self, members: np.ndarray) -> float:
+        """J of these examples as one cluster."""
 
 
 class ExactMoves:
@@ -122,11 +125,13 @@ class ExactMoves:
         """Move one example of the chunk to its best cluster if that lowers J."""
         row, norm = int(rows[place]), norms[place]
         old = int(self.assignments[row])
+        if self._sizes[old] == 1.0:
+            return 0  # alone it costs nothing
         costs = self.costs(norm, products[place])
         new = int(costs.argmin())
-        here = self._squares[old] + self._sizes[old] * norm - 2.0 * products[place, old]
-        scale = self._squares[old] + self._sizes[old] * norm
-        if costs[new] >= here - _LEAST_GAIN * scale:
+        scales = self._squares + self._sizes * norm
+        here = scales[old] - 2.0 * products[place, old]
+        if costs[new] >= here - _LEAST_GAIN * (scales[old] + scales[new]):
             return 0
         self.assignments[row] = new
         for cluster, sign in ((old, -1.0), (new, 1.0)):

@@ -14,6 +14,8 @@ from tf_gradvar.arguments import check_count, check_num_clusters, check_number
 from tf_gradvar.clustering.checks import (
     check_enough,
     check_initial,
+    check_max_size_ratio,
+    check_seed,
     listed,
     one_of,
     refuse_all_zero,
@@ -83,7 +85,7 @@ class GradientClustering:
 
     * ``"exact"`` (default): an example moves only if that lowers J (for rank1 and svd: the sum of
       Eq. 2 with centres that stay where they are during the pass). J never rises and no cluster
-      gets lost.
+      gets lost. When the moves are used up, clusters are merged and split where that lowers J.
     * ``"paper"``: Eq. 3 with running counts, as in the published code. J may rise; the best
       assignment is kept.
 
@@ -99,8 +101,8 @@ class GradientClustering:
         rank: Rank of the centres of "svd". Defaults to 4.
         layers: Names of the layers whose gradients count, whole paths or last parts. Defaults to
             None, all layers.
-        max_size_ratio: The most examples in a cluster, in units of N / K, at least 1. Defaults to
-            None, no limit.
+        max_size_ratio: The most examples in a cluster, in units of N / K, at least 1, for the
+            exact rule. Defaults to None, no limit.
         on_not_finite: "raise" (default) or "exclude": what to do about examples whose gradients
             are infinite or not a number.
         online_rate: The share of the old sums that `partial_fit` forgets with every batch, in
@@ -155,7 +157,7 @@ class GradientClustering:
         self.num_clusters = check_num_clusters(num_clusters)
         self.representation = one_of("representation", representation, REPRESENTATIONS)
         self.assignment = one_of("assignment", assignment, ASSIGNMENTS)
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.max_passes = check_count("max_passes", max_passes, "the passes over the examples")
         self.tolerance = check_number("tolerance", tolerance, 0, 1)
         self.sketch_size = check_count("sketch_size", sketch_size, "the numbers in a sketch")
@@ -163,7 +165,7 @@ class GradientClustering:
         self.layers = layers
         self.max_size_ratio = max_size_ratio
         if max_size_ratio is not None:
-            self.max_size_ratio = check_number("max_size_ratio", max_size_ratio, 1, np.inf)
+            self.max_size_ratio = check_max_size_ratio(max_size_ratio, assignment)
         self.on_not_finite = one_of("on_not_finite", on_not_finite, NOT_FINITE)
         self.online_rate = check_number(
             "online_rate", online_rate, 0, 1, low_open=True, high_open=True
@@ -229,13 +231,12 @@ class GradientClustering:
         self._sums = ClusterSums.of(vectors, best, self.num_clusters)
         assignments = np.full(len(found.vectors), -1)
         assignments[kept] = best
-        one_cluster = refinement.gradients.objective(np.zeros(len(kept), np.int64), 1)
-        least = refinement.gradients.objective(best, self.num_clusters)
+        one_cluster = refinement.gradients.spread(np.arange(len(kept)))
         self._result = ClusteringResult(
             assignments,
             np.bincount(best, minlength=self.num_clusters),
             objective,
-            variance_ratio(least, one_cluster, self.num_clusters),
+            variance_ratio(refinement.objective(best), one_cluster, self.num_clusters),
             found.fingerprint,
             left_out,
         )

@@ -13,29 +13,33 @@ Source: Faghri et al. 2020, section 3.2, Eq. 2.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
-def objective(vectors: np.ndarray, assignments: np.ndarray, num_clusters: int) -> float:
+def objective(gradients: Any, assignments: np.ndarray, num_clusters: int) -> float:
     """J of an assignment.
 
     Args:
-        vectors: Gradients, or what stands for them, `[N, r]`.
-        assignments: Cluster of each, integers `[N]`.
+        gradients: Has a method `spread` (see `exact_moves.Gradients`).
+        assignments: Cluster of each example, integers `[N]`.
         num_clusters: K.
 
     Returns:
         J, as float64.
     """
-    total = 0.0
     order = np.argsort(assignments, kind="stable")
     sizes = np.bincount(assignments, minlength=num_clusters)
-    for members in np.split(order, np.cumsum(sizes)[:-1]):
-        if len(members) > 1:
-            deviations = vectors[members].astype(np.float64)
-            deviations -= deviations.mean(axis=0)
-            total += len(members) * float(np.square(deviations).sum())
-    return total
+    clusters = np.split(order, np.cumsum(sizes)[:-1])
+    return sum(gradients.spread(members) for members in clusters if len(members) > 1)
+
+
+def spread(vectors: np.ndarray) -> float:
+    """J of one cluster: its size times the squared distances to its mean, from `[n, r]`."""
+    deviations = vectors.astype(np.float64)
+    deviations -= deviations.mean(axis=0)
+    return len(vectors) * float(np.square(deviations).sum())
 
 
 def variance_ratio(objective_value: float, one_cluster: float, num_clusters: int) -> float:

@@ -9,7 +9,9 @@ import numpy as np
 from tf_gradvar.clustering.exact_moves import ExactMoves, Gradients
 from tf_gradvar.clustering.fixed_centres import centre_distances, exact_rule, paper_rule
 from tf_gradvar.clustering.low_rank import truncated
+from tf_gradvar.clustering.objective import objective
 from tf_gradvar.clustering.passes import Centres, GradientPasses
+from tf_gradvar.clustering.split_merge import split_and_merge
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.per_example.centres import Factors
 
@@ -27,6 +29,14 @@ class Refinement(abc.ABC):
         self.gradients = gradients
         self.num_clusters = num_clusters
         self.max_size = max_size
+
+    def objective(self, assignments: np.ndarray) -> float:
+        """J of an assignment."""
+        return objective(self.gradients, assignments, self.num_clusters)
+
+    def regroup(self, assignments: np.ndarray) -> np.ndarray:
+        """Move whole clusters if that lowers J; returns new assignments `[N]`."""
+        return split_and_merge(self.gradients, assignments, self.num_clusters, self.max_size)
 
     @abc.abstractmethod
     def one_pass(self, assignments: np.ndarray, order: np.ndarray) -> np.ndarray:

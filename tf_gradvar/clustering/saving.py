@@ -27,6 +27,10 @@ def read(path: str | Path) -> tuple[dict[str, Any], ClusterSums, ClusteringResul
     path = Path(path)
     if not path.exists():
         path = path.with_name(path.name + ".npz")
+    if not path.exists():
+        raise ValueError(
+            f"`path` must be a file that `save` wrote. Received {str(path)!r}, which is not there."
+        )
     parts: dict[str, dict[str, Any]] = {"sums": {}, "result": {}}
     with np.load(path) as file:
         config = json.loads(str(file["config"]))

@@ -59,29 +59,38 @@ def search(
         start: Assignments without an empty cluster, `[N]`.
         rng: Decides the order of each pass.
         max_passes: The most passes.
-        tolerance: Stop when a pass lowers J by no more than this share; None: make all passes.
+        tolerance: When a pass lowers J by no more than this share, regroup whole clusters, and
+            stop if that does not either; None: make all passes.
         verbose: Whether to show a progress bar on a terminal.
 
     Returns:
         The assignments with the least J, `[N]`, and J after each pass.
     """
-    gradients, num_clusters = refinement.gradients, refinement.num_clusters
+    norms, num_clusters = refinement.gradients.squared_norms, refinement.num_clusters
     best = current = start
-    least = before = gradients.objective(start, num_clusters)
+    least = before = refinement.objective(start)
     objective: list[float] = []
     with _progress(max_passes, verbose) as show:
-        for _ in range(max_passes):
+        while len(objective) < max_passes:
             current = refinement.one_pass(current, rng.permutation(len(start)))
-            current = fill_empty(current, gradients.squared_norms, num_clusters, rng)
-            value = gradients.objective(current, num_clusters)
+            current = fill_empty(current, norms, num_clusters, rng)
+            value = refinement.objective(current)
+            if tolerance is not None and _converged(before, value, tolerance):
+                current = refinement.regroup(current)
+                value = refinement.objective(current)
             objective.append(value)
             show(value)
             if value < least:
                 best, least = current, value
-            if tolerance is not None and before - value <= tolerance * before:
+            if tolerance is not None and _converged(before, value, tolerance):
                 break
             before = value
     return best, objective
+
+
+def _converged(before: float, after: float, tolerance: float) -> bool:
+    """Whether J was lowered by no more than a share of itself."""
+    return before - after <= tolerance * before
 
 
 @contextmanager

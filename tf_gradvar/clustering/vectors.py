@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tf_gradvar.clustering.objective import objective
+from tf_gradvar.clustering.objective import spread
 
 
 class Vectors:
@@ -41,9 +41,13 @@ class Vectors:
         state[:, old] -= self.vectors[row]
         state[:, new] += self.vectors[row]
 
-    def objective(self, assignments: np.ndarray, num_clusters: int) -> float:
-        """J of an assignment."""
-        return objective(self.vectors, assignments, num_clusters)
+    def inner(self, rows: np.ndarray, row: int) -> np.ndarray:
+        """<g_i, g_row>, float64 `[n]`."""
+        return (self.vectors[rows] @ self.vectors[row]).astype(np.float64)
+
+    def spread(self, members: np.ndarray) -> float:
+        """J of these examples as one cluster."""
+        return spread(self.vectors[members])
 
 
 class InnerProducts:
@@ -77,15 +81,14 @@ class InnerProducts:
         """Move one example between the clusters."""
         state[row, old], state[row, new] = 0.0, 1.0
 
-    def objective(self, assignments: np.ndarray, num_clusters: int) -> float:
-        """J of an assignment."""
-        total = 0.0
-        order = np.argsort(assignments, kind="stable")
-        sizes = np.bincount(assignments, minlength=num_clusters)
-        for members in np.split(order, np.cumsum(sizes)[:-1]):
-            inner = self._products[np.ix_(members, members)].sum(dtype=np.float64)
-            total += len(members) * float(self.squared_norms[members].sum()) - float(inner)
-        return max(total, 0.0)
+    def inner(self, rows: np.ndarray, row: int) -> np.ndarray:
+        """<g_i, g_row>, float64 `[n]`."""
+        return self._products[rows, row].astype(np.float64)
+
+    def spread(self, members: np.ndarray) -> float:
+        """J of these examples as one cluster."""
+        inner = self._products[np.ix_(members, members)].sum(dtype=np.float64)
+        return max(len(members) * float(self.squared_norms[members].sum()) - float(inner), 0.0)
 
 
 def scaled_sketches(sketches: np.ndarray, squared_norms: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Batches made of groups, each group of one cluster, for `tf_gradvar.ClusterModel`."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 
@@ -16,7 +17,16 @@ from tf_gradvar.arguments import (
     check_seed,
 )
 from tf_gradvar.data.checks import check_arrays, check_state
-from tf_gradvar.data.cluster_choice import ORDERS, cluster_choices, count_choices
+from tf_gradvar.data.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
+from tf_gradvar.data.cluster_ids import (
+    check_range,
+    check_sizes,
+    ids_of_arrays,
+    ids_of_dataset,
+    sizes_of,
+    with_ids,
+)
+from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +90,7 @@ def cluster_batches(
     order: str = "random",
     state: dict | None = None,
     shuffle_buffer: int = 10_000,
+    read_ahead: bool = True,
 ) -> tf.data.Dataset:
     """Return an endless dataset of batches made of single-cluster groups.
 
@@ -92,11 +103,20 @@ def cluster_batches(
     times over and once more beforehand to count the clusters; put `.cache()` before it
     where it fits into memory. Resuming such a dataset reads what was taken again.
 
+    **Changing the clusters.** With arrays and `read_ahead=False`,
+    `dataset.reassign(clusters, cluster_probabilities=None)` holds from the next batch that is
+    drawn: batch number n is then what a new dataset of these clusters would hold. The default
+    there is not 1 / K but the shares of the clusters in the data, and a cluster of probability
+    0 may be empty. `optimizer.recluster` must follow, with the probabilities that
+    `dataset.sampling` then has; `tf_gradvar.Recluster` does both. A distribution strategy still
+    draws a few batches ahead, of which the step does not know that their clusters are old.
+
     Args:
         data: Arrays `(x, y)` or `(x, y, sample_weight)` with N examples along axis 0 (x and
             y may be nested), or a finite tf.data.Dataset of such single examples.
         clusters: The cluster of each example, integers [N] in [0, K); or a function of
-            `(x, y)` of one example (of TensorFlow operations) that returns it.
+            `(x, y)` of one example (of TensorFlow operations) that returns it; or the result
+            of `GradientClustering.fit` on the same arrays (what it leaves out is not drawn).
         num_clusters: The number of clusters K, each with at least one example.
         group_size: Examples in a group, b. A cluster with fewer repeats some in a group.
         groups_per_batch: Groups in a batch, C. Defaults to 1. Under a distribution
@@ -111,11 +131,13 @@ def cluster_batches(
         state: What `dataset.sampling.state(batches_taken)` returned, to go on from there.
         shuffle_buffer: Examples of a cluster that are shuffled at a time, for a
             tf.data.Dataset only. Defaults to 10 000.
+        read_ahead: Whether batches are made while the step before is taken (default). False
+            makes each when it is asked for, so that `reassign` holds at once.
 
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
-        `ClusterSampling`.
+        `ClusterSampling`, and it has the method `reassign`.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -142,34 +164,71 @@ def cluster_batches(
     _check_order(order, probabilities)
     seed = check_seed(seed)
     if isinstance(data, tf.data.Dataset):
-        examples = _with_ids(data, clusters)
-        ids = _ids_of_dataset(examples)
+        examples = with_ids(data, clusters)
+        ids = ids_of_dataset(examples)
     else:
+        given = data
         data = check_arrays(data, ", or a tf.data.Dataset of such examples")
-        ids = _ids_of_arrays(data, clusters)
+        ids = ids_of_arrays(data, clusters, given)
     sampling = ClusterSampling(
         num_clusters,
         group_size,
         groups,
         tuple(probabilities or [1.0 / num_clusters] * num_clusters),
-        _sizes_of(ids, num_clusters),
-        _short_hash(np.asarray(ids, np.int64).tobytes()),
+        sizes_of(ids, num_clusters, hasattr(clusters, "assignments")),
+        _hash_of_ids(ids),
         seed,
         order,
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
     )
     sampling = _resume(sampling, state)
     if isinstance(data, tf.data.Dataset):
-        dataset = _from_dataset(examples, sampling)
+        batches = _from_dataset(examples, sampling)
     else:
-        dataset = _from_arrays(data, ids, sampling)
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+        tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
+        batches = batches_by_index(data, tables, sampling, read_ahead=read_ahead)
+    dataset = batches.prefetch(tf.data.AUTOTUNE) if read_ahead else batches
     dataset.sampling = sampling
+    if isinstance(data, tf.data.Dataset) or read_ahead:
+        dataset.reassign = _refuse_to_reassign
+    else:
+        dataset.reassign = functools.partial(_reassign, dataset, tables, data, given)
     return dataset
 
 
 def _short_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _hash_of_ids(ids) -> str:
+    return _short_hash(np.asarray(ids, np.int64).tobytes())
+
+
+def _refuse_to_reassign(clusters=None, cluster_probabilities=None):
+    raise ValueError(
+        "`reassign` needs cluster batches that are drawn from arrays when they are asked for: "
+        "those that were drawn ahead would have the clusters of before. Make them with "
+        "`cluster_batches((x, y), ..., read_ahead=False)`."
+    )
+
+
+def _reassign(dataset, tables, data, given, clusters, cluster_probabilities=None):
+    """Draw from other clusters from the next batch on; `cluster_batches` describes it."""
+    sampling = dataset.sampling
+    k = sampling.num_clusters
+    ids = ids_of_arrays(data, clusters, given)
+    check_range(ids, k, hasattr(clusters, "assignments"))
+    sizes = np.bincount(ids[ids >= 0], minlength=k)
+    probabilities = check_probabilities(cluster_probabilities, k) or (sizes / sizes.sum()).tolist()
+    _check_order(sampling.order, probabilities)
+    check_sizes(np.where(np.array(probabilities) > 0, sizes, 1))
+    tables.follow(ids, probabilities)
+    dataset.sampling = dataclasses.replace(
+        sampling,
+        cluster_probabilities=tuple(probabilities),
+        cluster_sizes=tuple(int(size) for size in sizes),
+        cluster_ids=_hash_of_ids(ids),
+    )
 
 
 def _check_order(order, probabilities):
@@ -190,147 +249,10 @@ def _resume(sampling, state):
     return dataclasses.replace(sampling, batches_taken=taken)
 
 
-def _ids_of_arrays(data, clusters):
-    size = len(keras.tree.flatten(data)[0])
-    if callable(clusters):
-        examples = _with_ids(tf.data.Dataset.from_tensor_slices(data), clusters)
-        return np.concatenate(list(_only_ids(examples).batch(4096).as_numpy_iterator()))
-    ids = np.asarray(clusters)
-    if ids.shape != (size,) or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(
-            f"`clusters` must be integers of shape ({size},), the cluster of each example. "
-            f"Received shape {ids.shape} and dtype {ids.dtype}. One-hot rows become ids with "
-            "`np.argmax(clusters, axis=-1)`."
-        )
-    return ids
-
-
-def _sizes_of(ids, num_clusters):
-    if ids.min() < 0 or ids.max() >= num_clusters:
-        raise ValueError(
-            f"`clusters` must lie in [0, {num_clusters}). Received ids from {ids.min()} to "
-            f"{ids.max()}. Renumber them with `np.unique(ids, return_inverse=True)[1]`."
-        )
-    return _check_sizes(np.bincount(ids, minlength=num_clusters))
-
-
-def _check_sizes(sizes):
-    empty = np.flatnonzero(sizes == 0)
-    if len(empty):
-        raise ValueError(
-            "Every cluster must have an example. Received no example of "
-            f"{'clusters' if len(empty) > 1 else 'cluster'} "
-            f"{', '.join(map(str, empty[:10]))}{', ...' if len(empty) > 10 else ''} of "
-            f"{len(sizes)}. Renumber the clusters with "
-            "`np.unique(ids, return_inverse=True)[1]` and lower `num_clusters`."
-        )
-    return tuple(int(size) for size in sizes)
-
-
-def _with_ids(dataset, clusters):
-    """Return the dataset of (example, cluster id)."""
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(
-            "`data` must be a finite dataset: it is read once to count the clusters, then "
-            "repeated. Received an infinite one. Remove its `.repeat()`."
-        )
-    if not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
-        raise ValueError(
-            "`data` must be a dataset of single examples (x, y) or (x, y, sample_weight). "
-            f"Received elements {dataset.element_spec}."
-        )
-    if callable(clusters):
-
-        def tag(*example):
-            return example, _as_id(clusters(example[0], example[1]))
-
-        return dataset.map(tag, num_parallel_calls=tf.data.AUTOTUNE)
-    ids = tf.convert_to_tensor(np.asarray(clusters))
-    size = int(dataset.cardinality())
-    if size < 0:  # not known before the dataset was read
-        size = int(dataset.reduce(np.int64(0), lambda count, *example: count + 1))
-    if ids.shape.rank != 1 or len(ids) != size:
-        raise ValueError(
-            f"`clusters` must be integers of shape ({size},), the cluster of each element of "
-            f"the dataset in its order. Received shape {tuple(ids.shape)}."
-        )
-    return dataset.enumerate().map(lambda i, example: (example, _as_id(ids[i])))
-
-
-def _as_id(value):
-    value = tf.convert_to_tensor(value)
-    if not value.dtype.is_integer or value.shape.rank != 0:
-        raise ValueError(
-            "`clusters` must give one integer for each example. Received dtype "
-            f"{value.dtype.name} and shape {value.shape}. Cast it with `tf.cast(..., tf.int32)`."
-        )
-    return tf.cast(value, tf.int32)
-
-
-def _only_ids(examples):
-    return examples.map(lambda example, cluster: cluster, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _ids_of_dataset(examples):
-    batches = list(_only_ids(examples).batch(4096).as_numpy_iterator())
-    if not batches:
-        raise ValueError("`data` must have at least one example. Received an empty dataset.")
-    return np.concatenate(batches)
-
-
-def _choices(sampling, start):
-    return cluster_choices(
-        sampling.cluster_probabilities,
-        sampling.seed,
-        sampling.order,
-        start * sampling.groups_per_batch,
-    )
-
-
-def _as_batch(example, ids):
-    inputs, *rest = example
-    return ({"inputs": inputs, "cluster_ids": ids}, *rest)
-
-
-def _from_arrays(data, ids, sampling):
-    """Sample by index: position p of cluster k is a permutation of its examples."""
-    groups, size = sampling.groups_per_batch, sampling.group_size
-    by_cluster = tf.constant(np.argsort(ids, kind="stable"), tf.int64)
-    sizes = tf.constant(sampling.cluster_sizes, tf.int64)
-    first = tf.cumsum(sizes, exclusive=True)
-    drawn = count_choices(
-        sampling.cluster_probabilities,
-        sampling.seed,
-        sampling.order,
-        sampling.batches_taken * groups,
-    )
-
-    def advance(positions, clusters):
-        members = tf.one_hot(clusters, sampling.num_clusters, dtype=tf.int64)
-        before = tf.cumsum(members, axis=0, exclusive=True) * size
-        starts = tf.gather(positions, clusters) + tf.gather(before, clusters, batch_dims=1)
-        return positions + tf.reduce_sum(members, axis=0) * size, (clusters, starts)
-
-    def pick(clusters, starts):
-        clusters = tf.repeat(clusters, size)
-        position = tf.reshape(starts[:, None] + tf.range(size, dtype=tf.int64), [groups * size])
-        many = tf.gather(sizes, clusters)
-        seeds = tf.stack(
-            [
-                tf.fill([groups * size], tf.cast(sampling.seed, tf.int64)),
-                tf.cast(clusters, tf.int64),
-                position // many,
-            ],
-            axis=1,
-        )
-        place = tf.raw_ops.RandomIndexShuffle(index=position % many, seed=seeds, max_index=many - 1)
-        rows = tf.gather(by_cluster, tf.gather(first, clusters) + place)
-        example = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
-        return _as_batch(example, tf.ensure_shape(clusters, [groups * size]))
-
-    choices = _choices(sampling, sampling.batches_taken).batch(groups, drop_remainder=True)
-    start = tf.constant(drawn * size, tf.int64)
-    return choices.scan(start, advance).map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+def _choices(sampling):
+    edges = choice_edges(sampling.cluster_probabilities)
+    numbers = choice_numbers(sampling.num_clusters, sampling.seed, sampling.order, 0)
+    return numbers.map(lambda number: choose(number[tf.newaxis], edges)[0])
 
 
 def _from_dataset(examples, sampling):
@@ -352,9 +274,9 @@ def _from_dataset(examples, sampling):
 
     groups = tf.data.Dataset.choose_from_datasets(
         [cluster_groups(k) for k in range(sampling.num_clusters)],
-        _choices(sampling, 0).map(lambda cluster: tf.cast(cluster, tf.int64)),
+        _choices(sampling).map(lambda cluster: tf.cast(cluster, tf.int64)),
     )
-    named = tf.data.Dataset.zip((groups, _choices(sampling, 0)))
+    named = tf.data.Dataset.zip((groups, _choices(sampling)))
 
     def join(example, clusters):
         def merge(leaf):
@@ -365,7 +287,7 @@ def _from_dataset(examples, sampling):
             whole.set_shape([sampling.groups_per_batch * size, *leaf.shape[2:]])
             return whole
 
-        return _as_batch(keras.tree.map_structure(sized, example), tf.repeat(clusters, size))
+        return as_cluster_batch(keras.tree.map_structure(sized, example), tf.repeat(clusters, size))
 
     batches = named.batch(sampling.groups_per_batch, drop_remainder=True)
     return batches.map(join, num_parallel_calls=tf.data.AUTOTUNE).skip(sampling.batches_taken)

@@ -1,4 +1,8 @@
-"""Which cluster the next group comes from: a seeded stream with random access."""
+"""Which cluster the next group comes from: a seeded stream with random access.
+
+The stream is one of numbers in [0, 1) that know nothing of the clusters; `choose` turns them into
+clusters. So the probabilities may change while the stream goes on.
+"""
 
 import tensorflow as tf
 
@@ -8,15 +12,14 @@ _BLOCK = 1024
 ORDERS = ("random", "cycle")
 
 
-def _block(index, probabilities, seed, order):
-    """Return one block of cluster ids: independent draws, or one permutation of all."""
+def _block(index, num_clusters, seed, order):
+    """Return one block of numbers: independent ones, or one permutation of all clusters."""
     stream = tf.stack([tf.cast(seed, tf.int64), index])
     if order == "cycle":
-        ids = tf.range(len(probabilities), dtype=tf.int32)
-        return tf.random.experimental.stateless_shuffle(ids, stream)
-    edges = tf.cumsum(tf.constant(probabilities, tf.float64))
-    draws = tf.random.stateless_uniform([_BLOCK], stream, dtype=tf.float64) * edges[-1]
-    return tf.searchsorted(edges, draws, side="right", out_type=tf.int32)
+        ids = tf.range(num_clusters, dtype=tf.int32)
+        ids = tf.random.experimental.stateless_shuffle(ids, stream)
+        return (tf.cast(ids, tf.float64) + 0.5) / num_clusters
+    return tf.random.stateless_uniform([_BLOCK], stream, dtype=tf.float64)
 
 
 def block_size(num_clusters: int, order: str) -> int:
@@ -24,42 +27,68 @@ def block_size(num_clusters: int, order: str) -> int:
     return num_clusters if order == "cycle" else _BLOCK
 
 
-def cluster_choices(probabilities, seed: int, order: str, start: int) -> tf.data.Dataset:
-    """Return the endless stream of cluster ids from draw number `start` on.
+def choice_edges(probabilities):
+    """Return the upper ends, float64 [K], of the intervals in [0, 1) that stand for clusters.
 
     Args:
-        probabilities: The probability of each cluster, K floats.
+        probabilities: The probability of each cluster, K floats; uniform for `order="cycle"`.
+    """
+    return tf.cumsum(tf.constant(probabilities, tf.float64))
+
+
+def choose(numbers, edges):
+    """Return the cluster of each number of the stream, int32.
+
+    Args:
+        numbers: Numbers in [0, 1), float64.
+        edges: What `choice_edges` returned.
+    """
+    return tf.searchsorted(edges, numbers * edges[-1], side="right", out_type=tf.int32)
+
+
+def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.data.Dataset:
+    """Return the endless stream of numbers from draw number `start` on.
+
+    Args:
+        num_clusters: The number of clusters K.
         seed: The seed of the stream.
         order: `"random"` (independent draws) or `"cycle"` (permutations of all clusters).
         start: The number of draws to leave out, which costs at most one block.
 
     Returns:
-        A dataset of int32 scalars.
+        A dataset of float64 scalars for `choose`.
     """
-    size = block_size(len(probabilities), order)
+    size = block_size(num_clusters, order)
     blocks = tf.data.Dataset.counter(start // size).map(
-        lambda index: _block(index, probabilities, seed, order)
+        lambda index: _block(index, num_clusters, seed, order)
     )
     return blocks.unbatch().skip(start % size)
 
 
-def count_choices(probabilities, seed: int, order: str, stop: int):
+def count_choices(edges, seed: int, order: str, stop):
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
     Args:
-        probabilities: As in `cluster_choices`.
-        seed: As in `cluster_choices`.
-        order: As in `cluster_choices`.
+        edges: What `choice_edges` returned, of a static shape.
+        seed: As in `choice_numbers`.
+        order: As in `choice_numbers`.
         stop: The number of draws that are counted.
+
+    Cost: in proportion to `stop`, in blocks of 1 024 draws, or of one cycle.
     """
-    num_clusters = len(probabilities)
+    num_clusters = edges.shape[0]
     size = block_size(num_clusters, order)
-    blocks = tf.data.Dataset.range(-(-stop // size)).map(
-        lambda index: tf.math.bincount(
-            _block(index, probabilities, seed, order)[: stop - index * size],
-            minlength=num_clusters,
-            dtype=tf.int64,
-        )
+    stop = tf.cast(stop, tf.int64)
+
+    def count_block(index, total):
+        drawn = choose(_block(index, num_clusters, seed, order), edges)
+        kept = drawn[: tf.minimum(stop - index * size, size)]
+        return index + 1, total + tf.math.bincount(kept, minlength=num_clusters, dtype=tf.int64)
+
+    _, counts = tf.while_loop(
+        lambda index, total: index * size < stop,
+        count_block,
+        (tf.zeros([], tf.int64), tf.zeros([num_clusters], tf.int64)),
+        shape_invariants=(tf.TensorShape([]), tf.TensorShape([num_clusters])),
     )
-    zero = tf.zeros([num_clusters], tf.int64)
-    return blocks.reduce(zero, lambda total, counts: total + counts).numpy()
+    return counts

@@ -10,6 +10,7 @@ from tf_gradvar.estimators.between_clusters import (
 )
 from tf_gradvar.estimators.discover import DiscoverEstimate
 from tf_gradvar.estimators.mini_batch import MiniBatch
+from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, LayerVariance
 from tf_gradvar.estimators.stratified import Stratified
@@ -24,6 +25,7 @@ __all__ = [
     "Estimator",
     "EstimatorVariance",
     "LayerVariance",
+    "MeasuringOptions",
     "MiniBatch",
     "Stratified",
     "VarianceMeter",

@@ -28,14 +28,14 @@ def between_cluster_variance(
     ``sum_k q_k ||grad R_k - grad R||^2`` with ``grad R = sum_k q_k grad R_k``.
 
     Args:
-        cluster_gradients: grad R_k, a list of arrays [K, *shape], one for each variable.
-        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+        cluster_gradients: The gradients grad R_k, a list of arrays [K, *shape], one a variable.
+        cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
 
     Returns:
         The variance, summed over all the parameters.
 
     Raises:
-        ValueError: arrays that disagree about K, or probabilities that are not K numbers >= 0
+        ValueError: Arrays that disagree about K, or probabilities that are not K numbers >= 0
             that sum to 1.
 
     Example:
@@ -68,15 +68,15 @@ def buffered_between_cluster_variance(
     plots momentum in the same way, with one buffer m in the place of every g^k.
 
     Args:
-        cluster_gradients: grad R_k, a list of arrays [K, *shape], one for each variable.
+        cluster_gradients: The gradients grad R_k, a list of arrays [K, *shape], one a variable.
         buffers: g^k, a list of arrays [K, *shape]; or one buffer for all the clusters, [1, *shape].
-        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+        cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
 
     Returns:
         The mean squared distance, summed over all the parameters.
 
     Raises:
-        ValueError: lists or shapes that do not agree, or probabilities that are not K numbers >= 0
+        ValueError: Lists or shapes that do not agree, or probabilities that are not K numbers >= 0
             that sum to 1.
 
     Example:
@@ -109,15 +109,15 @@ def estimator_between_cluster_variance(
     clusters cancels: it leaves the plain value.
 
     Args:
-        cluster_gradients: grad R_k, a list of arrays [K, *shape], one for each variable.
+        cluster_gradients: The gradients grad R_k, a list of arrays [K, *shape], one a variable.
         buffers: g^k, a list of arrays [K, *shape].
-        cluster_probabilities: q_k [K], summing to 1. Default: uniform.
+        cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
 
     Returns:
         The variance, summed over all the parameters.
 
     Raises:
-        ValueError: lists or shapes that do not agree, or probabilities that are not K numbers >= 0
+        ValueError: Lists or shapes that do not agree, or probabilities that are not K numbers >= 0
             that sum to 1.
 
     Example:

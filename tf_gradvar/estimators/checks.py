@@ -8,11 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.arguments import check_count
 from tf_gradvar.estimators.draws import has_random_layers
 from tf_gradvar.estimators.protocol import Estimator
-
-METHODS = ("exact", "subset", "monte_carlo", "paper_2020")
 
 
 def check_estimators(estimators: Any) -> list[Estimator]:
@@ -30,23 +27,6 @@ def check_estimators(estimators: Any) -> list[Estimator]:
             "more than once. Give them names of their own with `name=...`."
         )
     return given
-
-
-def check_method(method: str) -> str:
-    """Return the name of a method, or raise."""
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {METHODS}. Received {method!r}.")
-    return method
-
-
-def check_at_least_two(name: str, value: int, what: str) -> int:
-    """Return a number of draws, or raise unless it is an integer of at least 2."""
-    count = check_count(name, value, f"the {what} that are drawn")
-    if count < 2:
-        raise ValueError(
-            f"`{name}` must be at least 2: a variance needs two {what}. Received {value}."
-        )
-    return count
 
 
 def refuse_training_mode(model: keras.Model, method: str) -> None:

@@ -35,16 +35,16 @@ class DiscoverEstimate(Estimator):
     parameters.
 
     Args:
-        optimizer: a Discover optimizer (or one wrapped in a `LossScaleOptimizer`), built.
-        assignments: the cluster of each example, integers [N] from 0 to K - 1.
+        optimizer: A Discover optimizer (or one wrapped in a `LossScaleOptimizer`), built.
+        assignments: The cluster of each example, integers [N] from 0 to K - 1.
         group_size: b, the examples of a group.
-        groups_per_batch: C. Default: 1.
-        replacement: whether the b examples are independent draws (default), or distinct as
+        groups_per_batch: C. Defaults to 1.
+        replacement: Whether the b examples are independent draws (default), or distinct as
             `tf_gradvar.data.cluster_batches` draws them.
-        name: key of the results. Default: "Discover-Cxb" with the numbers.
+        name: Key of the results. Defaults to "Discover-Cxb" with the numbers.
 
     Raises:
-        ValueError: an optimizer without cluster buffers, assignments that are not such integers
+        ValueError: An optimizer without cluster buffers, assignments that are not such integers
             or of another number of clusters than the optimizer's, counts below 1.
 
     Example:
@@ -76,15 +76,27 @@ class DiscoverEstimate(Estimator):
             "groups_per_batch", groups_per_batch, "the groups in a step"
         )
         self.replacement = bool(replacement)
-        self.assignments = check_assignments(assignments)
         self._optimizer = _with_buffers(optimizer)
         self.name = name or f"Discover-{groups_per_batch}x{group_size}"
-        clusters = int(self.assignments.max()) + 1
+        self.reassign(assignments)
+
+    def reassign(self, assignments: Any) -> None:
+        """Take other assignments, when the optimizer has been given other clusters.
+
+        Args:
+            assignments: As in the constructor.
+
+        Raises:
+            ValueError: As the constructor.
+        """
+        checked = check_assignments(assignments)
+        clusters = int(checked.max()) + 1
         if clusters != self._optimizer.num_clusters:
             raise ValueError(
                 f"`assignments` must be to the {self._optimizer.num_clusters} clusters of "
                 f"`optimizer`. Received assignments to {clusters}. Use the clusters of training."
             )
+        self.assignments: np.ndarray = checked
 
     @property
     def probabilities(self) -> np.ndarray:

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.data.examples import Examples, members_of
+from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator, Gradients, WeightedBatch
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.per_example.losses import example_losses
@@ -105,33 +106,31 @@ def measure_draws(
     layout: Layout,
     examples: Examples,
     estimators: Sequence[Estimator],
-    *,
-    method: str,
-    num_draws: int,
-    seeds: Sequence[int],
-    normalized: bool,
-    per_layer: bool,
-    chunk_size: int,
+    options: MeasuringOptions,
+    step: int,
 ) -> dict[str, EstimatorVariance]:
     """The variance of every estimator from draws; each has its own random stream."""
     results = {}
     for estimator in estimators:
         members = members_of(estimator.assignments, examples.count)
         coefficients = estimator.coefficients(np.array([len(indices) for indices in members]))
-        rng = np.random.default_rng([*seeds, zlib.crc32(estimator.name.encode())])
-        draws = num_draws if method == "monte_carlo" else 2 * num_draws
+        rng = np.random.default_rng([options.seed, step, zlib.crc32(estimator.name.encode())])
+        published = options.method == "paper_2020"
+        draws = 2 * options.num_draws if published else options.num_draws
         plan = [estimator.draw(members, rng) for _ in range(draws)]
-        estimate = _estimator_of(gradient, examples, estimator, plan, rng, chunk_size)
+        estimate = _estimator_of(gradient, examples, estimator, plan, rng, options.chunk_size)
         spread: MonteCarlo | Paper2020
-        if method == "monte_carlo":
-            spread = MonteCarlo(layout, normalized)
+        if published:
+            spread = Paper2020(layout, options.normalized, options.num_draws)
         else:
-            spread = Paper2020(layout, normalized, num_draws)
+            spread = MonteCarlo(layout, options.normalized)
         for batches in plan:
             spread.add(estimate(batches))
         plain = estimator.assignments is None and estimator.snapshot is None
         results[estimator.name] = spread.result(
-            float(coefficients[0]) if plain else None, method=method, per_layer=per_layer
+            float(coefficients[0]) if plain else None,
+            method=options.method,
+            per_layer=options.per_layer,
         )
     return results
 

@@ -10,17 +10,11 @@ import keras
 import numpy as np
 
 from tf_gradvar import per_example
-from tf_gradvar.arguments import check_count
 from tf_gradvar.data.examples import Examples, as_examples
-from tf_gradvar.estimators.checks import (
-    check_at_least_two,
-    check_estimators,
-    check_labels,
-    check_method,
-    refuse_training_mode,
-)
+from tf_gradvar.estimators.checks import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
 from tf_gradvar.estimators.norms import norm_histogram
+from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout
 from tf_gradvar.estimators.whole import PieceStatistics, measure_whole
@@ -32,8 +26,8 @@ class Measurement(NamedTuple):
     """What `VarianceMeter.measure` returns.
 
     Attributes:
-        results: estimator's name -> its variance.
-        norm_histogram: per-example gradient norms (see `norm_histogram`); None for methods that
+        results: Estimator's name -> its variance.
+        norm_histogram: Per-example gradient norms (see `norm_histogram`); None for methods that
             see no single example.
     """
 
@@ -48,23 +42,15 @@ class VarianceMeter:
     too. A model whose layers or `trainable` flags change needs a new meter.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, as for `gradient_variance`.
-        y: labels.
-        loss: the unreduced loss.
-        estimators: what is measured.
-        method: see `gradient_variance`, as all that follow.
-        num_draws: n.
-        subset_size: examples of a subset.
-        seed: of subsets and draws.
-        per_layer: whether results hold those of the layers.
-        normalized: whether to measure the normalized variance.
-        chunk_size: examples in one pass.
-        sample_weight: weights of the examples.
-        training: whether layers run in training mode.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, as for `gradient_variance`.
+        y: Labels.
+        loss: The unreduced loss.
+        estimators: What is measured.
+        **options: `method`, `num_draws`, `seed` and the others of `MeasuringOptions`.
 
     Raises:
-        ValueError: as `gradient_variance`.
+        ValueError: As `gradient_variance`.
 
     Example:
         >>> import keras
@@ -85,35 +71,21 @@ class VarianceMeter:
         y: Any,
         loss: Any,
         estimators: Sequence[Estimator] | Estimator,
-        *,
-        method: str = "exact",
-        num_draws: int = 50,
-        subset_size: int = 1024,
-        seed: int = 0,
-        per_layer: bool = False,
-        normalized: bool = True,
-        chunk_size: int = 256,
-        sample_weight: Any = None,
-        training: bool = False,
+        **options: Any,
     ):
+        self.options = MeasuringOptions(**options)
         self.estimators = check_estimators(estimators)
         self._model = model
-        self._method = check_method(method)
-        self._num_draws = check_at_least_two("num_draws", num_draws, "estimates")
-        self._subset_size = check_at_least_two("subset_size", subset_size, "examples")
-        self._chunk_size = check_count("chunk_size", chunk_size, "the examples in one pass")
-        self._seed = seed
-        self._per_layer, self._normalized = bool(per_layer), bool(normalized)
-        self._examples: Examples = as_examples(x, y, sample_weight)
+        self._examples: Examples = as_examples(x, y, self.options.sample_weight)
         check_labels(model, x, y, loss)
         self._layout = Layout.of(
             per_example.variable_layers(model),
             [tuple(variable.shape) for variable in model.trainable_variables],
         )
-        if training and method in ("exact", "subset"):
-            refuse_training_mode(model, method)
+        if self.options.training and not self.options.draws:
+            refuse_training_mode(model, self.options.method)
         self._statistics = PieceStatistics(model, loss)
-        self._gradient = WeightedGradient(model, loss, training)
+        self._gradient = WeightedGradient(model, loss, self.options.training)
 
     @property
     def layout(self) -> Layout:
@@ -124,47 +96,30 @@ class VarianceMeter:
         """Measure at the model's present weights.
 
         Args:
-            step: of training; every step has its own random draws and subset.
+            step: Of training; every step has its own random draws and subset.
 
         Returns:
             A `Measurement`. Layers with gradients that are not finite are named in the log and
             in the results, whose values are then NaN or infinite.
 
         Raises:
-            ValueError: an estimator that does not fit the model or the data.
+            ValueError: An estimator that does not fit the model or the data.
         """
         self._check_fit()
-        shared: dict[str, Any] = {
-            "normalized": self._normalized,
-            "per_layer": self._per_layer,
-            "chunk_size": self._chunk_size,
-            "method": self._method,
-        }
+        options = self.options
         histogram = None
         # A gradient that is not finite is reported below, not by each operation on it.
         with np.errstate(invalid="ignore", over="ignore"):
-            if self._method in ("exact", "subset"):
+            if options.draws:
+                results = measure_draws(
+                    self._gradient, self._layout, self._examples, self.estimators, options, step
+                )
+            else:
                 results, seen = measure_whole(
-                    self._statistics,
-                    self._layout,
-                    self._examples,
-                    self.estimators,
-                    subset_size=self._subset_size,
-                    rng=np.random.default_rng([self._seed, step]),
-                    **shared,
+                    self._statistics, self._layout, self._examples, self.estimators, options, step
                 )
                 histogram = norm_histogram(
                     [np.sqrt(part.norms) for part in seen], [part.size for part in seen]
-                )
-            else:
-                results = measure_draws(
-                    self._gradient,
-                    self._layout,
-                    self._examples,
-                    self.estimators,
-                    num_draws=self._num_draws,
-                    seeds=(self._seed, step),
-                    **shared,
                 )
         _report_not_finite(results)
         return Measurement({e.name: results[e.name] for e in self.estimators}, histogram)
@@ -187,15 +142,7 @@ def gradient_variance(
     loss: Any,
     estimators: Sequence[Estimator] | Estimator,
     method: str = "exact",
-    *,
-    num_draws: int = 50,
-    subset_size: int = 1024,
-    seed: int = 0,
-    per_layer: bool = False,
-    normalized: bool = True,
-    chunk_size: int = 256,
-    sample_weight: Any = None,
-    training: bool = False,
+    **options: Any,
 ) -> dict[str, EstimatorVariance]:
     r"""The variance of gradient estimators, side by side at the model's present weights.
 
@@ -204,33 +151,19 @@ def gradient_variance(
 
     over d parameters, of the gradients of the unreduced loss (regularisation left out).
 
-    * ``method="exact"`` (default): in closed form, from one pass over all the examples.
-    * ``"subset"``: the same from `subset_size` distinct random examples: unbiased (the
-      normalized variance, a ratio, only for many examples), with its standard error by the delta
-      method over the examples.
-    * ``"monte_carlo"``: from `num_draws` estimates that are drawn, unbiased (ddof = 1), with its
-      standard error. The only one for batch statistics and dropout (`training=True`).
-    * ``"paper_2020"``: the statistic behind the figures of Faghri et al.: n estimates around the
-      mean of n earlier ones. Biased: its expectation is V (1 + 1/n), and for pure noise the
-      normalized variance is 1 + 1/(n-2). Only to compare with those figures.
+    Exactly, from a random subset, or from estimates that are drawn: `MeasuringOptions` says what
+    each method is for.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
             batches (x, y) or (x, y, sample_weight), which is streamed and must keep its order.
-        y: labels, likewise; None for a dataset.
-        loss: a Keras loss, its name, or a function (y_true, y_pred) -> [B].
+        y: Labels, likewise; None for a dataset.
+        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B].
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
-        method: as above.
-        num_draws: n, estimates that are drawn, at least 2. Default: 50.
-        subset_size: examples of a subset, at least 2, and 2 for each cluster. Default: 1024.
-        seed: of subsets and draws. Each estimator has its own stream. Default: 0.
-        per_layer: whether to return the same for each layer. Default: False.
-        normalized: whether to measure the normalized variance, too; it needs the second moment
-            of every coordinate. Default: True.
-        chunk_size: the most examples in one pass; results do not depend on it. Default: 256.
-        sample_weight: weights `[N]` that multiply the losses. Default: all one.
-        training: whether layers run in training mode. Default: False.
+        method: "exact" (default), "subset", "monte_carlo" or "paper_2020".
+        **options: `num_draws`, `subset_size`, `seed`, `per_layer`, `normalized`, `chunk_size`,
+            `sample_weight` and `training`, as in `MeasuringOptions`.
 
     Returns:
         Estimator's name -> `EstimatorVariance` with `average_variance`, `normalized_variance`
@@ -238,7 +171,7 @@ def gradient_variance(
         `noise_scale`, `mean_gradient_norm`, and more.
 
     Raises:
-        ValueError: two estimators of one name, an unknown method, fewer than 2 draws, no
+        ValueError: Two estimators of one name, an unknown method, fewer than 2 draws, no
             examples, `training=True` for what only draws can measure, assignments or a snapshot
             that do not fit, and what `per_example.statistics` refuses.
 
@@ -265,22 +198,7 @@ def gradient_variance(
     examples and a few copies of the parameters in float64 (one for each cluster where a dataset
     streams and there are clusters). `monte_carlo`: `num_draws` gradients for each estimator.
     """
-    meter = VarianceMeter(
-        model,
-        x,
-        y,
-        loss,
-        estimators,
-        method=method,
-        num_draws=num_draws,
-        subset_size=subset_size,
-        seed=seed,
-        per_layer=per_layer,
-        normalized=normalized,
-        chunk_size=chunk_size,
-        sample_weight=sample_weight,
-        training=training,
-    )
+    meter = VarianceMeter(model, x, y, loss, estimators, method=method, **options)
     return meter.measure().results
 
 

@@ -17,9 +17,9 @@ class MiniBatch(Estimator):
 
     Args:
         batch_size: B.
-        replacement: whether the examples are independent draws (default), or distinct as in
+        replacement: Whether the examples are independent draws (default), or distinct as in
             an epoch that is shuffled.
-        name: key of the results. Default: "SG-B" with the number, and "-distinct" without
+        name: Key of the results. Defaults to "SG-B" with the number, and "-distinct" without
             replacement.
 
     Raises:

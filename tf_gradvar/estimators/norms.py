@@ -14,7 +14,7 @@ def norm_histogram(norms: Sequence[np.ndarray], sizes: Sequence[int]) -> dict[st
 
     Args:
         norms: ||g_i|| of the examples seen, one array for each stratum.
-        sizes: how many examples each stratum has; those seen stand for all of them.
+        sizes: How many examples each stratum has; those seen stand for all of them.
 
     Returns:
         `"log10_norm"`: lower edges of the bins, eighths of a decade, without gaps;

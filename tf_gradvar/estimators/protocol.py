@@ -52,8 +52,8 @@ class Estimator(abc.ABC):
     """A gradient estimate whose variance is measured.
 
     Attributes:
-        name: key of its results.
-        assignments: the stratum of each example, `[N]` int; None: all the data are one.
+        name: Key of its results.
+        assignments: The stratum of each example, `[N]` int; None: all the data are one.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Estimator(abc.ABC):
         """c_k of the formula above, `[K]`, from the sizes N_k `[K]`.
 
         Raises:
-            ValueError: more draws without replacement than there are examples.
+            ValueError: More draws without replacement than there are examples.
         """
 
     @abc.abstractmethod
@@ -87,13 +87,13 @@ class Estimator(abc.ABC):
     def estimate(
         self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
     ) -> Gradients:
-        """One estimate. Default: the sum over the batches.
+        """One estimate. Defaults to the sum over the batches.
 
         Args:
-            batches: what `draw` returned.
-            gradient: differentiates one batch.
-            seed: for the masks of random layers.
-            prepared: what `prepare` returned.
+            batches: What `draw` returned.
+            gradient: Differentiates one batch.
+            seed: For the masks of random layers.
+            prepared: What `prepare` returned.
         """
         parts = [gradient(batch, None, seed + place) for place, batch in enumerate(batches)]
         return [sum(column[1:], start=column[0]) for column in zip(*parts, strict=True)]
@@ -111,7 +111,7 @@ def draws_factor(sizes: np.ndarray, draws: np.ndarray, *, replacement: bool) -> 
     Args:
         sizes: N_k, `[K]`.
         draws: n_k, `[K]`.
-        replacement: whether an example can be drawn twice.
+        replacement: Whether an example can be drawn twice.
 
     Returns:
         The factors, `[K]`.
@@ -126,7 +126,7 @@ def check_assignments(assignments: Any) -> np.ndarray:
     """Return assignments as an int64 array [N] that uses every number from 0 to K - 1.
 
     Raises:
-        ValueError: another shape or dtype, a negative number, a number that is left out.
+        ValueError: Another shape or dtype, a negative number, a number that is left out.
     """
     array = np.asarray(assignments)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:

@@ -52,13 +52,13 @@ class EstimatorVariance(LayerVariance):
     """The variance of one gradient estimate at one setting of the weights.
 
     Attributes:
-        method: how it was measured.
-        standard_error: of `average_variance`; None where that is exact, and for estimators
+        method: How it was measured.
+        standard_error: Of `average_variance`; None where that is exact, and for estimators
             with `parts` on a subset.
-        parts: what is within and between clusters, divided by d, for `DiscoverEstimate` and for
+        parts: What is within and between clusters, divided by d, for `DiscoverEstimate` and for
             `Stratified` with random numbers of draws.
-        per_layer: layer name -> `LayerVariance`; None where it was not asked for.
-        not_finite_layers: layers with a gradient that is infinite or not a number.
+        per_layer: Layer name -> `LayerVariance`; None where it was not asked for.
+        not_finite_layers: Layers with a gradient that is infinite or not a number.
     """
 
     method: str = "exact"
@@ -73,9 +73,9 @@ class Layout:
     """Which variable belongs to which layer.
 
     Attributes:
-        layers: names of the layers, each once.
-        layer_of_variable: for each trainable variable the index of its layer.
-        sizes: numbers in each variable.
+        layers: Names of the layers, each once.
+        layer_of_variable: For each trainable variable the index of its layer.
+        sizes: Numbers in each variable.
     """
 
     layers: tuple[str, ...]
@@ -95,7 +95,9 @@ class Layout:
 
     def squared_norms(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Squared norm of each layer's arrays, `[L]`."""
-        return self.by_layer([float(np.vdot(array, array)) for array in arrays])
+        # Not `np.vdot`: the threads of BLAS and those of TensorFlow would wait for each other.
+        flat = [array.ravel() for array in arrays]
+        return self.by_layer([float(np.einsum("i,i->", values, values)) for values in flat])
 
     @property
     def layer_sizes(self) -> np.ndarray:
@@ -108,8 +110,8 @@ class Measured:
     """Everything about one estimator, layer by layer, before it is divided.
 
     Attributes:
-        variance: of one estimate, `[L]`.
-        ratios: sums over the coordinates of Var[e_j] / E[e_j^2], `[L]`; None: not wanted.
+        variance: Of one estimate, `[L]`.
+        ratios: Sums over the coordinates of Var[e_j] / E[e_j^2], `[L]`; None: not wanted.
         squared_mean: `||m||^2`, `[L]`.
         example_variance: V[g_i], `[L]`; None: unknown.
     """

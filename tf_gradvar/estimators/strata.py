@@ -29,11 +29,11 @@ class Sums:
 
     Attributes:
         count: n_k.
-        squared_norms: by layer, `[L]`.
-        gradients: sum of the gradients, float64 `[*shape]` each.
-        squares: sum of their squares; None: not wanted.
+        squared_norms: By layer, `[L]`.
+        gradients: Sum of the gradients, float64 `[*shape]` each.
+        squares: Sum of their squares; None: not wanted.
         norms: ||g_i||^2 of the examples, pieces `[b]`.
-        sketches: their sketches, pieces `[b, r]`; empty: not wanted.
+        sketches: Their sketches, pieces `[b, r]`; empty: not wanted.
     """
 
     count: int = 0
@@ -69,8 +69,8 @@ class Stratum:
         index: k.
         size: N_k.
         total: N.
-        sums: over the n_k examples seen.
-        layout: of the model.
+        sums: Over the n_k examples seen.
+        layout: Of the model.
     """
 
     index: int
@@ -174,10 +174,10 @@ class Strata:
     """The variance of an estimator that draws within strata.
 
     Args:
-        layout: of the model.
+        layout: Of the model.
         coefficients: c_k, `[K]`.
-        between: the variance between the strata, or None.
-        coordinates: whether the variance of every coordinate is wanted.
+        between: The variance between the strata, or None.
+        coordinates: Whether the variance of every coordinate is wanted.
     """
 
     def __init__(

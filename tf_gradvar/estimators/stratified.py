@@ -35,16 +35,16 @@ class Stratified(Estimator):
     "subset" as well; "monte_carlo" draws what is really drawn.
 
     Args:
-        assignments: the cluster of each example, integers [N] that use every number from 0 to
+        assignments: The cluster of each example, integers [N] that use every number from 0 to
             K - 1: labels, or what `GradientClustering` found.
-        samples_per_cluster: n_k, one number or [K] of them. Default: 1.
+        samples_per_cluster: n_k, one number or [K] of them. Defaults to 1.
         expected_draws: e_k, K positive numbers with a whole sum, instead:
-            `dataset.sampling.design.expected_draws`. Default: none.
-        replacement: whether draws from a cluster are independent (default), or distinct.
-        name: key of the results. Default: "GC-K" with the number of draws in all.
+            `dataset.sampling.design.expected_draws`. Defaults to none.
+        replacement: Whether draws from a cluster are independent (default), or distinct.
+        name: Key of the results. Defaults to "GC-K" with the number of draws in all.
 
     Raises:
-        ValueError: assignments that are not such integers, `samples_per_cluster` below 1 or not
+        ValueError: Assignments that are not such integers, `samples_per_cluster` below 1 or not
             one for each cluster, `expected_draws` that are not as above, or both; when it is
             measured, assignments that are not of the length of the data.
 
@@ -96,11 +96,11 @@ class Stratified(Estimator):
         """Take other assignments, of any number of clusters if n_k is one number.
 
         Args:
-            assignments: as in the constructor.
-            expected_draws: of the new clusters. Default: those of the old.
+            assignments: As in the constructor.
+            expected_draws: Of the new clusters. Defaults to those of the old.
 
         Raises:
-            ValueError: as the constructor.
+            ValueError: As the constructor.
         """
         if expected_draws is not None and not self._random:
             raise ValueError(

@@ -49,7 +49,7 @@ def choose_subset(
         For each cluster the numbers of its chosen examples; None where that is all of them.
 
     Raises:
-        ValueError: a subset that cannot hold 2 examples of each cluster.
+        ValueError: A subset that cannot hold 2 examples of each cluster.
     """
     members = members_of(assignments, count)
     if subset_size >= count:
@@ -83,9 +83,9 @@ def standard_error(seen: Sequence[Seen], coefficients: np.ndarray, *, clustered:
     """Of the variance, by the formula at the top of this file.
 
     Args:
-        seen: the examples of every stratum.
+        seen: The examples of every stratum.
         coefficients: c_k, `[K]`, or c, `[1]`.
-        clustered: whether the estimator draws within the strata.
+        clustered: Whether the estimator draws within the strata.
 
     Returns:
         The standard error; 0 where all examples are seen.

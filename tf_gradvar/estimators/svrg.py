@@ -20,10 +20,10 @@ class SVRG(MiniBatch):
 
     Args:
         batch_size: B.
-        snapshot: weights, arrays in the order of `model.weights` (as `model.get_weights()`) or
-            of `model.trainable_variables`. Default: none until `take_snapshot`.
-        replacement: whether the examples are independent draws (default), or distinct.
-        name: key of the results. Default: "SVRG-B" with the number.
+        snapshot: Weights, arrays in the order of `model.weights` (as `model.get_weights()`) or
+            of `model.trainable_variables`. Defaults to none until `take_snapshot`.
+        replacement: Whether the examples are independent draws (default), or distinct.
+        name: Key of the results. Defaults to "SVRG-B" with the number.
 
     Raises:
         ValueError: `batch_size` below 1; when it is measured, no snapshot.
@@ -65,7 +65,7 @@ class SVRG(MiniBatch):
         """Copy the model's present weights.
 
         Args:
-            model: a built `keras.Model`.
+            model: A built `keras.Model`.
         """
         self._snapshot = [np.array(weight) for weight in model.get_weights()]
 

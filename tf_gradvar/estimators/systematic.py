@@ -28,7 +28,7 @@ def systematic_counts(expected_draws: np.ndarray, rng: np.random.Generator) -> n
 
     Args:
         expected_draws: e_k, `[K]`, with a whole sum.
-        rng: for the order and the start.
+        rng: For the order and the start.
     """
     order = rng.permutation(len(expected_draws))
     ends = np.cumsum(expected_draws[order])

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tf_gradvar import per_example
 from tf_gradvar.data.examples import Examples, Piece
+from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
@@ -79,10 +80,10 @@ class Pass:
     """What one pass has found.
 
     Attributes:
-        populations: key of the gradients -> all the data together.
-        strata: name of an estimator with clusters -> its variance.
-        seen: key of the gradients -> the examples of each stratum.
-        finite: whether the gradients of a layer are finite, `[L]`.
+        populations: Key of the gradients -> all the data together.
+        strata: Name of an estimator with clusters -> its variance.
+        seen: Key of the gradients -> the examples of each stratum.
+        finite: Whether the gradients of a layer are finite, `[L]`.
     """
 
     populations: dict[str, Population]
@@ -96,32 +97,26 @@ def measure_whole(
     layout: Layout,
     examples: Examples,
     estimators: Sequence[Estimator],
-    *,
-    method: str,
-    subset_size: int,
-    rng: np.random.Generator,
-    normalized: bool,
-    per_layer: bool,
-    chunk_size: int,
+    options: MeasuringOptions,
+    step: int,
 ) -> tuple[dict[str, EstimatorVariance], list[Seen]]:
     """The variance of every estimator, exactly or from a subset.
 
     Returns:
         Results by the estimators' names, and the norms of all examples that were seen.
     """
+    rng = np.random.default_rng([options.seed, step])
     results: dict[str, EstimatorVariance] = {}
     norms: list[Seen] = []
     for group in _groups(estimators):
         assignments = next((e.assignments for e in group if e.assignments is not None), None)
         chosen = None
-        if method == "subset":
-            chosen = choose_subset(assignments, examples.count, subset_size, rng)
-        found = _one_pass(
-            statistics, layout, examples, group, assignments, chosen, normalized, chunk_size
-        )
+        if options.method == "subset":
+            chosen = choose_subset(assignments, examples.count, options.subset_size, rng)
+        found = _one_pass(statistics, layout, examples, group, assignments, chosen, options)
         norms = norms or found.seen[PRESENT]
         for estimator in group:
-            results[estimator.name] = _result(estimator, found, layout, method, per_layer)
+            results[estimator.name] = _result(estimator, found, layout, options)
     return results, norms
 
 
@@ -150,9 +145,9 @@ def _one_pass(
     estimators: Sequence[Estimator],
     assignments: np.ndarray | None,
     chosen: list[np.ndarray] | None,
-    normalized: bool,
-    chunk_size: int,
+    options: MeasuringOptions,
 ) -> Pass:
+    normalized = options.normalized
     sizes = np.array([examples.count]) if assignments is None else np.bincount(assignments)
     seen_sizes = sizes if chosen is None else np.array([len(indices) for indices in chosen])
     others = {PRESENT: None, **{e.name: e.snapshot for e in estimators if e.snapshot is not None}}
@@ -167,7 +162,7 @@ def _one_pass(
         np.full(len(layout.layers), True),
     )
     open_sums: dict[tuple[str, int], Sums] = {}
-    for piece in examples.pieces(chosen, assignments, chunk_size):
+    for piece in examples.pieces(chosen, assignments, options.chunk_size):
         for key, other in others.items():
             sums = open_sums.setdefault((key, piece.cluster), Sums())
             _add_piece(sums, statistics(piece, other, normalized, chosen is not None))
@@ -204,7 +199,7 @@ def _finish(found: Pass, key: str, stratum: Stratum) -> None:
 
 
 def _result(
-    estimator: Estimator, found: Pass, layout: Layout, method: str, per_layer: bool
+    estimator: Estimator, found: Pass, layout: Layout, options: MeasuringOptions
 ) -> EstimatorVariance:
     present = found.populations[PRESENT]
     key = estimator.name if estimator.name in found.populations else PRESENT
@@ -232,16 +227,16 @@ def _result(
             if between.offsets is not None:
                 parts["buffered_between"] = float(strata.buffered_between.sum()) / size
     error = None
-    if method == "subset" and parts is None:
+    if options.method == "subset" and parts is None:
         error = standard_error(seen, coefficients, clustered=strata is not None) / size
     measured = Measured(
         variance, _ratios(layout, variances, squared_means), present.squared_mean, present.variance
     )
     return measured.of_model(
         layout,
-        per_layer=per_layer,
+        per_layer=options.per_layer,
         finite=found.finite,
-        method=method,
+        method=options.method,
         standard_error=error,
         parts=parts,
     )

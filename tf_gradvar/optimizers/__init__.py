@@ -4,6 +4,7 @@ from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.discover import Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
+from tf_gradvar.optimizers.transfer import cluster_transfer
 
 __all__ = [
     "IGT",
@@ -13,4 +14,5 @@ __all__ = [
     "DiscoverIGT",
     "DiscoverOver",
     "DiscoverQHM",
+    "cluster_transfer",
 ]

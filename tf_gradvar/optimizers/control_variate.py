@@ -6,76 +6,15 @@ Whatever that optimizer does with a gradient (clipping, weight decay, schedules,
 its own moments) acts on v_t.
 """
 
-import functools
-import math
-
 import keras
 from keras import ops
 
-from tf_gradvar.arguments import check_num_clusters, check_number, check_probabilities
 from tf_gradvar.optimizers import backend
-
-BUFFER_DTYPES = ("float32", "bfloat16")
-
-
-def mixing_weights(counts, clusters, probabilities, alpha):
-    """Return the weights that turn deviations from the buffers into v_t and new buffers.
-
-    Row r stands for n_r groups (or examples) of cluster k_r with the deviation D_r from
-    the buffer; what was dropped has n_r = 0. With N_k the sum of n_r over cluster k and C
-    the sum over all,
-
-        v_t      = sum_r mean_weights[r] D_r + gbar
-        change_r = sum_s row_weights[r, s] D_s        the same for every row of a cluster
-        gbar    += sum_r average_weights[r] change_r
-
-        mean_weights[r]    = n_r / C
-        row_weights[r, s]  = alpha n_s / N_{k_r} where k_r = k_s, else 0
-        average_weights[r] = q_{k_r} / (number of rows of cluster k_r)
-
-    Args:
-        counts: n_r, float [M].
-        clusters: k_r, int32 [M].
-        probabilities: q, float [K].
-        alpha: The step of the buffers towards the present gradient.
-
-    Returns:
-        `mean_weights` [M], `row_weights` [M, M] and `average_weights` [M].
-    """
-    same = ops.cast(ops.equal(clusters[:, None], clusters[None, :]), counts.dtype)
-    mean_weights = ops.divide_no_nan(counts, ops.sum(counts))
-    present = ops.sum(same * counts, axis=1, keepdims=True)
-    row_weights = alpha * ops.divide_no_nan(same * counts, present)
-    average_weights = ops.take(probabilities, clusters) / ops.sum(same, axis=1)
-    return mean_weights, row_weights, average_weights
+from tf_gradvar.optimizers.cluster_buffers import ClusterBuffers
+from tf_gradvar.optimizers.rows import as_column, combine_rows, finite_rows, mixing_weights
 
 
-def combine_rows(weights, rows):
-    """Return sum_r weights[..., r] rows[r], for weights [M] or [L, M] and rows [M, *shape]."""
-    return ops.tensordot(weights, rows, axes=[[-1], [0]])
-
-
-def finite_rows(rows):
-    """Return whether row r of every tensor [M, *shape] in a list is finite, bool [M].
-
-    Tests the sum of a row, which is one sweep: it is finite only if every term is. (Finite
-    terms whose sum overflows count as not finite; a gradient of that size is of no use.)
-    """
-    finite = [ops.isfinite(ops.sum(ops.reshape(r, (r.shape[0], -1)), axis=1)) for r in rows]
-    return functools.reduce(ops.logical_and, finite)
-
-
-def _as_column(values, rows):
-    """Return values [M] in a shape that broadcasts over rows [M, *shape]."""
-    return ops.reshape(values, (-1,) + (1,) * (len(rows.shape) - 1))
-
-
-@functools.cache
-def _print_once(message: str) -> None:
-    print(message)
-
-
-class ClusterControlVariate(keras.optimizers.Optimizer):
+class ClusterControlVariate(ClusterBuffers):
     """Mix-in that puts the control variate before an optimizer's own step.
 
     Every variable has K buffers g^k, stacked as `[K, *shape]`, and their average
@@ -113,84 +52,6 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
 
     Source: Discover paper, Section 4, Eq. 4 and Algorithm 1.
     """
-
-    def __init__(
-        self,
-        *args,
-        num_clusters,
-        alpha=0.1,
-        cluster_probabilities=None,
-        buffer_dtype="float32",
-        **kwargs,
-    ):
-        num_clusters = check_num_clusters(num_clusters)
-        alpha = check_number("alpha", alpha, 0, 1, low_open=True)
-        probabilities = check_probabilities(cluster_probabilities, num_clusters)
-        if buffer_dtype not in BUFFER_DTYPES:
-            raise ValueError(
-                f"`buffer_dtype` must be {' or '.join(map(repr, BUFFER_DTYPES))}. "
-                f"Received: buffer_dtype={buffer_dtype!r}."
-            )
-        super().__init__(*args, **kwargs)
-        self.num_clusters = num_clusters
-        self.alpha = alpha
-        self.cluster_probabilities = probabilities
-        self.buffer_dtype = buffer_dtype
-        self._corrections_pending = 0
-        self._corrects_in_graphs = False
-
-    @property
-    def cluster_gradients(self):
-        """The K buffers of each trainable variable, a list of [K, *shape] variables."""
-        return self._cluster_gradients
-
-    @property
-    def mean_cluster_gradients(self):
-        """The average gbar of the buffers, a list of float32 variables [*shape]."""
-        return self._mean_cluster_gradients
-
-    @property
-    def skipped_groups(self):
-        """How many groups were left out so far, an int32 variable."""
-        return self._skipped_groups
-
-    def build(self, variables):
-        """Create the buffers, after the base optimizer's own variables.
-
-        Args:
-            variables: The model's trainable variables; this order is the order of
-                `group_gradients` and `cluster_gradients`.
-        """
-        if self.built:
-            return
-        super().build(variables)
-        self._cluster_gradients = []
-        self._mean_cluster_gradients = []
-        for variable in variables:
-            name = variable.path.replace("/", "_")
-            stacked = (self.num_clusters, *variable.shape)
-            self._cluster_gradients.append(
-                self._add_buffer(stacked, self.buffer_dtype, f"{name}_cluster_gradients")
-            )
-            self._mean_cluster_gradients.append(
-                self._add_buffer(variable.shape, "float32", f"{name}_mean_cluster_gradient")
-            )
-        self._skipped_groups = self._add_buffer((), "int32", "skipped_groups")
-        self._announce_memory()
-
-    def _add_buffer(self, shape, dtype, name):
-        return self.add_variable(
-            shape=shape, dtype=dtype, name=name, aggregation="only_first_replica"
-        )
-
-    def _announce_memory(self):
-        weights = sum(math.prod(v.shape) for v in self._mean_cluster_gradients)
-        size = 4 if self.buffer_dtype == "float32" else 2
-        megabytes = (self.num_clusters * size + 4) * weights / 1e6
-        _print_once(
-            f"{type(self).__name__} keeps {self.num_clusters} + 1 gradient buffers of "
-            f"{weights:,} weights: {megabytes:,.1f} MB."
-        )
 
     def correct_gradients(self, group_gradients, group_clusters, group_sizes=None):
         """Return the corrected gradient v_t and move the buffers towards the groups.
@@ -230,15 +91,18 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
             rows, counts, clusters = self._mean_per_cluster(rows, counts, clusters)
         elif backend.num_replicas() > 1:
             *rows, counts, clusters = backend.on_all_replicas([*rows, counts, clusters])
-        weights = mixing_weights(counts, clusters, self._probabilities(), self.alpha)
+        weights = mixing_weights(
+            counts, clusters, ops.convert_to_tensor(self._probabilities), self.alpha
+        )
         corrected = [None] * len(group_gradients)
-        previous: list = []
+        written: list = [None, None]  # two variables at a time: copying a row takes one core
         for i, row in zip(given, rows, strict=True):
-            with backend.in_order(previous):
+            with backend.in_order([written[-2]]):
                 if num_groups == 1 and group_sizes is None:
-                    corrected[i], previous = self._correct_one_group(i, row[0], clusters[0])
+                    corrected[i], done = self._correct_one_group(i, row[0], clusters[0])
                 else:
-                    corrected[i], previous = self._correct_rows(i, row, clusters, weights)
+                    corrected[i], done = self._correct_rows(i, row, clusters, weights)
+            written.append(done)
         self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
         self._corrects_in_graphs |= backend.in_graph()
         return corrected
@@ -290,7 +154,7 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
             replaced = []
             for i, row in zip(given, rows, strict=True):
                 old = backend.gather_rows(self._cluster_gradients[i], clusters)
-                replaced.append(ops.where(_as_column(valid, row), row, ops.cast(old, row.dtype)))
+                replaced.append(ops.where(as_column(valid, row), row, ops.cast(old, row.dtype)))
             return replaced
 
         rows = ops.cond(ops.all(valid), lambda: rows, replace) if rows else rows
@@ -310,24 +174,30 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
         if backend.num_replicas() > 1:
             sums = backend.sum_over_replicas(sums)
         counts, *rows = sums
-        rows = [ops.divide_no_nan(row, _as_column(counts, row)) for row in rows]
+        rows = [ops.divide_no_nan(row, as_column(counts, row)) for row in rows]
         return rows, counts, ops.arange(self.num_clusters, dtype="int32")
 
     def _correct_one_group(self, index, gradient, cluster):
-        """Return v_t of one variable and the operation that wrote its buffer, for C = 1."""
+        """Return v_t of one variable and the operation that wrote its buffer, for C = 1.
+
+        A tensor is overwritten in place by the last operation that reads it, so each one
+        waits for the others: the row, its deviation and the new row are one piece of memory.
+        """
         buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
         old = ops.cast(backend.gather_rows(buffers, cluster), "float32")
         deviation = gradient - old
         corrected = deviation + average
-        new = ops.cast(gradient + (self.alpha - 1.0) * deviation, buffers.dtype)
-        probability = ops.take(self._probabilities(), cluster)
+        probability = ops.take(self._probabilities, cluster)
         with backend.in_order([corrected]):
             if self.buffer_dtype == "float32":
                 done = backend.add_scaled(average, probability * self.alpha, deviation)
+                with backend.in_order([done]):
+                    new = gradient - (1.0 - self.alpha) * deviation
             else:  # gbar stays the average of the buffers as they are rounded
+                new = ops.cast(gradient - (1.0 - self.alpha) * deviation, buffers.dtype)
                 done = backend.add_scaled(average, probability, ops.cast(new, "float32") - old)
         with backend.in_order([done]):
-            return corrected, [backend.put_rows(buffers, cluster, new)]
+            return corrected, backend.put_rows(buffers, cluster, new)
 
     def _correct_rows(self, index, rows, clusters, weights):
         """Return v_t of one variable and the operation that wrote its buffers."""
@@ -343,11 +213,7 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
         with backend.in_order([corrected]):
             done = backend.add_scaled(average, 1.0, combine_rows(average_weights, change))
         with backend.in_order([done]):
-            return corrected, [backend.put_rows(buffers, clusters, new)]
-
-    def _probabilities(self):
-        uniform = [1.0 / self.num_clusters] * self.num_clusters
-        return ops.convert_to_tensor(self.cluster_probabilities or uniform, dtype="float32")
+            return corrected, backend.put_rows(buffers, clusters, new)
 
     def apply(self, grads, trainable_variables=None):
         """Take the base optimizer's step with corrected gradients.
@@ -392,37 +258,3 @@ class ClusterControlVariate(keras.optimizers.Optimizer):
             given = [g * scale for g in base._clip_gradients([g / scale for g in given])]
         shares = iter([g / replicas for g in given])
         return [None if g is None else next(shares) for g in grads]
-
-    def load_own_variables(self, store):
-        """Load the optimizer's state from a saved model or weights file.
-
-        Args:
-            store: The saved arrays by index.
-
-        Raises:
-            ValueError: If the file was written with another number of clusters.
-        """
-        if self.built:
-            position = next(
-                i for i, v in enumerate(self.variables) if v is self._cluster_gradients[0]
-            )
-            saved = store[str(position)].shape if str(position) in store else None
-            if saved is not None and saved != tuple(self._cluster_gradients[0].shape):
-                raise ValueError(
-                    f"The saved state of {type(self).__name__} holds cluster buffers of shape "
-                    f"{tuple(saved)}, this optimizer needs "
-                    f"{tuple(self._cluster_gradients[0].shape)}: the first number is "
-                    "`num_clusters`, which must be that of the run that saved the file. "
-                    f"Received: num_clusters={self.num_clusters}."
-                )
-        super().load_own_variables(store)
-
-    def get_config(self):
-        """Return the arguments that re-create the optimizer, JSON-plain."""
-        return {
-            **super().get_config(),
-            "num_clusters": self.num_clusters,
-            "alpha": self.alpha,
-            "cluster_probabilities": self.cluster_probabilities,
-            "buffer_dtype": self.buffer_dtype,
-        }

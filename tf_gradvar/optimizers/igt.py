@@ -154,18 +154,15 @@ class IGT(keras.optimizers.Optimizer):
             self._true[index],
         )
         gamma = averaging_weight(self.iterations + 1, self.tail_fraction)
-        past, present = (ops.cast(weight, variable.dtype) for weight in (gamma, 1.0 - gamma))
+        backend.move_towards(average, 1.0 - gamma, gradient)
         learning_rate = ops.cast(learning_rate, variable.dtype)
-        decay = ops.cast(self._decay_of(variable), variable.dtype)
-        true = self._true_value(variable, slot)
-        new_average = past * average + present * ops.cast(gradient, variable.dtype)
-        new_momentum = self.momentum * momentum + new_average
-        new_true = true - learning_rate * (decay * true + new_momentum)
-        self.assign(average, new_average)
-        self.assign(momentum, new_momentum)
-        self.assign(slot, new_true)
-        shift = self._shift(new_true, new_momentum, learning_rate, decay, self.iterations + 2)
-        self.assign(variable, new_true + shift)
+        decay = self._decay_of(variable)
+        if decay:
+            backend.add_scaled(slot, -learning_rate * decay, slot)
+        backend.step_with_momentum(slot, momentum, self.momentum, average, learning_rate)
+        true = ops.convert_to_tensor(slot)
+        shift = self._shift(true, momentum, learning_rate, decay, self.iterations + 2)
+        self.assign(variable, true + shift)
 
     def _true_value(self, variable, slot):
         """Return the true weights: what the variable holds, or the slot while it is shifted."""
@@ -175,8 +172,9 @@ class IGT(keras.optimizers.Optimizer):
     def _shift(self, true, momentum, learning_rate, decay, step):
         """Return gamma_s / (1 - gamma_s) (theta' - theta), written with theta' only."""
         gamma = averaging_weight(step, self.tail_fraction)
-        displacement = -learning_rate * (momentum + decay * true) / (1.0 - learning_rate * decay)
-        return ops.cast(gamma / (1.0 - gamma), true.dtype) * displacement
+        scale = ops.cast(gamma / (1.0 - gamma), true.dtype) * -learning_rate
+        descent = momentum + decay * true if decay else ops.convert_to_tensor(momentum)
+        return scale / (1.0 - learning_rate * decay) * descent
 
     def _decay_of(self, variable):
         return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
@@ -185,12 +183,9 @@ class IGT(keras.optimizers.Optimizer):
         """Do nothing here: `update_step` decays the true weights, not the shifted ones."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        # A variable without a gradient takes no update step: what it holds is its true value.
-        given = {self._get_variable_index(variable) for variable in trainable_variables}
-        for index, variable in enumerate(self._trainable_variables):
-            if index not in given:
-                slot = self._true[index]
-                self.assign(slot, self._true_value(variable, slot))
+        # From here on the slots hold the true weights, also of variables without a gradient.
+        holds_true = ops.convert_to_tensor(self._holds_true) > 0
+        backend.copy_if(holds_true, self._trainable_variables, self._true)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         self._last_learning_rate.assign(ops.cast(learning_rate, "float32"))
         self._holds_true.assign(ops.zeros(()))
@@ -226,7 +221,7 @@ class IGT(keras.optimizers.Optimizer):
             slot = self._true[index]
             true = self._true_value(variable, slot)
             learning_rate = ops.cast(self._last_learning_rate, variable.dtype)
-            decay = ops.cast(self._decay_of(variable), variable.dtype)
+            decay = self._decay_of(variable)
             shift = self._shift(
                 true, self._momentums[index], learning_rate, decay, self.iterations + 1
             )

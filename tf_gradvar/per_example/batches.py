@@ -32,7 +32,7 @@ def as_batch(x: Any, y: Any, sample_weight: Any) -> Batch:
     """Convert to tensors and compare the lengths.
 
     Raises:
-        ValueError: if the batch is empty or lengths differ.
+        ValueError: If the batch is empty or lengths differ.
     """
     batch = Batch(_tensors(x), _tensors(y), _tensors(sample_weight))
     named = zip(("x", "y", "sample_weight"), batch.structure(), strict=True)
@@ -57,7 +57,7 @@ def in_chunks(
     """`map_chunks` over the examples of a batch; all at once for None.
 
     Raises:
-        ValueError: if `chunk_size` is not a positive integer.
+        ValueError: If `chunk_size` is not a positive integer.
     """
     if chunk_size is None:
         return of_slice(batch)
@@ -77,15 +77,15 @@ def state_of(name: str, model: keras.Model, weights: Sequence[Any] | None) -> St
     """Pair given weights with the variables of the model.
 
     Args:
-        name: of the argument, for messages.
-        model: a built model.
-        weights: a list like `model.trainable_variables` or `model.weights`, or None.
+        name: Of the argument, for messages.
+        model: A built model.
+        weights: A list like `model.trainable_variables` or `model.weights`, or None.
 
     Returns:
         Pairs (variable, value); none for None.
 
     Raises:
-        ValueError: if number or shapes fit neither.
+        ValueError: If number or shapes fit neither.
     """
     if weights is None:
         return []

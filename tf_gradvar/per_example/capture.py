@@ -41,9 +41,9 @@ class Use:
     """One call of a unit's layer.
 
     Attributes:
-        arguments: positional and keyword arguments of the call.
-        outputs: what is watched: the result, before the activation where there is a rule.
-        inputs: the first argument.
+        arguments: Positional and keyword arguments of the call.
+        outputs: What is watched: the result, before the activation where there is a rule.
+        inputs: The first argument.
     """
 
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -56,8 +56,8 @@ class Recording:
     """What a forward pass has shown.
 
     Attributes:
-        uses: the calls of each unit, by its place in the list of units.
-        hidden: units whose calls do not show all gradients -> the reason.
+        uses: The calls of each unit, by its place in the list of units.
+        hidden: Units whose calls do not show all gradients -> the reason.
     """
 
     uses: dict[int, list[Use]] = field(default_factory=dict)
@@ -76,9 +76,9 @@ class ReadingScope(keras.StatelessScope):
         """Hold values and watch their readers.
 
         Args:
-            state: pairs of a variable and its value in this scope.
-            owners: id of a measured variable -> place of its unit.
-            recording: where foreign reads are noted.
+            state: Pairs of a variable and its value in this scope.
+            owners: Id of a measured variable -> place of its unit.
+            recording: Where foreign reads are noted.
         """
         super().__init__(state_mapping=state)
         self.running: list[int] = []
@@ -105,18 +105,18 @@ def run_model(
     """Run the model forward and record the calls of the units.
 
     Args:
-        model: a built model.
-        x: its inputs.
-        units: what to record.
-        state: values to use instead of those of the variables.
-        training: whether layers run in training mode.
-        tape: watches the recorded outputs; None to learn shapes only.
+        model: A built model.
+        x: Its inputs.
+        units: What to record.
+        state: Values to use instead of those of the variables.
+        training: Whether layers run in training mode.
+        tape: Watches the recorded outputs; None to learn shapes only.
 
     Returns:
         The outputs of the model and the recording.
 
     Raises:
-        ValueError: if batch normalisation runs in training mode.
+        ValueError: If batch normalisation runs in training mode.
     """
     recording = Recording({place: [] for place in range(len(units))})
     owners = {id(v): place for place, unit in enumerate(units) for v in unit.variables}

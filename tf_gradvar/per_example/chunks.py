@@ -21,10 +21,10 @@ def map_chunks(
     """Apply `function` to `chunk_size` examples at a time.
 
     Args:
-        function: takes the list of slices, returns a list of results `[b, ...]`, which are
+        function: Takes the list of slices, returns a list of results `[b, ...]`, which are
             concatenated, and a list of results that are added over the chunks.
-        tensors: tensors `[B, ...]`, all sliced alike along the first axis.
-        chunk_size: examples in a slice; the last one may be shorter.
+        tensors: Tensors `[B, ...]`, all sliced alike along the first axis.
+        chunk_size: Examples in a slice; the last one may be shorter.
 
     Returns:
         The concatenated results and the sums.

@@ -43,11 +43,11 @@ class Geometry:
     """Where the kernel is laid, for the two spatial axes.
 
     Attributes:
-        kernel_size: places in the kernel.
-        strides: steps of the outputs.
-        dilation: steps of the kernel.
+        kernel_size: Places in the kernel.
+        strides: Steps of the outputs.
+        dilation: Steps of the kernel.
         padding: "valid", "same" or "causal".
-        groups: groups of channels; 0 for a depthwise kernel.
+        groups: Groups of channels; 0 for a depthwise kernel.
     """
 
     kernel_size: tuple[int, int]
@@ -64,8 +64,8 @@ class Patches(GradientForm):
     Attributes:
         inputs: `[B, H, W, C]`.
         output_gradients: `[B, U, V, O]`.
-        geometry: how they belong together.
-        shape: shape of the variable.
+        geometry: How they belong together.
+        shape: Shape of the variable.
     """
 
     inputs: tf.Tensor

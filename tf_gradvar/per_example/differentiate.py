@@ -22,11 +22,11 @@ class Problem:
     """What is differentiated: a model, its units, a loss, and how to run it.
 
     Attributes:
-        model: a built model.
-        units: its measured layers.
-        loss: as in `losses.example_losses`.
+        model: A built model.
+        units: Its measured layers.
+        loss: As in `losses.example_losses`.
         loss_weights: None, or one number for each output.
-        training: whether layers run in training mode.
+        training: Whether layers run in training mode.
         on_unknown: "fallback" or "raise".
     """
 
@@ -61,9 +61,9 @@ def gradient_forms(
     """One forward and backward pass, and more only for layers that hide their gradients.
 
     Args:
-        problem: what to differentiate.
-        batch: the examples.
-        state: pairs (variable, value) to use instead of the variables' own values.
+        problem: What to differentiate.
+        batch: The examples.
+        state: Pairs (variable, value) to use instead of the variables' own values.
 
     Returns:
         The gradient form of each trainable variable, and the losses `[B]`.

@@ -29,9 +29,9 @@ class Lookup(GradientForm):
     """`g = sum_t e_{id_t} d_t^T`.
 
     Attributes:
-        ids: rows that were looked up, `[B, T]` int32.
+        ids: Rows that were looked up, `[B, T]` int32.
         output_gradients: d, `[B, T, O]`.
-        rows: rows of the table.
+        rows: Rows of the table.
     """
 
     ids: tf.Tensor

@@ -48,7 +48,7 @@ def refuse_random_state(layer: keras.layers.Layer, training: bool) -> None:
     """The fallback calls a layer again, which must give the same result.
 
     Raises:
-        ValueError: if the layer draws random numbers in training mode.
+        ValueError: If the layer draws random numbers in training mode.
     """
     if training and has_random_state(layer):
         raise ValueError(
@@ -65,11 +65,11 @@ def layer_gradients(
     """Gradients of the unit's variables from one recorded call.
 
     Args:
-        unit: the layer and its variables.
-        use: the recorded call.
-        output_gradients: for each of the flattened outputs its gradient or None.
-        state: values to use instead of those of the variables.
-        training: whether the model runs in training mode.
+        unit: The layer and its variables.
+        use: The recorded call.
+        output_gradients: For each of the flattened outputs its gradient or None.
+        state: Values to use instead of those of the variables.
+        training: Whether the model runs in training mode.
 
     Returns:
         `[B, *shape]` for each variable; None where the call does not seem to depend on it.

@@ -13,6 +13,7 @@ few examples at a time, so that a new form needs that method only.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -50,24 +51,24 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GradientForm:
+class GradientForm(abc.ABC):
     """Base of all forms; the tensor fields have a leading example axis.
 
     A new form defines `raw` and `numbers_per_example`, and `arrange` where the layout in which
     it computes is not the variable's.
     """
 
+    @abc.abstractmethod
     def raw(self) -> tf.Tensor:
         """The gradients in any fixed layout `[B, ...]`, the last axis being the columns."""
-        raise NotImplementedError
 
     def arrange(self, raw: tf.Tensor) -> tf.Tensor:
         """Bring `[B, ...]` from the layout of `raw` into `[B, *shape]`."""
         return raw
 
+    @abc.abstractmethod
     def numbers_per_example(self) -> int:
         """How many numbers `raw` needs at once for one example."""
-        raise NotImplementedError
 
     def explicit(self) -> tf.Tensor:
         """The gradients themselves, `[B, *shape]`."""
@@ -199,8 +200,8 @@ class Combined(GradientForm):
     """A linear combination of forms: calls of unlike kinds, or a difference.
 
     Attributes:
-        parts: forms of the same variable.
-        factors: one number each.
+        parts: Forms of the same variable.
+        factors: One number each.
     """
 
     parts: tuple[GradientForm, ...]

@@ -31,18 +31,18 @@ def example_losses(
     """The loss of each example, summed over the outputs of the model.
 
     Args:
-        loss: one loss, or a list or dictionary with one (or None) for each output.
-        y: labels, structured as the outputs.
-        outputs: what the model returned.
+        loss: One loss, or a list or dictionary with one (or None) for each output.
+        y: Labels, structured as the outputs.
+        outputs: What the model returned.
         sample_weight: None, weights `[B]` (or `[B, T]`), or a list or dictionary of them.
         loss_weights: None, or one number for each output.
-        output_names: names of the outputs, for dictionaries with outputs in a list.
+        output_names: Names of the outputs, for dictionaries with outputs in a list.
 
     Returns:
         `[B]`, at least float32.
 
     Raises:
-        ValueError: if the loss reduces over the batch or the structures do not match.
+        ValueError: If the loss reduces over the batch or the structures do not match.
     """
     names, predictions = _named_outputs(outputs, output_names)
     single = len(names) == 1

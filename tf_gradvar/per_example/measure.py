@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
-from tf_gradvar.per_example.batches import Batch, State, as_batch, in_chunks, state_of
-from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.batches import Batch, State, state_of
+from tf_gradvar.per_example.differentiate import gradient_forms
+from tf_gradvar.per_example.evaluation import Evaluation
 from tf_gradvar.per_example.forms import GradientForm, Measured, Wanted, difference_of
 from tf_gradvar.per_example.projection import Projection
-from tf_gradvar.per_example.units import Unit, find_units
+from tf_gradvar.per_example.units import Unit
 
 _TABLES = keras.layers.Embedding
 
@@ -22,12 +23,12 @@ class Statistics(NamedTuple):
     """What one pass over a batch of B examples has measured; None where it was not asked for.
 
     Attributes:
-        losses: unreduced loss of each example, `[B]`.
+        losses: Unreduced loss of each example, `[B]`.
         squared_norms: `||g_i||^2`, `[B]`.
         mean_gradient: `(1/B) sum_i g_i`, a list in the order of `model.trainable_variables`.
         second_moments: `sum_i g_i^2` per coordinate, a list of the same shapes.
         sketch: `[B, sketch_size]`.
-        layer_squared_norms: layer name -> squared norms of its part of the gradient, `[B]`.
+        layer_squared_norms: Layer name -> squared norms of its part of the gradient, `[B]`.
     """
 
     losses: tf.Tensor
@@ -64,24 +65,25 @@ def statistics(
     gradient of example i at the other weights; that takes a second pass.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them, as `model(x)` takes them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function `(y_true, y_pred)` -> `[B]` or `[B, ...]`; a
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them, as `model(x)` takes them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function `(y_true, y_pred)` -> `[B]` or `[B, ...]`; a
             list or dictionary of these for several outputs. A `reduction` over the batch is not
             applied: gradients are always of the unreduced loss.
-        sample_weight: weights of the examples, `[B]`. Default: all one.
-        loss_weights: one number for each output. Default: all one.
-        training: whether layers run in training mode. Default False.
-        weights: evaluate at these instead of the model's own weights; a list in the order of
+        sample_weight: Weights of the examples, `[B]`. Defaults to all one.
+        loss_weights: One number for each output. Defaults to all one.
+        training: Whether layers run in training mode. Defaults to False.
+        weights: Evaluate at these instead of the model's own weights; a list in the order of
             `model.trainable_variables`, or of `model.weights`.
-        other_weights: a second setting, in the same form. Default: no difference is taken.
-        mean_gradient: whether to return the mean gradient. Default True.
-        second_moments: whether to return the sums of squares per coordinate. Default False.
-        sketch_size: numbers in a sketch (see `sketch`). Default None: no sketch.
-        seed: seed of the sketch.
-        per_layer: whether to return the squared norms of each layer, too. Default False.
-        chunk_size: process so many examples at a time. Default None: all at once; convolutions
+        other_weights: A second setting, in the same form. Defaults to none: no difference
+            is taken.
+        mean_gradient: Whether to return the mean gradient. Defaults to True.
+        second_moments: Whether to return the sums of squares per coordinate. Defaults to False.
+        sketch_size: Numbers in a sketch (see `sketch`). Defaults to None: no sketch.
+        seed: Seed of the sketch.
+        per_layer: Whether to return the squared norms of each layer, too. Defaults to False.
+        chunk_size: Process so many examples at a time. Defaults to None: all at once; convolutions
             are cut into slices in any case.
         on_unknown: "fallback" (exact, slower, logged once) or "raise" for layers without a rule.
 
@@ -89,7 +91,7 @@ def statistics(
         `Statistics`; float32, or float64 for a float64 model.
 
     Raises:
-        ValueError: for arguments that break these rules, a loss that reduces over the batch,
+        ValueError: For arguments that break these rules, a loss that reduces over the batch,
             batch normalisation in training mode, and with `on_unknown="raise"` an unknown layer.
 
     Example:
@@ -109,18 +111,26 @@ def statistics(
     one such pass plus a slice of per-example gradients of one layer. Wrap it in `tf.function`
     to call it often.
     """
-    units = find_units(model)
-    problem = Problem(model, units, loss, loss_weights, training, on_unknown)
-    batch = as_batch(x, y, sample_weight)
-    states = [state_of("weights", model, weights)]
-    if other_weights is not None:
-        states.append(state_of("other_weights", model, other_weights))
+    evaluation = Evaluation(
+        model,
+        x,
+        y,
+        loss,
+        sample_weight=sample_weight,
+        loss_weights=loss_weights,
+        training=training,
+        weights=weights,
+        chunk_size=chunk_size,
+        on_unknown=on_unknown,
+    )
+    units = evaluation.units
+    other = None if other_weights is None else state_of("other_weights", model, other_weights)
     sketches = None
     if sketch_size is not None:
         sketches = projections(units, sketch_size, seed)
 
     def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        forms, losses = _differences(problem, part, states)
+        forms, losses = _differences(evaluation, part, other)
         measured = []
         for index, form in enumerate(forms):
             projection = None if sketches is None else sketches[index]
@@ -128,17 +138,17 @@ def statistics(
             measured.append(form.measure(wanted))
         return _each(units, losses, measured, per_layer), _sums(measured)
 
-    each, sums = in_chunks(of_slice, batch, chunk_size)
+    each, sums = evaluation.in_chunks(of_slice)
     return _packed(units, each, sums, mean_gradient, second_moments, sketches, per_layer)
 
 
 def _differences(
-    problem: Problem, part: Batch, states: list[State]
+    evaluation: Evaluation, part: Batch, other: State | None
 ) -> tuple[list[GradientForm], tf.Tensor]:
     """The gradients at the first setting, less those at the second where there is one."""
-    forms, losses = gradient_forms(problem, part, states[0])
-    for state in states[1:]:
-        others, _ = gradient_forms(problem, part, state)
+    forms, losses = gradient_forms(evaluation.problem, part, evaluation.state)
+    if other is not None:
+        others, _ = gradient_forms(evaluation.problem, part, other)
         forms = [difference_of(g, h) for g, h in zip(forms, others, strict=True)]
     return forms, losses
 

@@ -31,9 +31,9 @@ class Outer(GradientForm):
     """Sums of outer products: `g = sum_t a_t d_t^T`, in each of S groups.
 
     Attributes:
-        inputs: a, `[B, S, T, I]`, with S and I static.
+        inputs: A, `[B, S, T, I]`, with S and I static.
         output_gradients: d, `[B, S, T, O]`, with O static.
-        arrangement: maps `[B, S, I, O]` to `[B, *shape]`; None drops S = 1.
+        arrangement: Maps `[B, S, I, O]` to `[B, *shape]`; None drops S = 1.
     """
 
     inputs: tf.Tensor

@@ -38,11 +38,11 @@ class Projection:
     """The linear map of one variable.
 
     Attributes:
-        size: numbers in the sketch, R.
-        seed: non-negative integer.
-        layer: index of the layer among the measured ones (selects Q).
-        variable: index of the variable in `model.trainable_variables` (selects P).
-        row_blocks: whether the rows may be split; not so for tables of which an example uses
+        size: Numbers in the sketch, R.
+        seed: Non-negative integer.
+        layer: Index of the layer among the measured ones (selects Q).
+        variable: Index of the variable in `model.trainable_variables` (selects P).
+        row_blocks: Whether the rows may be split; not so for tables of which an example uses
             few rows.
     """
 

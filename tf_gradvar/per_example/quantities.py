@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.batches import Batch, as_batch, in_chunks, state_of
-from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.batches import Batch, state_of
+from tf_gradvar.per_example.differentiate import gradient_forms
+from tf_gradvar.per_example.evaluation import Evaluation
 from tf_gradvar.per_example.forms import Wanted
 from tf_gradvar.per_example.measure import statistics, sum_by_layer
 from tf_gradvar.per_example.units import find_units
@@ -28,11 +29,11 @@ def squared_norms(
     """Squared norms `||g_i||^2` of the gradient of each example's unreduced loss.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        per_layer: return the norms of each layer's part. Default False.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        per_layer: Return the norms of each layer's part. Defaults to False.
         **options: `sample_weight`, `loss_weights`, `training`, `weights`, `other_weights`,
             `chunk_size` and `on_unknown` of `statistics`.
 
@@ -40,7 +41,7 @@ def squared_norms(
         `[B]`, or a dictionary layer name -> `[B]`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -66,17 +67,17 @@ def second_moments(
     """Sums over the examples of the squared gradients, `sum_i g_i^2` per coordinate.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        **options: as for `squared_norms`.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        **options: As for `squared_norms`.
 
     Returns:
         A list of `[*shape]` in the order of `model.trainable_variables`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -105,19 +106,19 @@ def sketch(
     summed over the layers. Sketches with the same seed of the same model belong together.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        size: numbers in a sketch.
-        seed: non-negative integer, selects the signs.
-        **options: as for `squared_norms`.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        size: Numbers in a sketch.
+        seed: Non-negative integer, selects the signs.
+        **options: As for `squared_norms`.
 
     Returns:
         `[B, size]`.
 
     Raises:
-        ValueError: as `statistics`, and for a `size` or `seed` out of range.
+        ValueError: As `statistics`, and for a `size` or `seed` out of range.
 
     Example:
         >>> import keras
@@ -144,33 +145,23 @@ def gradients(
     x: Any,
     y: Any,
     loss: Any,
-    *,
-    sample_weight: Any = None,
-    loss_weights: Any = None,
-    training: bool = False,
-    weights: Sequence[Any] | None = None,
-    chunk_size: int | None = None,
-    on_unknown: str = "fallback",
+    **options: Any,
 ) -> list[tf.Tensor]:
     """The gradient of each example's unreduced loss, in full.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        sample_weight: weights of the examples, `[B]`.
-        loss_weights: one number for each output.
-        training: whether layers run in training mode. Default False.
-        weights: evaluate at these instead of the model's own weights.
-        chunk_size: process so many examples at a time.
-        on_unknown: "fallback" or "raise" for layers without a rule.
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        **options: `sample_weight`, `loss_weights`, `training`, `weights`, `chunk_size` and
+            `on_unknown` of `statistics`.
 
     Returns:
         A list of `[B, *shape]` in the order of `model.trainable_variables`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -186,14 +177,13 @@ def gradients(
 
     Cost: memory for B times the number of parameters.
     """
-    problem = Problem(model, find_units(model), loss, loss_weights, training, on_unknown)
-    state = state_of("weights", model, weights)
+    evaluation = Evaluation(model, x, y, loss, **options)
 
     def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        forms, _ = gradient_forms(problem, part, state)
+        forms, _ = gradient_forms(evaluation.problem, part, evaluation.state)
         return [form.measure(Wanted(gradients=True)).gradients for form in forms], []
 
-    return in_chunks(of_slice, as_batch(x, y, sample_weight), chunk_size)[0]
+    return evaluation.in_chunks(of_slice)[0]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -204,13 +194,8 @@ def inner_products(
     loss: Any,
     other_weights: Sequence[Any],
     *,
-    sample_weight: Any = None,
-    loss_weights: Any = None,
-    training: bool = False,
-    weights: Sequence[Any] | None = None,
     per_layer: bool = False,
-    chunk_size: int | None = None,
-    on_unknown: str = "fallback",
+    **options: Any,
 ) -> tf.Tensor | dict[str, tf.Tensor]:
     """`<g_i, g~_i>` between the gradients of an example at two weight settings.
 
@@ -218,25 +203,21 @@ def inner_products(
     cancel where the two gradients nearly agree.
 
     Args:
-        model: a built `keras.Model`. It is not changed.
-        x: inputs, `[B, ...]` or a structure of them.
-        y: labels, structured as the outputs of the model.
-        loss: a Keras loss, its name, or a function; see `statistics`.
-        other_weights: the second setting, a list in the order of `model.trainable_variables`,
+        model: A built `keras.Model`. It is not changed.
+        x: Inputs, `[B, ...]` or a structure of them.
+        y: Labels, structured as the outputs of the model.
+        loss: A Keras loss, its name, or a function; see `statistics`.
+        other_weights: The second setting, a list in the order of `model.trainable_variables`,
             or of `model.weights`.
-        sample_weight: weights of the examples, `[B]`.
-        loss_weights: one number for each output.
-        training: whether layers run in training mode. Default False.
-        weights: the first setting; default: the model's own weights.
-        per_layer: return the products of each layer's part. Default False.
-        chunk_size: process so many examples at a time.
-        on_unknown: "fallback" or "raise" for layers without a rule.
+        per_layer: Return the products of each layer's part. Defaults to False.
+        **options: `sample_weight`, `loss_weights`, `training`, `weights` (the first setting),
+            `chunk_size` and `on_unknown` of `statistics`.
 
     Returns:
         `[B]`, or a dictionary layer name -> `[B]`.
 
     Raises:
-        ValueError: as `statistics`.
+        ValueError: As `statistics`.
 
     Example:
         >>> import keras
@@ -252,16 +233,18 @@ def inner_products(
     Cost: two forward and backward passes. Source: the closed forms of Faghri et al. 2020,
     section 3.2, with the second example's inputs and output gradients in place of the centre's.
     """
-    units = find_units(model)
-    problem = Problem(model, units, loss, loss_weights, training, on_unknown)
-    states = [state_of("weights", model, weights), state_of("other_weights", model, other_weights)]
+    evaluation = Evaluation(model, x, y, loss, **options)
+    units = evaluation.units
+    states = [evaluation.state, state_of("other_weights", model, other_weights)]
 
     def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        (ours, _), (theirs, _) = (gradient_forms(problem, part, state) for state in states)
+        (ours, _), (theirs, _) = (
+            gradient_forms(evaluation.problem, part, state) for state in states
+        )
         products = [g.inner_products(h) for g, h in zip(ours, theirs, strict=True)]
         return sum_by_layer(units, products), []
 
-    each, _ = in_chunks(of_slice, as_batch(x, y, sample_weight), chunk_size)
+    each, _ = evaluation.in_chunks(of_slice)
     if per_layer:
         return {unit.name: values for unit, values in zip(units, each, strict=True)}
     return tf.add_n(each)
@@ -271,7 +254,7 @@ def variable_layers(model: keras.Model) -> list[str]:
     """The layer name of each trainable variable, as `per_layer` results use it.
 
     Args:
-        model: a built `keras.Model`.
+        model: A built `keras.Model`.
 
     Returns:
         One name for each of `model.trainable_variables`.

@@ -43,19 +43,19 @@ def register_rule(
     It must return the gradient of every trainable variable of the layer.
 
     Args:
-        layer_class: subclass of `keras.layers.Layer`. Subclasses of it use the same rule as long
+        layer_class: Subclass of `keras.layers.Layer`. Subclasses of it use the same rule as long
             as they do not override `call`.
         rule: `rule(layer, inputs, output_gradients)` -> list of `(variable, form)`, where
             `inputs` `[B, ...]` is the first argument of the call, `output_gradients` `[B, ...]`
             the gradient of the summed loss with respect to its output (float32 or float64), and
             a form an `Explicit`, `Outer` or `Lookup`, or a `GradientForm` of your own.
-        supports: whether the rule holds for a given layer; those for which it does not use the
-            fallback. Default: always.
+        supports: Whether the rule holds for a given layer; those for which it does not use the
+            fallback. Defaults to always.
         before_activation: True if the gradient is wanted with respect to the argument of
-            `layer.activation`, and `call` ends with that activation. Default False.
+            `layer.activation`, and `call` ends with that activation. Defaults to False.
 
     Raises:
-        TypeError: if `layer_class` is not a layer class or `rule` cannot be called.
+        TypeError: If `layer_class` is not a layer class or `rule` cannot be called.
 
     Example:
         >>> import keras

@@ -23,9 +23,9 @@ class Rule:
     """How to measure one class of layers.
 
     Attributes:
-        function: the rule.
-        supports: whether the rule holds for this layer (its options, its equation).
-        before_activation: the output gradients are those before `layer.activation`.
+        function: The rule.
+        supports: Whether the rule holds for this layer (its options, its equation).
+        before_activation: The output gradients are those before `layer.activation`.
     """
 
     function: RuleFunction

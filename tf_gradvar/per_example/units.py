@@ -25,11 +25,11 @@ class Unit:
     """A layer that is measured.
 
     Attributes:
-        name: the layer's path, unique in the model.
-        layer: the layer.
-        rule: its rule, or None for the fallback.
-        variables: trainable variables that it accounts for.
-        indices: their places in `model.trainable_variables`.
+        name: The layer's path, unique in the model.
+        layer: The layer.
+        rule: Its rule, or None for the fallback.
+        variables: Trainable variables that it accounts for.
+        indices: Their places in `model.trainable_variables`.
     """
 
     name: str
@@ -43,7 +43,7 @@ def find_units(model: keras.Model) -> list[Unit]:
     """The units of a model, in the order in which their layers were created.
 
     Raises:
-        ValueError: if the model is not built or has no trainable variables.
+        ValueError: If the model is not built or has no trainable variables.
     """
     if not model.built:
         raise ValueError(
@@ -75,7 +75,7 @@ def enclosing_units(model: keras.Model, hidden: Sequence[Unit]) -> list[Unit]:
     """For units that do not show their gradients: the next larger composites around them.
 
     Raises:
-        ValueError: if a unit is the whole model already.
+        ValueError: If a unit is the whole model already.
     """
     parents: dict[int, keras.layers.Layer] = {}
     for layer in all_layers(model):

@@ -1,8 +1,9 @@
 """What the optimizers need of a Keras backend beyond `keras.ops`, chosen when imported.
 
-Three things have no backend-neutral form that is also fast: writing a few rows of a
-stacked buffer in place, talking to the other replicas of `tf.distribute`, and compiling a
-function of no arguments that assigns variables. Both modules offer the same functions.
+Three things have no backend-neutral form that is also fast: changing a variable (or a few
+rows of a stacked one) in place, talking to the other replicas of `tf.distribute`, and
+compiling a function of no arguments that assigns variables. Both modules offer the same
+functions.
 """
 
 import keras
@@ -11,12 +12,15 @@ if keras.backend.backend() == "tensorflow":
     from tf_gradvar.optimizers.backend.tensorflow import (
         add_scaled,
         compiled,
+        copy_if,
         gather_rows,
         in_graph,
         in_order,
+        move_towards,
         num_replicas,
         on_all_replicas,
         put_rows,
+        step_with_momentum,
         sum_over_replicas,
         wrap_train_functions,
     )
@@ -24,12 +28,15 @@ else:
     from tf_gradvar.optimizers.backend.generic import (
         add_scaled,
         compiled,
+        copy_if,
         gather_rows,
         in_graph,
         in_order,
+        move_towards,
         num_replicas,
         on_all_replicas,
         put_rows,
+        step_with_momentum,
         sum_over_replicas,
         wrap_train_functions,
     )
@@ -37,12 +44,15 @@ else:
 __all__ = [
     "add_scaled",
     "compiled",
+    "copy_if",
     "gather_rows",
     "in_graph",
     "in_order",
+    "move_towards",
     "num_replicas",
     "on_all_replicas",
     "put_rows",
+    "step_with_momentum",
     "sum_over_replicas",
     "wrap_train_functions",
 ]

@@ -25,6 +25,24 @@ def add_scaled(variable, scale, value):
     variable.assign(variable + ops.cast(scale, variable.dtype) * ops.cast(value, variable.dtype))
 
 
+def move_towards(variable, weight, value):
+    """Add `weight * (value - variable)` to a variable."""
+    value = ops.cast(value, variable.dtype)
+    variable.assign(variable + ops.cast(weight, variable.dtype) * (value - variable))
+
+
+def step_with_momentum(variable, momentum, decay, gradient, learning_rate):
+    """Set momentum to `decay * momentum + gradient`, then take `learning_rate` times it off."""
+    momentum.assign(ops.cast(decay, variable.dtype) * momentum + ops.cast(gradient, variable.dtype))
+    add_scaled(variable, -ops.cast(learning_rate, variable.dtype), momentum)
+
+
+def copy_if(condition, sources, targets):
+    """Assign each source variable to its target where a scalar condition holds."""
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(ops.where(condition, source, target))
+
+
 def num_replicas():
     """Return 1: `tf.distribute` exists on TensorFlow only."""
     return 1

@@ -39,6 +39,40 @@ def add_scaled(variable, scale, value):
     )
 
 
+def _read(variable):
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.as_dtype(variable.dtype))
+
+
+def move_towards(variable, weight, value):
+    """Add `weight * (value - variable)` to a variable, in place."""
+    add_scaled(variable, -weight, _read(variable) - tf.cast(value, variable.dtype))
+
+
+def step_with_momentum(variable, momentum, decay, gradient, learning_rate):
+    """Set momentum to `decay * momentum + gradient`, then take `learning_rate` times it off.
+
+    One operation, in place, for two variables of the same dtype.
+    """
+    tf.raw_ops.ResourceApplyMomentum(
+        var=variable.handle,
+        accum=momentum.handle,
+        lr=tf.cast(learning_rate, variable.dtype),
+        grad=tf.cast(gradient, variable.dtype),
+        momentum=tf.cast(decay, variable.dtype),
+    )
+
+
+def copy_if(condition, sources, targets):
+    """Assign each source variable to its target where a scalar condition holds."""
+
+    def copy():
+        for source, target in zip(sources, targets, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=target.handle, value=_read(source))
+        return True
+
+    tf.cond(condition, copy, lambda: False)
+
+
 def num_replicas():
     """Return how many replicas run the code that calls this; 1 outside `strategy.run`."""
     context = tf.distribute.get_replica_context()

@@ -1,0 +1,138 @@
+"""What the command lines of the apps share: words, configurations, the workdir, Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from keras_apps import config as configs
+from keras_apps.problems import Problem
+from keras_apps.progress import Interruption
+from keras_apps.workdir import Workdir
+
+# What a shell reports for a program that Ctrl-C ended.
+INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What an app works on.
+
+    Attributes:
+        loaded: The configuration, as it was asked for.
+        problem: Its problem, in memory.
+        workdir: Its folder.
+        console: Where to show progress and results.
+        interruption: Tells when to stop.
+    """
+
+    loaded: configs.Loaded
+    problem: Problem
+    workdir: Workdir
+    console: Console
+    interruption: Interruption
+
+
+@dataclasses.dataclass(frozen=True)
+class App:
+    """A program that runs configurations of one kind.
+
+    Attributes:
+        name: Of the module, after "python -m ".
+        text: Its docstring: what it does, an empty line, and commands.
+        kind: The dataclass of its configurations.
+        prepare: Builds the problem of a configuration and refuses what cannot be run.
+        run: Does the work; returns whether it reached its end.
+        adapt: Makes a configuration of this kind of one that is not. Defaults to
+            leaving it.
+    """
+
+    name: str
+    text: str
+    kind: type
+    prepare: Callable[[Any], Problem]
+    run: Callable[[Task], bool]
+    adapt: Callable[[Any], Any] = lambda config: config
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """Run the command line.
+
+        Args:
+            arguments: Words after the program's name. Defaults to those of the process.
+
+        Returns:
+            The exit status: 0, or 130 after Ctrl-C.
+        """
+        parser = self._parser()
+        parsed = parser.parse_args(arguments)
+        console = Console()
+        if parsed.list:
+            for name in configs.names(self.kind):
+                first_line = configs.load(name).text.splitlines()[0]
+                console.print(f"[bold]{name}[/bold]  {first_line}")
+            return 0
+        if parsed.config is None:
+            parser.error("`--config` is needed. `--list` shows the configurations.")
+        try:
+            loaded = self._load(parsed.config, parsed.set)
+            problem = self.prepare(loaded.config)
+            folder = parsed.workdir or _default_workdir(parsed.config)
+            workdir = Workdir(folder, configs.to_json(loaded.config))
+        except (ValueError, TypeError, RuntimeError, ConnectionError) as error:
+            parser.error(str(error))
+        try:
+            return self._run(loaded, problem, workdir, console)
+        finally:
+            workdir.close()
+
+    def _load(self, name: str, changes: Sequence[str]) -> configs.Loaded:
+        loaded = configs.load(name, changes)
+        config = self.adapt(loaded.config)
+        if not isinstance(config, self.kind):
+            raise ValueError(
+                f"`--config` of {self.name} must be one of {configs.names(self.kind)}, or a file "
+                f"whose functions return `{self.kind.__name__}`. Received {name!r}, an "
+                f"`{type(config).__name__}`."
+            )
+        return dataclasses.replace(loaded, config=config)
+
+    def _run(
+        self, loaded: configs.Loaded, problem: Problem, workdir: Workdir, console: Console
+    ) -> int:
+        console.print(f"[bold]{loaded.config.title}[/bold]  ({loaded.name}, in {workdir.path})")
+        with Interruption() as interruption:
+            if self.run(Task(loaded, problem, workdir, console, interruption)):
+                return 0
+        console.print("Stopped. The same command continues.")
+        return INTERRUPTED
+
+    def _parser(self) -> argparse.ArgumentParser:
+        description, _, commands = self.text.partition("\n\n")
+        parser = argparse.ArgumentParser(
+            prog=f"python -m {self.name}",
+            description=description,
+            epilog=commands,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--config", metavar="NAME[:VARIANT]", help="a configuration, or a file")
+        parser.add_argument(
+            "--workdir", type=Path, help="folder of the results; default: runs/NAME"
+        )
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="change a field of the configuration, for example steps=400; may be repeated",
+        )
+        parser.add_argument("--list", action="store_true", help="show the configurations")
+        return parser
+
+
+def _default_workdir(config: str) -> Path:
+    return Path("runs") / Path(config).name.replace(":", "-").removesuffix(".py")

@@ -1,0 +1,31 @@
+"""Four clusters of the gradients of a linear classifier in the plane, and where each would move it.
+
+Reproduces: Figure 1 of Faghri et al. 2020: two Gaussian classes, a linear classifier during
+training with gradient descent, four clusters by Gradient Clustering, the decision boundary now and
+the one that each cluster's mean gradient would move it to.
+
+Expected: points of both classes share a cluster, far apart in the plane but with gradients that are
+alike; the clusters pull the boundary in different directions.
+
+Time: a few seconds.
+
+Command:
+    python -m keras_apps.cluster_picture --config gc_figure_1 --workdir runs/figure_1
+"""
+
+import dataclasses
+
+from keras_apps.two_gaussians import ClusterPicture
+
+
+def config() -> ClusterPicture:
+    """Ten steps of gradient descent, then four clusters."""
+    return ClusterPicture(title="Clusters of gradients in the plane")
+
+
+def quick() -> ClusterPicture:
+    """Fewer points, to see that everything works."""
+    small = config()
+    return dataclasses.replace(
+        small, steps=2, problem=dataclasses.replace(small.problem, examples_per_class=10)
+    )

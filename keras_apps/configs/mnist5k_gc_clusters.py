@@ -1,0 +1,77 @@
+"""Whose clusters serve Discover: the classes, those that Gradient Clustering finds, or chance.
+
+Reproduces: nothing published; it joins the two papers. Clusters as in Faghri et al. 2020, found in
+the per-example gradients every 100 steps, take the place of the classes in the Discover paper's
+comparison (Section 5), beside the random clusters that it has as a control. Ten clusters each; SGD
+takes the same batches.
+
+Every cluster is drawn with its share of the data, so that all arms minimise the same loss. After a
+clustering the buffers are matched to the new clusters by the examples that they share.
+
+Expected: chance gains nothing, and the better the clusters explain the gradients, the more.
+
+Learning rates: seven candidates for every arm, a factor 2 apart, as in `mnist5k_classes`.
+
+Commands:
+    python -m keras_apps.train --config mnist5k_gc_clusters --workdir runs/gc_clusters
+    python -m keras_apps.train --config mnist5k_gc_clusters:quick --workdir runs/quick
+"""
+
+import dataclasses
+from typing import Any
+
+from keras_apps.experiment import Experiment, GradientClusters, OptimizerChoice
+from keras_apps.problems import Classification
+
+RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+
+
+def _pair(name: str, clusters: str) -> tuple[OptimizerChoice, OptimizerChoice]:
+    """SGD and Discover on the batches of these clusters."""
+    shared: dict[str, Any] = {"candidates": RATES, "measures_variance": True, "clusters": clusters}
+    return (
+        OptimizerChoice(f"SGD{name}", "SGD", **shared),
+        OptimizerChoice(f"Discover{name}", "Discover", {"alpha": 0.1}, f"SGD{name}", **shared),
+    )
+
+
+def config() -> Experiment:
+    """SGD and Discover on three kinds of ten clusters, one group of 16 digits in a step."""
+    return Experiment(
+        title="Classes, gradient clusters and chance as the clusters of Discover",
+        problem=Classification(
+            source="mnist5k", model="mlp", model_arguments={"hidden_units": [256]}
+        ),
+        optimizers=(
+            *_pair("Classes", "classes"),
+            *_pair("Gradients", "gradients"),
+            *_pair("Random", "random"),
+        ),
+        groups_per_batch=(1,),
+        group_size=16,
+        steps=1200,
+        seeds=(0, 1, 2),
+        schedule="cosine",
+        evaluate_every=100,
+        checkpoint_every=300,
+        variance_examples=100,
+        gradient_clusters=GradientClusters(every=100),
+    )
+
+
+def quick() -> Experiment:
+    """One learning rate, one seed and a few steps, to see that everything works."""
+    full = config()
+    return dataclasses.replace(
+        full,
+        optimizers=tuple(
+            dataclasses.replace(optimizer, learning_rates={"1": 0.1})
+            for optimizer in full.optimizers
+        ),
+        seeds=(0,),
+        steps=20,
+        evaluate_every=10,
+        checkpoint_every=10,
+        variance_examples=10,
+        gradient_clusters=GradientClusters(every=10, sketch_size=32),
+    )

@@ -1,0 +1,44 @@
+"""Gradient variance of an MLP on 5 000 real MNIST digits along one SGD trajectory.
+
+Reproduces: the MNIST figure of the gradient variance study (Section 4) at the size of the bundled
+digits: MLP 784-1024-1024-10, learning rate .02, momentum .5, coupled L2 5e-4, batches of 128.
+SG-B, SG-2B, SVRG and the classes as strata, each measured exactly where the study drew batches.
+
+Expected: SG-2B has half of the variance of SG-B. SVRG rises with the age of its snapshot. The ten
+classes as strata remove little.
+
+Measured (one seed): in the second half of the steps SVRG has 0.22 of the variance of SG-B (median;
+0.11 to 0.53 from the first snapshot after the initial weights on), the classes as strata 0.95. With
+the initial weights as its snapshot SVRG has up to 9.8 times the variance of SG-B. The normalized
+variance of SG-B is 0.87 at step 50 and between 0.90 and 0.97 after it.
+
+Time: 117 seconds of processor time.
+
+Command:
+    python -m keras_apps.study --config mnist5k_mlp --workdir runs/study
+"""
+
+import dataclasses
+
+from keras_apps.problems import Classification
+from keras_apps.trajectory import Study, Trajectory
+
+PROBLEM = Classification(
+    source="mnist5k", model="mlp", model_arguments={"hidden_units": [1024, 1024], "l2": 5e-4}
+)
+
+
+def config() -> Study:
+    """A thousand steps, measured twenty times, with four snapshots."""
+    return Study(
+        title="Gradient variance of an MLP on digits", problem=PROBLEM, trajectory=Trajectory()
+    )
+
+
+def quick() -> Study:
+    """A small network and few steps, to see that everything works."""
+    return dataclasses.replace(
+        config(),
+        problem=dataclasses.replace(PROBLEM, model_arguments={"hidden_units": [16], "l2": 5e-4}),
+        trajectory=Trajectory(steps=8, measure_every=2, refresh_every=4),
+    )

@@ -1,0 +1,70 @@
+"""The picture of clusters in the plane: what is in it, and where its boundaries come from."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_apps import cluster_picture
+from keras_apps import config as configs
+from keras_apps.cluster_picture import Found
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    config = configs.load("gc_figure_1").config
+    problem = cluster_picture.prepare(config)
+    return config, problem, cluster_picture.find(config, problem)
+
+
+def test_gradients_and_boundaries_by_hand(drawn):
+    config, problem, found = drawn
+    inputs = np.column_stack([problem.x, np.ones(len(problem.x))]).astype("float64")
+    probability = 1 / (1 + np.exp(-inputs @ found.weights))
+    expected = (probability - problem.y[:, 0])[:, None] * inputs
+    np.testing.assert_allclose(found.gradients, expected, atol=1e-5)
+    for cluster in range(config.num_clusters):
+        mean = expected[found.assignments == cluster].mean(axis=0)
+        moved = found.moved(cluster, config.step_size)
+        np.testing.assert_allclose(moved, found.weights - config.step_size * mean, atol=1e-5)
+
+
+def test_what_figure_1_shows(drawn):
+    """Separable classes, clusters across them, and boundaries that turn in different ways."""
+    config, problem, found = drawn
+    assert problem.x[problem.y[:, 0] == 0, 1].max() < problem.x[problem.y[:, 0] == 1, 1].min()
+    assert np.bincount(found.assignments).min() > 0
+    cells = cluster_picture.table(found, problem, config.step_size)
+    assert len(cells) == config.num_clusters == 4
+    assert any(int(o) > 0 and int(x) > 0 for _, o, x, *_ in cells)
+    turns = [float(row[-1].rstrip("°")) for row in cells]
+    assert max(turns) - min(turns) > 10
+    assert found.variance_ratio < 0.5
+    assert found.within_share(found.gradients) < found.within_share(problem.x) / 2
+
+
+def test_share_within_clusters():
+    found = Found(np.zeros(3), np.zeros((4, 3)), np.array([0, 0, 1, 1]), 1.0)
+    assert found.within_share(np.array([[0.0], [2.0], [4.0], [6.0]])) == pytest.approx(4 / 20)
+
+
+def test_quick_run_writes_picture_numbers_and_page(tmp_path, capsys):
+    arguments = ["--config", "gc_figure_1:quick", "--workdir", str(tmp_path / "run")]
+    assert cluster_picture.main(arguments) == 0
+    assert "of the variance of a plain batch" in capsys.readouterr().out.replace("\n", " ")
+    assert (tmp_path / "run" / "figures" / "clusters.png").stat().st_size > 1000
+    with open(tmp_path / "run" / "figures" / "clusters.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["what"] for row in rows].count("point") == 20
+    assert [row["cluster"] for row in rows if row["what"] == "boundary"] == ["now", *"0123"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Clusters of gradients in the plane" in page
+    assert "turns the boundary by" in page
+
+
+@pytest.mark.parametrize("count", [0, 9])
+def test_as_many_clusters_as_colours(count):
+    config = configs.load("gc_figure_1").config
+    with pytest.raises(ValueError, match="`num_clusters` must be from 1 to 8"):
+        cluster_picture.prepare(dataclasses.replace(config, num_clusters=count))

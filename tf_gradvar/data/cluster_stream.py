@@ -1,0 +1,142 @@
+"""Batches of single-cluster groups from arrays, by index.
+
+Batch number t depends on the seed, on t and on the clusters in effect alone: position p of cluster
+k is place p mod N_k of a random permutation of its members, the one with the number
+floor(p / N_k), and p counts the draws from k in all the batches before. So nothing but t and the
+clusters is needed to go on from any batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar.data.cluster_choice import choice_edges, choice_numbers, choose, count_choices
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterTables:
+    """What a pipeline looks up: tensors, or variables that can change between two batches.
+
+    Attributes:
+        rows: The examples in the order of their clusters, int64 [N].
+        first: Where each cluster begins in them, int64 [K].
+        sizes: The examples of each cluster, int64 [K].
+        edges: What `choice_edges` made of the probabilities, float64 [K].
+        version: How often the tables changed, int64.
+    """
+
+    rows: tf.Tensor | tf.Variable
+    first: tf.Tensor | tf.Variable
+    sizes: tf.Tensor | tf.Variable
+    edges: tf.Tensor | tf.Variable
+    version: tf.Tensor | tf.Variable
+
+    @classmethod
+    def of(cls, assignments, probabilities, *, can_change: bool) -> ClusterTables:
+        """Return the tables of the clusters of N examples.
+
+        Args:
+            assignments: The cluster of each example, int [N]; -1 for those that are left out.
+            probabilities: The probability of each cluster, K floats.
+            can_change: Whether `follow` can be called.
+        """
+        values = (*_table_values(assignments, probabilities), tf.zeros([], tf.int64))
+        if not can_change:
+            return cls(*values)
+        with tf.device("CPU:0"):  # datasets run there; int64 variables would go to a GPU
+            return cls(*(tf.Variable(value, trainable=False) for value in values))
+
+    def follow(self, assignments, probabilities) -> None:
+        """Take other clusters, as in `of`, of as many examples and clusters."""
+        for variable, value in zip(
+            (self.rows, self.first, self.sizes, self.edges),
+            _table_values(assignments, probabilities),
+            strict=True,
+        ):
+            variable.assign(value)
+        self.version.assign_add(1)
+
+
+def _table_values(assignments, probabilities):
+    num_clusters = len(probabilities)
+    # What is left out comes last, where no cluster reaches.
+    ids = np.where(np.asarray(assignments) < 0, num_clusters, assignments)
+    rows = tf.constant(np.argsort(ids, kind="stable"), tf.int64)
+    sizes = np.bincount(ids, minlength=num_clusters + 1)[:num_clusters]
+    sizes = tf.constant(sizes, tf.int64)
+    return rows, tf.cumsum(sizes, exclusive=True), sizes, choice_edges(probabilities)
+
+
+def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool):
+    """Return the endless dataset of examples and cluster ids.
+
+    Args:
+        data: (x, y) or (x, y, sample_weight), tensors with the examples along axis 0.
+        tables: The clusters.
+        sampling: A `ClusterSampling`.
+        read_ahead: Whether batches are made before they are asked for.
+
+    Returns:
+        A dataset of ({"inputs": x, "cluster_ids": ids}, y) and weights where given.
+    """
+    groups, size = sampling.groups_per_batch, sampling.group_size
+    seed, order = sampling.seed, sampling.order
+
+    def positions_before(number):
+        return count_choices(tables.edges, seed, order, number * groups) * size
+
+    def advance(positions, numbers):
+        clusters = choose(numbers, tables.edges)
+        members = tf.one_hot(clusters, sampling.num_clusters, dtype=tf.int64)
+        before = tf.cumsum(members, axis=0, exclusive=True) * size
+        starts = tf.gather(positions, clusters) + tf.gather(before, clusters, batch_dims=1)
+        return positions + tf.reduce_sum(members, axis=0) * size, (clusters, starts)
+
+    def advance_or_replay(state, batch):
+        seen, positions = state
+        number, numbers = batch
+        version = tf.identity(tables.version)
+        same = tf.equal(version, seen)
+        positions = tf.cond(same, lambda: positions, lambda: positions_before(number))
+        positions, draws = advance(positions, numbers)
+        return (version, positions), draws
+
+    def pick(clusters, starts):
+        clusters = tf.repeat(clusters, size)
+        position = tf.reshape(starts[:, None] + tf.range(size, dtype=tf.int64), [groups * size])
+        many = tf.gather(tables.sizes, clusters)
+        seeds = tf.stack(
+            [
+                tf.fill([groups * size], tf.constant(seed, tf.int64)),
+                tf.cast(clusters, tf.int64),
+                position // many,
+            ],
+            axis=1,
+        )
+        place = tf.raw_ops.RandomIndexShuffle(index=position % many, seed=seeds, max_index=many - 1)
+        rows = tf.gather(tables.rows, tf.gather(tables.first, clusters) + place)
+        example = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
+        return as_cluster_batch(example, tf.ensure_shape(clusters, [groups * size]))
+
+    start = sampling.batches_taken
+    numbers = choice_numbers(sampling.num_clusters, seed, order, start * groups)
+    numbers = numbers.batch(groups, drop_remainder=True)
+    if read_ahead:
+        draws = numbers.scan(positions_before(tf.constant(start, tf.int64)), advance)
+        return draws.map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+    stream = tf.data.Dataset.zip((tf.data.Dataset.counter(start), numbers))
+    nothing_seen = (tf.constant(-1, tf.int64), tf.zeros([sampling.num_clusters], tf.int64))
+    options = tf.data.Options()
+    # Batches that were drawn ahead would have the clusters of yesterday.
+    options.experimental_optimization.inject_prefetch = False
+    return stream.scan(nothing_seen, advance_or_replay).map(pick).with_options(options)
+
+
+def as_cluster_batch(example, ids):
+    """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
+    inputs, *rest = example
+    return ({"inputs": inputs, "cluster_ids": ids}, *rest)
