@@ -13,15 +13,16 @@ made of the weights at step 0 and again every 250 steps. Arms:
 -   one from each of clusters that may hold at most 2 N / K examples, which bounds the weights by 2.
 
 Writes `records.jsonl` (the training loss over all the data every 50 steps, and what each clustering
-predicts), `summary.csv` and `training.png`. The same command again goes on where it was stopped.
+predicts), `summary.csv` and `training.png`; then measures, at two places of a plain run, what each
+bound leaves of the lower variance (`variance.csv`). The same command again goes on where it was
+stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,27 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
+from benchmarks import stratified_report as report
 from benchmarks.estimators import LOSS, load_digits
-from tf_gradvar import GradientClustering, stratified_batches
+from tf_gradvar import (
+    GradientClustering,
+    MiniBatch,
+    Stratified,
+    gradient_variance,
+    stratified_batches,
+)
 from tf_gradvar.clustering import ClusteringResult
-from tf_gradvar.plots import PALETTE
+from tf_gradvar.estimators import Estimator, EstimatorVariance
 from tf_gradvar.records import RecordFile
 
 NUM_CLUSTERS = 32
 MOMENTUM = 0.9
 LEARNING_RATES = (0.01, 0.03, 0.06)
-COLORS = (*PALETTE, "#999999", "#882255")
 SEEDS = (0, 1, 2)
 STEPS, EVERY, RECLUSTER = 1000, 50, 250
+BOUNDS = (None, 4.0, 2.0, 1.5, 1.25, 1.1, 1.0)
+PLAIN = "plain"
 KEY = ("arm", "learning_rate", "seed")
 
 
@@ -122,6 +130,23 @@ class Trainer:
         """The training loss over all the data."""
         return float(self._mean_loss())
 
+    def variances(self) -> Iterator[tuple[int, dict[str, EstimatorVariance]]]:
+        """Exact variances after 150 and 500 steps, with clusters of these very weights."""
+        self._reset(LEARNING_RATES[1], 0)
+        batches, _ = self._batches(ARMS["plain B"], 0)
+        for step, steps in ((150, 150), (500, 350)):
+            self._model.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False)
+            found = self._clusterings[None].fit(self._model, *self._data, LOSS)
+            estimators: list[Estimator] = [MiniBatch(NUM_CLUSTERS, name=PLAIN)]
+            for bound in BOUNDS:
+                batches_of = stratified_batches(self._data, found, max_weight=bound, seed=0)
+                draws = batches_of.sampling.design.expected_draws
+                estimators.append(
+                    Stratified(found.assignments, expected_draws=draws, name=str(bound))
+                )
+            model, data = self._model, self._data
+            yield step, gradient_variance(model, *data, LOSS, estimators, normalized=False)
+
     def _reset(self, learning_rate: float, seed: int) -> None:
         self._model.set_weights(make_model(seed).get_weights())
         optimizer = self._model.optimizer
@@ -179,6 +204,20 @@ class Recording(keras.callbacks.Callback):
             self.rows[-1].update(self._recluster())
 
 
+def variance_by_bound(data: tuple) -> list[dict[str, Any]]:
+    """V over that of plain batches for each bound of the weights, on a trajectory of plain SGD."""
+    trainer, rows = Trainer(data), []
+    for step, results in trainer.variances():
+        plain = results.pop(PLAIN).variance
+        for name, result in results.items():
+            parts = result.parts or {"within": result.average_variance, "between": 0.0}
+            share = {key: value * result.num_parameters / plain for key, value in parts.items()}
+            rows.append(
+                {"step": step, "max_weight": name, "ratio": result.variance / plain, **share}
+            )
+    return rows
+
+
 def run_all(file: RecordFile, data: tuple, rates: Sequence[float], seeds: Sequence[int]) -> None:
     """Every run that the file does not have yet, with a line each."""
     done = {tuple(record[name] for name in KEY) for record in file.read()}
@@ -199,79 +238,6 @@ def run_all(file: RecordFile, data: tuple, rates: Sequence[float], seeds: Sequen
         )
 
 
-def curves(records: list[dict[str, Any]], arm: str, rate: float) -> np.ndarray:
-    """Losses [seeds, points]; what follows a loss that is not finite is infinite."""
-    points = STEPS // EVERY + 1
-    seeds = sorted({record["seed"] for record in records})
-    found = np.full((len(seeds), points), np.inf)
-    for record in records:
-        if record["arm"] == arm and record["learning_rate"] == rate:
-            place = seeds.index(record["seed"]), record["step"] // EVERY
-            found[place] = record["loss"] if np.isfinite(record["loss"]) else np.inf
-    return found
-
-
-def summarise(records: list[dict[str, Any]], rates: Iterable[float]) -> list[dict[str, Any]]:
-    """One row for each arm and learning rate."""
-    rows = []
-    for rate in rates:
-        for arm in ARMS:
-            losses = curves(records, arm, rate)
-            mine = [r for r in records if r["arm"] == arm and r["learning_rate"] == rate]
-            weights = [r["largest_weight"] for r in mine if "largest_weight" in r]
-            ratios = [r["variance_ratio"] for r in mine if "variance_ratio" in r]
-            settled = losses[:, 200 // EVERY :]
-            rows.append(
-                {
-                    "learning_rate": rate,
-                    "arm": arm,
-                    "final_loss": float(np.median(losses[:, -1])),
-                    "lowest_final_loss": float(losses[:, -1].min()),
-                    "highest_final_loss": float(losses[:, -1].max()),
-                    "highest_loss_after_step_200": float(settled.max()),
-                    "largest_weight": max(weights, default=1.0),
-                    "variance_ratio": float(np.median(ratios)) if ratios else None,
-                }
-            )
-    return rows
-
-
-def plot(records: list[dict[str, Any]], rates: tuple[float, ...], path: Path) -> None:
-    """Loss against steps: a panel for each learning rate, thin lines seeds, thick the median."""
-    figure = Figure(figsize=(5.0 * len(rates), 4.6), layout="constrained")
-    panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
-    steps = np.arange(0, STEPS + 1, EVERY)
-    for ax, rate in zip(panels, rates, strict=True):
-        for (arm, settings), color in zip(ARMS.items(), COLORS, strict=True):
-            losses = np.where(np.isfinite(found := curves(records, arm, rate)), found, np.nan)
-            style = "--" if settings.batch_size is not None else "-"
-            ax.plot(steps, losses.T, style, color=color, linewidth=0.6, alpha=0.4)
-            middle = np.median(found, axis=0)
-            ax.plot(steps, np.where(np.isfinite(middle), middle, np.nan), style, color=color,
-                    linewidth=1.8, label=arm)  # fmt: skip
-        ax.set_yscale("log")
-        ax.set_xlabel("step")
-        ax.set_title(f"learning rate {rate:g}")
-    panels[0].set_ylabel("training loss (nats per example)")
-    panels[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """The summary as text."""
-    columns = {
-        "final loss": "final_loss",
-        "lowest": "lowest_final_loss",
-        "highest": "highest_final_loss",
-        "worst after 200": "highest_loss_after_step_200",
-        "largest weight": "largest_weight",
-    }
-    print(f"\n{'rate':>5} {'arm':<22}" + "".join(f"{title:>16}" for title in columns))
-    for row in rows:
-        values = "".join(f"{row[name]:>16.4g}" for name in columns.values())
-        print(f"{row['learning_rate']:>5g} {row['arm']:<22}{values}")
-
-
 def main() -> None:
     """Run what is missing, then write the summary and the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -281,15 +247,16 @@ def main() -> None:
     rates, seeds = (LEARNING_RATES[:1], SEEDS[:1]) if arguments.quick else (LEARNING_RATES, SEEDS)
     workdir = Path(arguments.workdir)
     file = RecordFile(workdir / "records.jsonl")
-    run_all(file, load_digits(), rates, seeds)
+    data = load_digits()
+    run_all(file, data, rates, seeds)
     records = file.read()
-    rows = summarise(records, rates)
-    with open(workdir / "summary.csv", "w", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    plot(records, rates, workdir / "training.png")
-    print_table(rows)
+    rows = report.summarise(records, tuple(ARMS), rates)
+    report.write_csv(workdir / "summary.csv", rows)
+    report.plot(records, tuple(ARMS), rates, workdir / "training.png")
+    report.print_table(rows)
+    ratios = variance_by_bound(data)
+    report.write_csv(workdir / "variance.csv", ratios)
+    report.print_variances(ratios)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ X = np.arange(12.0)  # the example's own number, so that draws can be followed
 
 SETTINGS = {
     "one each": {"max_weight": None},
-    "several each": {"samples_per_cluster": [1, 2, 1, 3]},
+    "several each": {"samples_per_cluster": [1, 2, 1, 3], "max_weight": 2.0},
     "bounded": {"max_weight": 1.5},
     "proportional": {"batch_size": 6},
     "fewer than clusters": {"batch_size": 3, "allocation": "equal"},

@@ -22,7 +22,6 @@ OTHER = np.roll(IDS, 7)
 CASES = {
     "two of each": {"samples_per_cluster": 2, "max_weight": None},
     "bounded": {"samples_per_cluster": 2, "max_weight": 1.2},
-    "fewer than clusters": {"batch_size": 4, "allocation": "equal"},
 }
 
 
