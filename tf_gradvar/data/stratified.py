@@ -232,8 +232,8 @@ def stratified_batches(
     (a final loss above 0.5 or not finite) without a bound, three with 4, three with 2, one with
     1.5 and none with 1.25 or 1 or with plain batches; with 1.25 one run became unsteady
     late. After 500 steps the variance over that of plain batches was 0.05 without a bound, 0.16
-    with 1.25 and 0.99 with 1. No bound above 1 is safe at every learning rate: expect what
-    plain batches do at a rate `max_weight` times as large.
+    with 1.25 and 0.99 with 1. No bound above 1 is safe at every learning rate: expect at worst
+    what plain batches do at a rate `max_weight` times as large.
 
     **Changing the clusters.** `dataset.reassign(assignments)` holds from the next batch that is
     drawn, `dataset.reassign(assignments, when="next_epoch")` from the next batch whose number is
