@@ -1,4 +1,4 @@
-"""Apps: `python -m keras_apps.train --config NAME --workdir DIR`, and `keras_apps.study`."""
+"""Apps: `python -m keras_apps.APP --config NAME`; APP is train, study or cluster_picture."""
 
 import os
 

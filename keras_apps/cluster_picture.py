@@ -38,9 +38,9 @@ class Found:
     """What is drawn.
 
     Attributes:
-        weights: of the classifier now, two for the axes and the bias, [3].
-        gradients: of each point's loss, [N, 3].
-        assignments: the cluster of each point, [N].
+        weights: Of the classifier now, two for the axes and the bias, [3].
+        gradients: Of each point's loss, [N, 3].
+        assignments: The cluster of each point, [N].
         variance_ratio: V[GC] / V[SG-B] for B = K.
     """
 
@@ -66,10 +66,10 @@ def prepare(config: ClusterPicture) -> Problem:
     """Build the problem of a configuration.
 
     Args:
-        config: of a picture.
+        config: Of a picture.
 
     Raises:
-        ValueError: more clusters than colours.
+        ValueError: More clusters than colours.
     """
     if not 1 <= config.num_clusters <= len(COLOURS):
         raise ValueError(
@@ -83,8 +83,8 @@ def find(config: ClusterPicture, problem: Problem) -> Found:
     """Train the classifier and cluster its gradients.
 
     Args:
-        config: how.
-        problem: of the configuration.
+        config: How.
+        problem: Of the configuration.
     """
     model = problem.build_model()
     model.compile(keras.optimizers.SGD(config.learning_rate), problem.loss)
@@ -107,10 +107,10 @@ def plot(found: Found, problem: Problem, step_size: float, ax: Axes) -> Axes:
     """The points in the colours of their clusters, the boundary, and where each would move it.
 
     Args:
-        found: what `find` returned.
-        problem: the points.
-        step_size: of the configuration.
-        ax: axes to draw into.
+        found: What `find` returned.
+        problem: The points.
+        step_size: Of the configuration.
+        ax: Axes to draw into.
 
     Returns:
         The axes.
@@ -193,7 +193,7 @@ def run(task: Task) -> bool:
     """Train, cluster, draw, and write the report.
 
     Args:
-        task: what to do, with the configuration of a `ClusterPicture`.
+        task: What to do, with the configuration of a `ClusterPicture`.
 
     Returns:
         True: it is done.

@@ -15,16 +15,16 @@ class OptimizerChoice:
     """An optimizer of the comparison.
 
     Attributes:
-        name: what records, tables and `--set optimizers.NAME...` call it; letters and digits.
-        rule: the update rule, a key of `keras_apps.optimizers.RULES`.
-        arguments: arguments of the rule beside the learning rate.
-        base: name of the same optimizer without the control variate, if this one has it.
-        candidates: learning rates to choose from. Every optimizer needs the same number.
-        learning_rates: the rate for each number of groups in a step, by that number as a string.
+        name: What records, tables and `--set optimizers.NAME...` call it; letters and digits.
+        rule: The update rule, a key of `keras_apps.optimizers.RULES`.
+        arguments: Arguments of the rule beside the learning rate.
+        base: Name of the same optimizer without the control variate, if this one has it.
+        candidates: Learning rates to choose from. Every optimizer needs the same number.
+        learning_rates: The rate for each number of groups in a step, by that number as a string.
             For numbers that are missing, the rate is chosen among the candidates by training with
             each of them.
-        measures_variance: whether the between-cluster variance is measured at each evaluation.
-        clusters: what its clusters are: "classes", "random", or "gradients", which Gradient
+        measures_variance: Whether the between-cluster variance is measured at each evaluation.
+        clusters: What its clusters are: "classes", "random", or "gradients", which Gradient
             Clustering finds again and again while the run trains; None for those of the problem.
     """
 
@@ -52,15 +52,17 @@ class GradientClusters:
     """How clusters are found in the gradients of the training set while a run trains.
 
     Attributes:
-        every: steps from one clustering to the next; the first one is before the first step.
-        sketch_size: numbers that stand for a gradient.
-        max_passes: the most passes of a clustering.
-        buffers: what becomes of the buffers of an optimizer: "match" or "restart".
+        every: Steps from one clustering to the next; the first one is before the first step.
+        sketch_size: Numbers that stand for a gradient.
+        max_passes: The most passes of a clustering.
+        max_size_ratio: The most examples in a cluster, in units of N / K; None for no limit.
+        buffers: What becomes of the buffers of an optimizer: "match" or "restart".
     """
 
     every: int = 100
     sketch_size: int = 256
     max_passes: int = 10
+    max_size_ratio: float | None = None
     buffers: Literal["match", "restart"] = "match"
 
 
@@ -69,28 +71,28 @@ class Experiment:
     """A comparison of optimizers, every one on the same batches.
 
     Attributes:
-        title: what the report is headed with.
-        problem: the data, the clusters and the model.
-        optimizers: the optimizers to compare.
-        groups_per_batch: the numbers C of groups in a step to compare; a group holds examples of
+        title: What the report is headed with.
+        problem: The data, the clusters and the model.
+        optimizers: The optimizers to compare.
+        groups_per_batch: The numbers C of groups in a step to compare; a group holds examples of
             one cluster.
-        group_size: examples in a group.
-        steps: optimizer steps of a run.
-        seeds: of the initial weights and the order of the data, one run each.
+        group_size: Examples in a group.
+        steps: Optimizer steps of a run.
+        seeds: Of the initial weights and the order of the data, one run each.
         schedule: "cosine" decays the learning rate to zero over the run; "constant" does not.
-        warmup_steps: steps over which the learning rate rises from zero.
+        warmup_steps: Steps over which the learning rate rises from zero.
         order: "random" draws the cluster of each group with its probability; "cycle" goes through
             the clusters in random order.
-        evaluate_every: steps between evaluations on the whole training and test sets.
-        checkpoint_every: steps between checkpoints, a multiple of `evaluate_every`.
-        steps_per_execution: steps that TensorFlow takes in one call, at most; a divisor of
+        evaluate_every: Steps between evaluations on the whole training and test sets.
+        checkpoint_every: Steps between checkpoints, a multiple of `evaluate_every`.
+        steps_per_execution: Steps that TensorFlow takes in one call, at most; a divisor of
             `evaluate_every` is chosen.
-        jit_compile: whether XLA compiles the training step.
-        tuning_seed: the seed of the runs that choose the learning rates, none of `seeds`.
-        variance_examples: examples of each cluster on which the between-cluster variance is
+        jit_compile: Whether XLA compiles the training step.
+        tuning_seed: The seed of the runs that choose the learning rates, none of `seeds`.
+        variance_examples: Examples of each cluster on which the between-cluster variance is
             measured; None for all.
-        gradient_clusters: how the clusters of optimizers with `clusters="gradients"` are found.
-        gradient_variance: a trajectory of plain SGD on the same problem, along which gradient
+        gradient_clusters: How the clusters of optimizers with `clusters="gradients"` are found.
+        gradient_variance: A trajectory of plain SGD on the same problem, along which gradient
             estimators are measured; None leaves it out.
     """
 
@@ -117,7 +119,7 @@ class Experiment:
         """Refuse what cannot be run; `keras_apps.config.load` calls it after all changes.
 
         Raises:
-            ValueError: fields that do not go together.
+            ValueError: Fields that do not go together.
         """
         names = [optimizer.name for optimizer in self.optimizers]
         clusters = {optimizer.clusters for optimizer in self.optimizers} - {None}
@@ -204,11 +206,11 @@ class Run:
     """One training run.
 
     Attributes:
-        optimizer: the optimizer.
-        groups: groups in a step.
-        seed: of the initial weights and the order of the data.
-        learning_rate: the peak learning rate.
-        tunes: whether it only serves to choose the learning rate.
+        optimizer: The optimizer.
+        groups: Groups in a step.
+        seed: Of the initial weights and the order of the data.
+        learning_rate: The peak learning rate.
+        tunes: Whether it only serves to choose the learning rate.
     """
 
     optimizer: OptimizerChoice

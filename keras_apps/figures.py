@@ -48,6 +48,7 @@ def draw(
     folder: Path,
     plot: Callable[[Axes], Axes],
     numbers: Sequence[Mapping[str, Any]],
+    height: float = FIGURE_INCHES[1],
 ) -> Picture:
     """Make a figure and write it as SVG and PNG with its numbers beside it.
 
@@ -57,12 +58,13 @@ def draw(
         folder: Where the files go.
         plot: Draws into the axes.
         numbers: Rows of the CSV file.
+        height: Of the figure, in inches.
 
     Returns:
         The picture.
     """
     with matplotlib.rc_context(APPEARANCE):
-        figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
+        figure = Figure(figsize=(FIGURE_INCHES[0], height), layout="constrained")
         plot(figure.subplots())
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # Laid out once, not once for each format.

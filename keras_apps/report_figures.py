@@ -15,6 +15,8 @@ from keras_apps.problems import LeastSquares
 
 Record = dict[str, Any]
 
+LEGEND_LINE = 0.19  # inches
+
 
 def comparison_pictures(
     records: Sequence[Record], experiment: Experiment, groups: int, folder: Path
@@ -79,12 +81,12 @@ def variance_pictures(
     optimizers = [o for o in experiment.optimizers if o.measures_variance]
     pictures = []
     for groups in experiment.groups_per_batch:
-        names = {
+        lines = [
             f"between_cluster_variance_{name}"
             for optimizer in optimizers
             for name, _, _ in curves.variances_of(records, optimizer.name, groups)
-        }
-        if not names:
+        ]
+        if not lines:
             continue
 
         def plot(ax: Axes, groups: int = groups) -> Axes:
@@ -99,7 +101,8 @@ def variance_pictures(
                 f"With {groups} {'group' if groups == 1 else 'groups'} in a step.",
                 folder,
                 plot,
-                curves.numbers_of(records, optimizers, groups, sorted(names)),
+                curves.numbers_of(records, optimizers, groups, sorted(set(lines))),
+                height=figures.FIGURE_INCHES[1] + LEGEND_LINE * max(0, len(lines) - 5),
             )
         )
     return pictures
@@ -220,7 +223,8 @@ def _values_picture(
             value=value,
             seeds=seeds,
         )
-        return figures.add_legend(ax, columns=3 if len(optimizers) > 4 else 2)
+        short = max(len(optimizer.label) for optimizer in optimizers) < 16
+        return figures.add_legend(ax, columns=3 if short and len(optimizers) > 4 else 2)
 
     return figures.draw(
         name, caption, folder, plot, curves.numbers_of(records, optimizers, groups, [value])

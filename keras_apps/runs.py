@@ -189,6 +189,7 @@ class RunTrainer:
             seed=run.seed,
             sketch_size=settings.sketch_size,
             max_passes=settings.max_passes,
+            max_size_ratio=settings.max_size_ratio,
             verbose=False,
         )
         return Recluster(

@@ -60,13 +60,14 @@ def config() -> Experiment:
 
 
 def quick() -> Experiment:
-    """One learning rate, one seed and a few steps, to see that everything works."""
+    """The two on gradient clusters, one seed and a few steps, to see that everything works."""
     full = config()
     return dataclasses.replace(
         full,
         optimizers=tuple(
             dataclasses.replace(optimizer, learning_rates={"1": 0.1})
             for optimizer in full.optimizers
+            if optimizer.clusters == "gradients"
         ),
         seeds=(0,),
         steps=20,

@@ -248,10 +248,9 @@ def test_clustering_of_gradients_itself(sampler):
     sizes = np.bincount(recluster.assignments, minlength=K)
     if sampler == "cluster_batches":
         assert batches.sampling.cluster_sizes == tuple(sizes)
-        inputs, ids = (np.array(leaf) for leaf in next(iter(batches))[0].values())
-        ids, inputs = sorted((ids, inputs), key=lambda array: array.ndim)
-        rows = [int(np.flatnonzero((data()[0] == row).all(axis=1))[0]) for row in inputs]
-        np.testing.assert_array_equal(recluster.assignments[rows], ids)
+        drawn, _ = next(iter(batches))
+        rows = [np.flatnonzero((data()[0] == x).all(axis=1))[0] for x in drawn["inputs"].numpy()]
+        np.testing.assert_array_equal(recluster.assignments[rows], drawn["cluster_ids"])
     else:
         np.testing.assert_array_equal(batches.sampling.design.sizes, sizes)
 
@@ -303,6 +302,18 @@ def test_a_failing_clustering_leaves_everything_as_it_is(caplog):
     assert "not finite" in recluster.history[2]["failed"]
     np.testing.assert_array_equal(recluster.assignments, listener.assignments)
     assert (listener.assignments != LABELS).any()
+
+
+def test_a_diverged_run_keeps_its_clusters(caplog):
+    model, clustering = linear_model(), GradientClustering(K, verbose=False)
+    model.optimizer.learning_rate = 1e30
+    recluster = recluster_of(clustering, every=4)
+    with caplog.at_level(logging.WARNING):
+        fit(model, [recluster], epochs=2)
+    assert int(model.optimizer.iterations) == 8
+    assert ["failed" in record for record in recluster.history] == [False, True, True]
+    assert "The gradients of 40 of 40 examples are infinite or not a number" in caplog.text
+    np.testing.assert_array_equal(recluster.assignments, clustering.result.assignments)
 
 
 MIRRORED = """

@@ -37,11 +37,12 @@ class Recluster(keras.callbacks.Callback):
        cluster k that was in l) g^l, or all started at their average;
     3. everything in `estimators`.
 
-    Both 1 and 2 hold from the next step on. The corrected gradient stays unbiased, whatever the
-    clusters and the buffers are. (Under a distribution strategy the steps that TensorFlow has
-    read ahead still come from the old clusters.) Without `dataset`, sampler and optimizer keep
-    theirs. Clustering itself changes nothing: where nothing listens, the same seed with and
-    without this callback gives bit-identical weights.
+    Both 1 and 2 hold from the next step on, and the corrected gradient stays unbiased whatever the
+    clusters and the buffers are. A distribution strategy has read a few batches ahead by then
+    (three with two CPU replicas): they still come from the old clusters, and the steps that take
+    them are not unbiased. Without `dataset`, sampler and optimizer keep theirs. Clustering itself
+    changes nothing: where nothing listens, the same seed with and without this callback gives
+    bit-identical weights.
 
     A clustering that fails while the model trains, for example because its gradients are no
     longer finite, is reported by a warning in the log; all go on with the clusters they have.
