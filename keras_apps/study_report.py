@@ -100,7 +100,8 @@ def variance_section(
         "Against the first estimator: the median over the second half of the measurements, the "
         "lowest and the highest of all. SVRG needs two gradients for each example of its batch, "
         "and one of all the data for each snapshot; GC needs those of all the data for each "
-        "clustering. All numbers: variances.jsonl."
+        "clustering. All of it is along the trajectory of plain SGD: training on the batches of "
+        "another estimator is another matter. All numbers: variances.jsonl."
     )
     commands = f"python -m keras_apps.study --config {name} --workdir runs/variance"
     return section(
@@ -205,7 +206,7 @@ def findings(records: Sequence[Record]) -> list[str]:
         ),
         f"From step {start['step']} to step {end['step']} the normalized variance of {first} goes "
         f"from {before['normalized_variance']:.2f} to {after['normalized_variance']:.2f}, and the "
-        f"noise scale, the batch at which noise and signal are equal, from "
+        "noise scale, the batch size at which noise and signal are equal, from "
         f"{before['noise_scale']:.0f} to {after['noise_scale']:.0f} examples.",
     ]
 

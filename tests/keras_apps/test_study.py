@@ -162,7 +162,8 @@ def test_findings():
         "SVRG-4 has more variance than SG-4 at 2 of 4 measurements, up to 2.0 times of it, the "
         "last time at step 20.",
         "From step 10 to step 40 the normalized variance of SG-4 goes from 0.10 to 0.40, and the "
-        "noise scale, the batch at which noise and signal are equal, from 100 to 400 examples.",
+        "noise scale, the batch size at which noise and signal are equal, from 100 to 400 "
+        "examples.",
     ]
 
 
