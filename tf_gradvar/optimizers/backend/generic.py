@@ -40,7 +40,8 @@ def step_with_momentum(variable, momentum, decay, gradient, learning_rate):
 def copy_if(condition, sources, targets):
     """Assign each source variable to its target where a scalar condition holds."""
     for source, target in zip(sources, targets, strict=True):
-        target.assign(ops.where(condition, source, target))
+        kept, held = ops.convert_to_tensor(target), ops.convert_to_tensor(source)
+        target.assign(ops.where(condition, held, kept))
 
 
 def num_replicas():
