@@ -15,6 +15,7 @@ from tf_gradvar.data.allocation import (
     check_max_weight,
     cluster_members,
     expected_ticks,
+    resolve_max_weight,
 )
 from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
 
@@ -175,3 +176,21 @@ def test_bad_input_gets_a_sentence(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "draws", "expected"),
+    [
+        ([3, 2, 1], [1, 1, 1], None),
+        ([40, 20, 20, 20], [1, 1, 1, 1], None),
+        ([80, 5, 5, 5, 5, 0], [1, 1, 1, 1, 1, 0], None),  # 4.0
+        ([81, 5, 5, 5, 4], [1, 1, 1, 1, 1], 1.25),  # 4.05
+        ([81, 5, 5, 5, 4], [2, 1, 1, 1, 1], None),
+        ([3, 2, 1], None, 1.25),
+    ],
+)
+def test_the_bound_that_auto_stands_for(sizes, draws, expected):
+    draws = None if draws is None else np.array(draws, float)
+    assert resolve_max_weight("auto", np.array(sizes), draws) == expected
+    for given in (None, 1.0, 7.0):
+        assert resolve_max_weight(given, np.array(sizes), draws) == given

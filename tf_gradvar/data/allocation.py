@@ -22,6 +22,11 @@ from tf_gradvar.arguments import check_number
 
 ALLOCATIONS = ("proportional", "neyman", "equal")
 
+# What `max_weight="auto"` stands for: weights of about equal clusters are left alone, and where
+# clusters differ more (gradient clusters do, by far) they get the bound that kept training stable.
+LITERAL_WEIGHT = 4.0
+SAFE_WEIGHT = 1.25
+
 # Expected draws are counted in ticks, whole numbers, so that their sum is B without rounding.
 TICKS = 2**32
 
@@ -180,11 +185,30 @@ def expected_ticks(
     return ticks
 
 
-def check_max_weight(max_weight: Any) -> float | None:
-    """Return the bound as a float or None, or raise unless it is a number of at least 1."""
-    if max_weight is None:
-        return None
+def check_max_weight(max_weight: Any) -> float | str | None:
+    """Return the bound as a float, None or "auto", or raise unless it is at least 1."""
+    if max_weight is None or max_weight == "auto":
+        return max_weight
     return check_number("max_weight", max_weight, 1.0, np.inf)
+
+
+def resolve_max_weight(
+    max_weight: float | str | None, sizes: np.ndarray, draws: np.ndarray | None
+) -> float | None:
+    """The bound that `"auto"` stands for; any other is returned as it is.
+
+    Args:
+        max_weight: w_max, None or "auto".
+        sizes: N_k, `[K]`.
+        draws: n_k that were asked for, `[K]`; None where draws are shared out.
+    """
+    if max_weight != "auto":
+        return max_weight  # type: ignore[return-value]
+    if draws is None:
+        return SAFE_WEIGHT
+    present = sizes > 0
+    weights = draws.sum() * (sizes[present] / sizes.sum()) / draws[present]
+    return None if weights.max() <= LITERAL_WEIGHT else SAFE_WEIGHT
 
 
 def _raised(draws: np.ndarray, least: np.ndarray, total: float) -> np.ndarray:
