@@ -69,8 +69,9 @@ def plot(records: list[Row], arms: Sequence[str], rates: Sequence[float], path: 
         ax.set_yscale("log")
         ax.set_xlabel("step")
         ax.set_title(f"learning rate {rate:g}")
+    panels[0].set_ylim(top=20.0)  # runs that leave through the top are lost
     panels[0].set_ylabel("training loss (nats per example)")
-    panels[0].legend(frameon=False, fontsize=8)
+    panels[0].legend(frameon=False, fontsize=8, loc="lower left")
     figure.savefig(path, dpi=150)
 
 

@@ -8,9 +8,25 @@ takes the same batches.
 Every cluster is drawn with its share of the data, so that all arms minimise the same loss. After a
 clustering the buffers are matched to the new clusters by the examples that they share.
 
-Expected: chance gains nothing, and the better the clusters explain the gradients, the more.
+Expected: chance gains nothing; the better clusters explain the gradients, the more Discover gains.
+
+Measured (three seeds), final training loss of SGD and Discover: classes 0.062 and 0.049, gradient
+clusters 0.083 and 0.064, chance 0.015 and 0.017. So Discover gains as much on gradient clusters as
+on classes (22 % each, lower on every seed) and nothing on chance. But a step that sees one cluster
+loses more than Discover gives back: where batches can be mixed (chance is the plain batch), mix
+them. Test accuracy is 94 to 96 % everywhere, within its spread.
+
+Why no more: gradient clusters are of very different sizes. After five epochs of plain SGD one of
+the ten held 3 388 of the 4 000 examples, with gradients near zero, and three of large gradients
+6 to 9. Drawn with their shares, the first fills most of the steps, and the buffers of the others go
+stale: over the second half of training 85 % of the between-cluster variance stays, against 30 % for
+the classes. At the same learning rate, restarted buffers reach 0.057 (deviation 0.002),
+sizes of at most 1.5 N / K 0.058 (0.005), and clusterings every 400 steps 0.067 (0.008), against
+0.064 (0.006) here.
 
 Learning rates: seven candidates for every arm, a factor 2 apart, as in `mnist5k_classes`.
+
+Time: 27 minutes on two cores that had much other work to do.
 
 Commands:
     python -m keras_apps.train --config mnist5k_gc_clusters --workdir runs/gc_clusters

@@ -225,10 +225,15 @@ def stratified_batches(
     far, makes others hard, and the loss diverges at learning rates where plain batches are
     stable. `max_weight` bounds the weights without bias, by moving draws to the clusters that
     lack them: e_k is at least B (N_k/N) / `max_weight`, and the others give up draws in
-    proportion. Where the bound holds anyway nothing changes. Think of a bound of 1.25 as a
-    learning rate that is at most 1.25 times too large. `benchmarks.stratified_training` chose
-    the default: there it was as stable as plain batches, larger bounds were not, and it
-    left most of the lower variance, of which a bound of 1 leaves next to nothing.
+    proportion. Where the bound holds anyway nothing changes.
+
+    `benchmarks.stratified_training` chose the default (an MLP on 5 000 digits, K = B = 32, new
+    clusters every 250 steps, three learning rates and three seeds): of nine runs five ended lost
+    (a final loss above 0.5 or not finite) without a bound, three with 4, three with 2, one with
+    1.5 and none with 1.25 or 1 or with plain batches; with 1.25 one run became unsteady
+    late. After 500 steps the variance over that of plain batches was 0.05 without a bound, 0.16
+    with 1.25 and 0.99 with 1. No bound above 1 is safe at every learning rate: expect at worst
+    what plain batches do at a rate `max_weight` times as large.
 
     **Changing the clusters.** `dataset.reassign(assignments)` holds from the next batch that is
     drawn, `dataset.reassign(assignments, when="next_epoch")` from the next batch whose number is

@@ -123,8 +123,9 @@ class IGT(keras.optimizers.Optimizer):
                     "constraint or use another optimizer."
                 )
         super().build(variables)
-        slots = ["gradient_average", "momentum", "true_weights"]
-        self._averages, self._momentums, self._true = self.add_optimizer_variables(variables, slots)
+        slots = ("gradient_average", "momentum", "true_weights")
+        made = [[self.add_variable_from_reference(v, name=s) for s in slots] for v in variables]
+        self._averages, self._momentums, self._true = map(list, zip(*made, strict=True))
         self._holds_true = self._add_scalar("variables_hold_true_weights", "ones")
         self._last_learning_rate = self._add_scalar("last_learning_rate", "zeros")
         self._run_assign_true = backend.compiled(self._assign_true)

@@ -61,7 +61,7 @@ class QHM(keras.optimizers.Optimizer):
             return
         refuse_what_replicas_lack(self)
         super().build(variables)
-        self._momentums = self.add_optimizer_variables(variables, "momentum")
+        self._momentums = [self.add_variable_from_reference(v, name="momentum") for v in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable and its moving average.
