@@ -13,8 +13,8 @@ seeds. Test accuracy does not gain: it changes by -1.3 to +0.4 points, with a sp
 Learning rates: every optimizer has seven candidates, a factor 2 apart, around the values that are
 usual for it; those that were chosen lie inside of their range.
 
-Time: the demo takes 296 seconds of processor time, and its trajectory about 30 more; the full
-comparison with its 189 tuning runs took 52 minutes on two cores that had other work to do as well.
+Time: the demo takes 320 seconds of processor time, its trajectory included; the full comparison
+with its 189 tuning runs took 52 minutes on two cores that had other work to do as well.
 
 Commands:
     python -m keras_apps.train --config mnist5k_classes --workdir runs/mnist5k
