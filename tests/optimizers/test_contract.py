@@ -190,6 +190,8 @@ def test_the_order_of_variables_is_frozen(case):
     optimizer = case.optimizer()
     optimizer.build(cases.variables())
     paths = [re.sub(r"_\d+/", "/", variable.path) for variable in optimizer.variables]
+    # Keras has named its own optimizers in more than one way.
+    paths = [re.sub("^SGD/", "sgd/", re.sub("^adamw/", "adam_w/", path)) for path in paths]
     assert paths == ORDER[case.name]
 
 

@@ -188,6 +188,7 @@ def test_one_batch_at_a_time():
     assert_close(model.get_weights(), fit(compiled()), tolerance=1e-6)
     assert set(logs) == {"loss"}
     assert model.predict_on_batch(x).shape == (GROUPS * SIZE, K)
+    model.reset_metrics()
     plain = model.test_on_batch(x["inputs"], y)
     model.reset_metrics()
     assert model.test_on_batch(x, y) == pytest.approx(plain)
