@@ -300,6 +300,20 @@ class GradientClustering:
         Raises:
             ValueError: If the first batch has fewer than K examples, or gradients are not
                 finite.
+
+        Example:
+            >>> import keras
+            >>> import numpy as np
+            >>> from tf_gradvar import GradientClustering
+            >>> model = keras.Sequential(
+            ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+            >>> clustering = GradientClustering(num_clusters=2, seed=0)
+            >>> for batch in np.float32([[[1, 1], [5, 5], [1, 1]], [[5, 5], [5, 5], [1, 1]]]):
+            ...     print(clustering.partial_fit(model, batch, np.zeros((3, 1)), "mse"))
+            [1 0 1]
+            [0 0 1]
+
+        Cost: one forward and backward pass over the batch, and b * K * sketch_size operations.
         """
         vectors = self._sketches(model, x, y, loss, sample_weight)
         if self._sums is not None:
@@ -334,6 +348,24 @@ class GradientClustering:
 
         Args:
             path: The file.
+
+        Raises:
+            ValueError: If there is no such file.
+
+        Example:
+            >>> import os, tempfile
+            >>> import keras
+            >>> import numpy as np
+            >>> from tf_gradvar import GradientClustering
+            >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+            >>> x, y = np.eye(4, 2, dtype="float32"), np.ones((4, 1), "float32")
+            >>> clustering = GradientClustering(num_clusters=2, seed=0)
+            >>> result = clustering.fit(model, x, y, "mse")
+            >>> path = os.path.join(tempfile.mkdtemp(), "clusters.npz")
+            >>> clustering.save(path)
+            >>> loaded = GradientClustering.load(path)
+            >>> bool((loaded.result.assignments == result.assignments).all())
+            True
         """
         config, sums, result = read(path)
         clustering = cls(**config)
@@ -406,9 +438,9 @@ class GradientClustering:
 
     def _finite(self, squared_norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of the examples to cluster, and of those to leave out."""
-        if self.on_not_finite == "raise":
-            refuse_not_finite(squared_norms)
         finite = np.isfinite(squared_norms)
+        if self.on_not_finite == "raise" or not finite.any():
+            refuse_not_finite(squared_norms)
         refuse_all_zero(squared_norms[finite])
         if not finite.all():
             logger.warning(
