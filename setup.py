@@ -40,7 +40,7 @@ setup(
     packages=find_packages(include=["tf_gradvar*", "keras_apps*"]),
     package_data={"tf_gradvar": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["keras>=3.8", "numpy>=1.26"],
+    install_requires=["keras>=3.8", "numpy>=1.26", "rich>=13"],
     extras_require={
         "tensorflow": ["tensorflow>=2.18"],
         "tensorflow-cpu": ["tensorflow-cpu>=2.18"],
