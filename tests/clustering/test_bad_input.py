@@ -130,6 +130,8 @@ def test_data():
         clustering.fit(model, x, y[:-1], LOSS)
     with pytest.raises(ValueError, match="at least one example"):
         clustering.fit(model, x[:0], y[:0], LOSS)
-    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     with pytest.raises(ValueError, match="finite dataset"):
-        clustering.fit(model, endless, loss=LOSS)
+        clustering.fit(model, batches.repeat(), loss=LOSS)
+    with pytest.raises(ValueError, match="the dataset is empty"):
+        clustering.fit(model, batches.take(0), loss=LOSS)

@@ -88,6 +88,8 @@ class GradientPasses:
                 ("sketch", size, seed), sketch, self._batches(examples, data=data)
             )
         ]
+        if not found:
+            raise ValueError("`x` must hold at least one example, the dataset is empty.")
         norms, vectors = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Sketches(vectors, norms.astype(np.float64), data.digest())
 
