@@ -215,7 +215,8 @@ class ClusterBuffers(keras.optimizers.Optimizer):
             position = next(
                 i for i, v in enumerate(self.variables) if v is self._cluster_gradients[0]
             )
-            saved = store[str(position)].shape if str(position) in store else None
+            keys = set(store.keys())  # what Keras passes is no dictionary, and lacks `in`
+            saved = store[str(position)].shape if str(position) in keys else None
             if saved is not None and saved != tuple(self._cluster_gradients[0].shape):
                 raise ValueError(
                     f"The saved state of {type(self).__name__} holds cluster buffers of shape "
@@ -225,8 +226,8 @@ class ClusterBuffers(keras.optimizers.Optimizer):
                     f"Received: num_clusters={self.num_clusters}."
                 )
             last = len(self.variables) - 1
-            if set(store.keys()) == {str(i) for i in range(last)}:
-                store = {i: store[i] for i in store.keys()}  # noqa: SIM118 (not a dict)
+            if keys == {str(i) for i in range(last)}:
+                store = {key: store[key] for key in keys}
                 store[str(last)] = ops.convert_to_numpy(self._probabilities)
         super().load_own_variables(store)
 
