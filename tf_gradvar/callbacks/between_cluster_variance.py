@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tf_gradvar.callbacks.steps import PassedSteps
 from tf_gradvar.estimators.between_clusters import (
     between_cluster_variance,
     buffered_between_cluster_variance,
@@ -107,7 +108,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         self._loss = loss
         self._chunk_size = min(batch_size, max(map(len, self._measured_members())))
         self._compiled_for: tuple[Any, Any] = (None, None)
-        self._steps_before = 0
+        self._steps = PassedSteps()
         self._unlogged: dict[str, float] = {}
 
     def reassign(self, clusters: ArrayLike, cluster_probabilities: ArrayLike | None = None) -> None:
@@ -129,16 +130,15 @@ class BetweenClusterVariance(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Count on from the optimizer's steps, so that a resumed run measures at the same ones."""
-        self._steps_before = int(_on_host(self.model.optimizer.iterations))
+        self._steps.start(self.model)
         self._compile_once()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure if a multiple of `every_steps` has been passed."""
-        steps = int(_on_host(self.model.optimizer.iterations))
-        if steps // self._every_steps > self._steps_before // self._every_steps:
+        passed = self._steps.advance(self.model)
+        if any(step % self._every_steps == 0 for step in passed):
             self._unlogged = self.measure()
-            self.history.append({"step": steps, **self._unlogged})
-        self._steps_before = steps
+            self.history.append({"step": passed[-1], **self._unlogged})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch's last measurement, if there was one, to the logs."""

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from tf_gradvar.callbacks.log_values import log_values, missing_values, progress_line
-from tf_gradvar.callbacks.refreshing import Recluster, Refresher
+from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
 from tf_gradvar.callbacks.schedules import Schedule, at, every
+from tf_gradvar.callbacks.steps import PassedSteps, steps_taken
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
@@ -97,7 +98,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         every_epochs: int | None = None,
         schedule: Schedule | None = None,
         snapshot_every: int | None = None,
-        recluster: Recluster | Mapping[str, Recluster] | None = None,
+        recluster: ClusterFunction | Mapping[str, ClusterFunction] | None = None,
         recluster_every: int | None = None,
         path: str | os.PathLike[str] | None = None,
         verbose: bool = False,
@@ -123,7 +124,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         self._meter: VarianceMeter | None = None
         self._metered: tuple[Any, Any] = (None, None)
         self._epoch = 0
-        self._last_step = 0
+        self._steps = PassedSteps()
         self._measuring = self._before = self._started = 0.0
         self._unlogged: dict[str, float] = {}
 
@@ -140,11 +141,11 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Take the first snapshots; count on from the optimizer's steps."""
         self._started = time.perf_counter()
-        self._last_step = self._step()
+        step = self._steps.start(self.model)
         with _Timed(self):
             self._refresher.start(self.model)
             self._prepare()
-        if self._last_step == 0 and any(due(0) for due in self._due):
+        if step == 0 and any(due(0) for due in self._due):
             self._measure_now(0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -153,18 +154,16 @@ class GradientVarianceLogger(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Take snapshots, cluster and measure, as far as they are due."""
-        step = self._step()
-        passed = range(self._last_step + 1, step + 1)  # several with steps_per_execution
-        self._last_step = step
+        passed = self._steps.advance(self.model)
         with _Timed(self):
             self._refresher.refresh(self.model, passed)
-        if any(due(one) for due in self._due for one in passed):
-            self._measure_now(step)
+        if any(due(step) for due in self._due for step in passed):
+            self._measure_now(passed[-1])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure if the epoch is due, and add the epoch's last measurement to the logs."""
         if self._epoch_due is not None and self._epoch_due(epoch + 1):
-            self._measure_now(self._step())
+            self._measure_now(steps_taken(self.model))
         if logs is not None:
             # The same keys in every epoch: CSVLogger writes those of the first one.
             logs.update(missing_values(self.estimators, self._options) | self._unlogged)
@@ -180,10 +179,6 @@ class GradientVarianceLogger(keras.callbacks.Callback):
                 f"{len(self.history)} measurements of gradient variance took "
                 f"{cost['measuring_seconds']:.1f} s, training {cost['training_seconds']:.1f} s."
             )
-
-    def _step(self) -> int:
-        # Not int(iterations): a mirrored variable is no number.
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _prepare(self) -> VarianceMeter:
         """The meter, made anew where the model or its loss is another one."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.callbacks.schedules import Schedule
+from tf_gradvar.callbacks.steps import PassedSteps
 from tf_gradvar.optimizers.transfer import cluster_transfer
 from tf_gradvar.records import RecordFile
 from tf_gradvar.training.cluster_model import find_control_variate
@@ -147,13 +148,12 @@ class Recluster(keras.callbacks.Callback):
         self._file = None if path is None else RecordFile(path)
         self._verbose = verbose
         self._epoch = 0
-        self._last_step = 0
+        self._steps = PassedSteps()
         self._unlogged: dict[str, float] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Cluster before the first step if that is due; count on from the optimizer's steps."""
-        self._last_step = self._step()
-        if self._last_step == 0 and self._due(0):
+        if self._steps.start(self.model) == 0 and self._due(0):
             self._recluster(0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -162,11 +162,9 @@ class Recluster(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Cluster if it is due."""
-        step = self._step()
-        passed = range(self._last_step + 1, step + 1)  # several with steps_per_execution
-        self._last_step = step
+        passed = self._steps.advance(self.model)
         if any(map(self._due, passed)):
-            self._recluster(step)
+            self._recluster(passed[-1])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch's last clustering to the logs."""
@@ -175,10 +173,6 @@ class Recluster(keras.callbacks.Callback):
             values = dict.fromkeys(_LOGGED, float("nan")) | self._unlogged
             logs.update({f"{LOG_PREFIX}/{name}": value for name, value in values.items()})
         self._unlogged = {}
-
-    def _step(self) -> int:
-        # Not int(iterations): a mirrored variable is no number.
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _recluster(self, step: int) -> None:
         start = time.perf_counter()

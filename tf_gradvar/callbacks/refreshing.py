@@ -13,7 +13,7 @@ from tf_gradvar.estimators.stratified import Stratified
 from tf_gradvar.estimators.svrg import SVRG
 
 # (model, step) -> assignments [N]
-Recluster = Callable[[keras.Model, int], Any]
+ClusterFunction = Callable[[keras.Model, int], Any]
 
 
 class Refresher:
@@ -34,7 +34,7 @@ class Refresher:
         self,
         estimators: Sequence[Estimator],
         snapshot_every: int | None,
-        recluster: Recluster | Mapping[str, Recluster] | None,
+        recluster: ClusterFunction | Mapping[str, ClusterFunction] | None,
         recluster_every: int | None,
     ):
         if (recluster is None) != (recluster_every is None):
@@ -64,8 +64,8 @@ class Refresher:
 
 
 def _hooks(
-    recluster: Recluster | Mapping[str, Recluster], estimators: Sequence[Estimator]
-) -> list[tuple[Stratified, Recluster]]:
+    recluster: ClusterFunction | Mapping[str, ClusterFunction], estimators: Sequence[Estimator]
+) -> list[tuple[Stratified, ClusterFunction]]:
     stratified = {e.name: e for e in estimators if isinstance(e, Stratified)}
     if not isinstance(recluster, Mapping):
         if len(stratified) != 1:
