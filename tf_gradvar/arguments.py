@@ -35,6 +35,20 @@ def check_seed(seed) -> int:
     return operator.index(seed)
 
 
+def check_unsigned_seed(seed) -> int:
+    """Return `seed` as an int, or raise unless it is an integer of at least 0."""
+    if not _is_integer(seed) or seed < 0:
+        raise ValueError(f"`seed` must be a non-negative integer. Received: seed={seed!r}.")
+    return operator.index(seed)
+
+
+def check_choice(name: str, value, known) -> str:
+    """Return the value of an option, or raise unless it is one of those that are known."""
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of {tuple(known)}. Received: {name}={value!r}.")
+    return value
+
+
 def check_batches_taken(batches_taken) -> int:
     """Return the number of batches taken from a dataset as an int, or raise."""
     if not _is_integer(batches_taken) or batches_taken < 0:

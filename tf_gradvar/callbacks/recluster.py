@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_gradvar.arguments import check_count
+from tf_gradvar.arguments import check_choice, check_count
 from tf_gradvar.callbacks.schedules import Schedule
 from tf_gradvar.callbacks.steps import PassedSteps
 from tf_gradvar.optimizers.transfer import cluster_transfer
@@ -127,8 +127,7 @@ class Recluster(keras.callbacks.Callback):
         verbose: bool = False,
     ):
         super().__init__()
-        if buffers not in BUFFERS:
-            raise ValueError(f"`buffers` must be one of {BUFFERS}. Received: buffers={buffers!r}.")
+        check_choice("buffers", buffers, BUFFERS)
         for name, listener in (("dataset", dataset), *(("estimators", e) for e in estimators)):
             if listener is not None and not hasattr(listener, "reassign"):
                 raise ValueError(

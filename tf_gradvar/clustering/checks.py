@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_gradvar.arguments import check_number
-
-
-def one_of(name: str, value: str, known: Sequence[str]) -> str:
-    """Return the value of an option, or raise."""
-    if value not in known:
-        raise ValueError(f"`{name}` must be one of {tuple(known)}. Received: {name}={value!r}.")
-    return value
-
-
-def check_seed(seed: Any) -> int:
-    """Return the seed, or raise unless it is a non-negative integer."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"`seed` must be a non-negative integer. Received: seed={seed!r}.")
-    return int(seed)
 
 
 def check_max_size_ratio(ratio: float, assignment: str) -> float:

@@ -10,14 +10,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_gradvar.arguments import check_count, check_num_clusters, check_number
+from tf_gradvar.arguments import (
+    check_choice,
+    check_count,
+    check_num_clusters,
+    check_number,
+    check_unsigned_seed,
+)
 from tf_gradvar.clustering.checks import (
     check_enough,
     check_initial,
     check_max_size_ratio,
-    check_seed,
     listed,
-    one_of,
     refuse_all_zero,
     refuse_not_finite,
 )
@@ -155,9 +159,9 @@ class GradientClustering:
         verbose: bool = True,
     ):
         self.num_clusters = check_num_clusters(num_clusters)
-        self.representation = one_of("representation", representation, REPRESENTATIONS)
-        self.assignment = one_of("assignment", assignment, ASSIGNMENTS)
-        self.seed = check_seed(seed)
+        self.representation = check_choice("representation", representation, REPRESENTATIONS)
+        self.assignment = check_choice("assignment", assignment, ASSIGNMENTS)
+        self.seed = check_unsigned_seed(seed)
         self.max_passes = check_count("max_passes", max_passes, "the passes over the examples")
         self.tolerance = check_number("tolerance", tolerance, 0, 1)
         self.sketch_size = check_count("sketch_size", sketch_size, "the numbers in a sketch")
@@ -166,7 +170,7 @@ class GradientClustering:
         self.max_size_ratio = max_size_ratio
         if max_size_ratio is not None:
             self.max_size_ratio = check_max_size_ratio(max_size_ratio, assignment)
-        self.on_not_finite = one_of("on_not_finite", on_not_finite, NOT_FINITE)
+        self.on_not_finite = check_choice("on_not_finite", on_not_finite, NOT_FINITE)
         self.online_rate = check_number(
             "online_rate", online_rate, 0, 1, low_open=True, high_open=True
         )
@@ -227,7 +231,7 @@ class GradientClustering:
         rng = np.random.default_rng(self.seed)
         refinement = self._refinement(passes, examples, vectors, found.squared_norms[kept], rng)
         given = None if initial is None else initial[kept]
-        best, objective = self._search(refinement, given, rng)
+        best, least, objective = self._search(refinement, given, rng)
         self._sums = ClusterSums.of(vectors, best, self.num_clusters)
         assignments = np.full(len(found.vectors), -1)
         assignments[kept] = best
@@ -236,7 +240,7 @@ class GradientClustering:
             assignments,
             np.bincount(best, minlength=self.num_clusters),
             objective,
-            variance_ratio(refinement.objective(best), one_cluster, self.num_clusters),
+            variance_ratio(least, one_cluster, self.num_clusters),
             found.fingerprint,
             left_out,
         )
@@ -321,7 +325,7 @@ class GradientClustering:
         check_enough(self.num_clusters, len(vectors))
         rng = np.random.default_rng(self.seed)
         refinement = MovingMeans(Vectors(vectors), self.num_clusters, self._max_size(len(vectors)))
-        assignments, _ = self._search(refinement, None, rng)
+        assignments, *_ = self._search(refinement, None, rng)
         self._sums = ClusterSums.of(vectors, assignments, self.num_clusters)
         return assignments
 
@@ -402,8 +406,8 @@ class GradientClustering:
 
     def _search(
         self, refinement: Refinement, given: np.ndarray | None, rng: np.random.Generator
-    ) -> tuple[np.ndarray, list[float]]:
-        """The best assignment of the passes, and J after each of them."""
+    ) -> tuple[np.ndarray, float, list[float]]:
+        """The best assignment of the passes, its J, and J after each of them."""
         exact = self.assignment == "exact"
         start = start_assignments(refinement, given, rng, by_norm=exact)
         return search(

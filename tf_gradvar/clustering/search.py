@@ -51,7 +51,7 @@ def search(
     max_passes: int,
     tolerance: float | None,
     verbose: bool,
-) -> tuple[np.ndarray, list[float]]:
+) -> tuple[np.ndarray, float, list[float]]:
     """Make passes and keep the best assignment.
 
     Args:
@@ -64,7 +64,7 @@ def search(
         verbose: Whether to show a progress bar on a terminal.
 
     Returns:
-        The assignments with the least J, `[N]`, and J after each pass.
+        The assignments with the least J, `[N]`, that J, and J after each pass.
     """
     norms, num_clusters = refinement.gradients.squared_norms, refinement.num_clusters
     best = current = start
@@ -85,7 +85,7 @@ def search(
             if tolerance is not None and _converged(before, value, tolerance):
                 break
             before = value
-    return best, objective
+    return best, least, objective
 
 
 def _converged(before: float, after: float, tolerance: float) -> bool:

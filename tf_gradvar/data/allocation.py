@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradvar.arguments import check_number
+from tf_gradvar.arguments import check_choice, check_number
 
 ALLOCATIONS = ("proportional", "neyman", "equal")
 
@@ -95,10 +95,7 @@ def allocation_shares(
         ValueError: another allocation, standard deviations that are missing or not wanted, not
             one for each cluster, negative, not finite or all 0.
     """
-    if allocation not in ALLOCATIONS:
-        raise ValueError(
-            f"`allocation` must be one of {ALLOCATIONS}. Received: allocation={allocation!r}."
-        )
+    check_choice("allocation", allocation, ALLOCATIONS)
     if allocation != "neyman" and standard_deviations is not None:
         raise ValueError(
             "`standard_deviations` belong to `allocation='neyman'`. Received them with "

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.arguments import check_batches_taken, check_count, check_seed
+from tf_gradvar.arguments import check_batches_taken, check_choice, check_count, check_seed
 from tf_gradvar.data.allocation import (
     Design,
     allocation_shares,
@@ -153,8 +153,7 @@ class StratifiedSampling:
         Raises:
             ValueError: If an argument breaks its rule.
         """
-        if when not in WHEN:
-            raise ValueError(f"`when` must be one of {WHEN}. Received: when={when!r}.")
+        check_choice("when", when, WHEN)
         checked = _read_assignments(assignments, self._examples, self._data)
         design = self.rule.design(checked, self.num_clusters, standard_deviations)
         epoch = self.batches_per_epoch
