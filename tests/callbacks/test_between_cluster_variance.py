@@ -123,15 +123,23 @@ BUFFERS = (
 )
 
 
-class WithBuffers(keras.optimizers.SGD):
-    """An optimizer with made-up buffers."""
+def with_buffers():
+    """A Discover optimizer, and what fills its buffers once it is built."""
+    optimizer = Discover(0.1, num_clusters=K)
 
-    cluster_gradients = BUFFERS
+    def fill(model):
+        optimizer.build(model.trainable_variables)
+        for variable, buffers in zip(optimizer.cluster_gradients, BUFFERS, strict=True):
+            variable.assign(buffers)
+
+    return optimizer, fill
 
 
 def test_values_of_an_optimizer_with_buffers():
     x, y = data()
-    model = linear_model(WithBuffers(0.1, momentum=0.9))
+    optimizer, fill = with_buffers()
+    model = linear_model(optimizer)
+    fill(model)
     callback = BetweenClusterVariance(x, y, CLUSTERS, K, PROBABILITIES)
     callback.set_model(model)
     gradients, buffers = numpy_cluster_gradients(model, x, y), BUFFERS
@@ -146,7 +154,9 @@ def test_values_of_an_optimizer_with_buffers():
 
 def test_loss_scaling_optimizer_is_looked_through():
     x, y = data()
-    model = linear_model(keras.optimizers.LossScaleOptimizer(WithBuffers(0.1)))
+    optimizer, fill = with_buffers()
+    model = linear_model(keras.optimizers.LossScaleOptimizer(optimizer))
+    fill(model)
     callback = BetweenClusterVariance(x, y, CLUSTERS, K)
     callback.set_model(model)
     assert sorted(callback.measure()) == ["discover", "discover_exact", "sgd"]

@@ -254,7 +254,8 @@ def test_accumulation_steps_with_the_mean_of_corrected_gradients():
 def test_several_inputs_and_outputs():
     inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((2,), name="b")}
     merged = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
-    outputs = {"label": keras.layers.Dense(K)(merged), "value": keras.layers.Dense(1)(merged)}
+    label, value = keras.layers.Dense(K, name="label"), keras.layers.Dense(1, name="value")
+    outputs = {"label": label(merged), "value": value(merged)}
     data = cluster_batches(
         ({"a": X, "b": X[:, :2]}, {"label": Y, "value": X[:, :1]}),
         Y,

@@ -17,6 +17,8 @@ from tf_gradvar.estimators.between_clusters import (
     buffered_between_cluster_variance,
     estimator_between_cluster_variance,
 )
+from tf_gradvar.optimizers.control_variate import find_control_variate
+from tf_gradvar.optimizers.wrappers import innermost
 
 LOG_PREFIX = "between_cluster_variance_"
 
@@ -35,7 +37,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     * ``sgd``: sum_k q_k ||grad R_k - grad R||^2, for every optimizer;
     * ``momentum``: sum_k q_k ||grad R_k - m||^2, for `keras.optimizers.SGD(momentum=...)`, where m
       is the momentum buffer as an average of gradients;
-    * ``discover``: sum_k q_k ||grad R_k - g^k||^2, for optimizers with `cluster_gradients` g^k;
+    * ``discover``: sum_k q_k ||grad R_k - g^k||^2, for Discover optimizers with the buffers g^k;
     * ``discover_exact``: sum_k q_k ||grad R_k - g^k - (grad R - gbar)||^2, the variance that is
       really left between clusters in the corrected gradient.
 
@@ -153,12 +155,11 @@ class BetweenClusterVariance(keras.callbacks.Callback):
             Name -> sum over the trainable parameters.
         """
         gradients = self.cluster_gradients()
-        optimizer = self.model.optimizer
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer = optimizer.inner_optimizer
+        optimizer = innermost(self.model.optimizer)
+        variate = find_control_variate(self.model.optimizer)
         values = {"sgd": between_cluster_variance(gradients, self._probabilities)}
-        if hasattr(optimizer, "cluster_gradients"):
-            buffers = [_on_host(g) for g in optimizer.cluster_gradients]
+        if variate is not None:
+            buffers = [_on_host(g) for g in variate.cluster_gradients]
             values["discover"] = buffered_between_cluster_variance(
                 gradients, buffers, self._probabilities
             )

@@ -14,9 +14,9 @@ import numpy as np
 from tf_gradvar.arguments import check_choice, check_count
 from tf_gradvar.callbacks.schedules import Schedule
 from tf_gradvar.callbacks.steps import PassedSteps
+from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.transfer import cluster_transfer
 from tf_gradvar.records import RecordFile
-from tf_gradvar.training.cluster_model import find_control_variate
 
 LOG_PREFIX = "recluster"
 BUFFERS = ("match", "restart")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import keras
 
+from tf_gradvar.optimizers.wrappers import innermost
+
 
 def steps_taken(model: keras.Model) -> int:
     """The steps that the model's optimizer has taken."""
-    # Not int(iterations): a mirrored variable is no number.
-    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    # The innermost: up to Keras 3.8, one that scales the loss counts no steps. And not
+    # int(iterations): a mirrored variable is no number.
+    return int(keras.ops.convert_to_numpy(innermost(model.optimizer).iterations))
 
 
 class PassedSteps:

@@ -12,6 +12,7 @@ from keras import ops
 from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.cluster_buffers import ClusterBuffers
 from tf_gradvar.optimizers.rows import as_column, combine_rows, finite_rows, mixing_weights
+from tf_gradvar.optimizers.wrappers import find_optimizer
 
 
 class ClusterControlVariate(ClusterBuffers):
@@ -258,3 +259,12 @@ class ClusterControlVariate(ClusterBuffers):
             given = [g * scale for g in base._clip_gradients([g / scale for g in given])]
         shares = iter([g / replicas for g in given])
         return [None if g is None else next(shares) for g in grads]
+
+
+def find_control_variate(optimizer):
+    """Return the Discover optimizer inside an optimizer and its wrappers, or None.
+
+    Args:
+        optimizer: A Keras optimizer, possibly a `keras.optimizers.LossScaleOptimizer`.
+    """
+    return find_optimizer(optimizer, ClusterControlVariate)

@@ -6,6 +6,7 @@ from keras import ops
 from tf_gradvar.arguments import check_number
 from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
+from tf_gradvar.optimizers.wrappers import find_optimizer
 
 
 def averaging_weight(step, tail_fraction):
@@ -254,7 +255,4 @@ def find_igt(model):
     Args:
         model: A compiled Keras model.
     """
-    optimizer = getattr(model, "optimizer", None)
-    while optimizer is not None and not isinstance(optimizer, IGT):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return optimizer
+    return find_optimizer(getattr(model, "optimizer", None), IGT)

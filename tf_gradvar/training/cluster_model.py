@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras.src.models import Functional
 
 from tf_gradvar.arguments import check_count
-from tf_gradvar.optimizers.control_variate import ClusterControlVariate
+from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.training.group_gradients import (
     Batch,
     by_cluster,
@@ -367,17 +367,6 @@ def _graph_ends(model):
     if isinstance(model, keras.Sequential):  # its `input` exists only once it was called
         return model.inputs[0], model.outputs[0]
     return model.input, model.output
-
-
-def find_control_variate(optimizer):
-    """Return the Discover optimizer inside an optimizer and its wrappers, or None.
-
-    Args:
-        optimizer: A Keras optimizer, possibly a `keras.optimizers.LossScaleOptimizer`.
-    """
-    while optimizer is not None and not isinstance(optimizer, ClusterControlVariate):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return optimizer
 
 
 def _symbol(tensor):
