@@ -14,7 +14,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.timing import interleaved_medians, print_ratios, ratios, write_json
+from benchmarks.timing import (
+    add_cores_argument,
+    interleaved_medians,
+    pin_tensorflow,
+    print_ratios,
+    ratios,
+    write_json,
+)
 from tf_gradvar import QHM, Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
 
 NUM_CLUSTERS = 10
@@ -52,13 +59,11 @@ def discover(optimizer, variables, group_gradients):
 def main():
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    add_cores_argument(parser)
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--json", help="file for the result")
     arguments = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.cores)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.cores)
+    pin_tensorflow(arguments.cores)
     rng = np.random.default_rng(0)
     variables = [keras.Variable(rng.normal(size=shape).astype("float32")) for shape in SHAPES]
     gradients = [tf.constant(rng.normal(size=shape), tf.float32) for shape in SHAPES]

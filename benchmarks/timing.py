@@ -6,6 +6,7 @@ machine falls on all of them. A ratio of two medians from one process is the num
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -139,6 +140,23 @@ def run_pinned(
         preexec_fn=lambda: os.sched_setaffinity(0, chosen),
     )
     return finished.stdout
+
+
+def add_cores_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--cores`, the number of cores for `pin_tensorflow`; all that are allowed by default."""
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+
+
+def pin_tensorflow(cores: int) -> None:
+    """Keep this process and TensorFlow's pools to the first `cores` allowed cores.
+
+    Call it before TensorFlow runs anything.
+    """
+    import tensorflow as tf
+
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(cores)
 
 
 def environment_facts() -> dict[str, str]:

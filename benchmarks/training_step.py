@@ -3,7 +3,8 @@
     python -m benchmarks.training_step [--cores 1] [--batch 128] [--json FILE]
 
 For 1, 2 and 8 groups in the batch, and for every way of computing the group gradients. A
-ratio of 1 means that Discover costs nothing beside the plain step.
+ratio of 1 means that Discover costs nothing beside the plain step. "groups alone" is SGD with
+the mean of the same group gradients: no control variate, however built, can be faster than it.
 """
 
 import argparse
@@ -16,7 +17,14 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.models import mlp, resnet8
-from benchmarks.timing import interleaved_medians, print_ratios, ratios, write_json
+from benchmarks.timing import (
+    add_cores_argument,
+    interleaved_medians,
+    pin_tensorflow,
+    print_ratios,
+    ratios,
+    write_json,
+)
 from tf_gradvar import ClusterModel, Discover
 
 NUM_CLUSTERS = 10
@@ -51,11 +59,20 @@ def plain_step(build, size):
     return compiled_step(model, (inputs["inputs"], y))
 
 
-def discover_step(build, size, groups, method):
+class GroupsAlone(Discover):
+    """Takes the mean of the group gradients, without buffers: what the groups alone cost."""
+
+    def correct_gradients(self, group_gradients, group_clusters, group_sizes=None):
+        """Return the mean over the groups."""
+        self._corrections_pending = 1
+        return [tf.reduce_mean(gradient, axis=0) for gradient in group_gradients]
+
+
+def discover_step(build, size, groups, method, optimizer=Discover):
     """Return the ClusterModel step with Discover."""
     model = ClusterModel.from_model(build(), groups_per_batch=groups)
     model.group_method = method
-    model.compile(Discover(0.01, NUM_CLUSTERS), LOSS)
+    model.compile(optimizer(0.01, NUM_CLUSTERS), LOSS)
     model.optimizer.build(model.trainable_variables)
     return compiled_step(model, make_batch(model, size, groups))
 
@@ -67,6 +84,8 @@ def measure(name, build, size, repeats):
         for method in ("auto",) if groups == 1 else ("loop", "vectorized"):
             label = f"Discover C={groups}" + ("" if groups == 1 else f" {method}")
             variants[label] = discover_step(build, size, groups, method)
+        alone = discover_step(build, size, groups, "auto", GroupsAlone)
+        variants[f"groups alone C={groups}"] = alone
     medians = interleaved_medians(variants, repeats=repeats, warmup=3)
     print_ratios(f"{name}, batch {size}", medians, "keras SGD momentum")
     return {"seconds": medians, "ratios": ratios(medians, "keras SGD momentum")}
@@ -75,15 +94,13 @@ def measure(name, build, size, repeats):
 def main():
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    add_cores_argument(parser)
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 1024])
     parser.add_argument("--models", nargs="+", default=["mlp", "resnet8"])
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--json", help="file for the result")
     arguments = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.cores)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.cores)
+    pin_tensorflow(arguments.cores)
     networks = {"mlp": ("MLP 784-1024-1024-10", mlp), "resnet8": ("ResNet8", resnet8)}
     result = {}
     for key in arguments.models:

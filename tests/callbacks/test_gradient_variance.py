@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.callbacks.models import training_mode_model
 from tf_gradvar import ClusterModel, Discover, cluster_batches
 from tf_gradvar.callbacks import GradientVarianceLogger, at, every, log_spaced
 from tf_gradvar.estimators import (
@@ -169,20 +170,6 @@ def test_line_and_cost(capsys):
     assert logger.cost["training_seconds"] > 0
     seconds = logger.cost["training_seconds"]
     assert logger.cost["training_seconds"] == seconds  # the clock has stopped
-
-
-def training_mode_model():
-    keras.utils.set_random_seed(2)
-    layers = [
-        keras.layers.Dense(8),
-        keras.layers.BatchNormalization(),
-        keras.layers.ReLU(),
-        keras.layers.Dropout(0.3),
-        keras.layers.Dense(1),
-    ]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile(keras.optimizers.Adam(0.01), loss="mse")
-    return model
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.callbacks.models import training_mode_model
 from tf_gradvar import (
     ClusterModel,
     Discover,
@@ -146,20 +147,6 @@ def test_records_and_logs(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("step 2  V[GC]/V[SG] 0.250  3 clusters of 6 to 22 examples  [")
     assert "% moved" in lines[1]
-
-
-def training_mode_model():
-    keras.utils.set_random_seed(2)
-    layers = [
-        keras.layers.Dense(8),
-        keras.layers.BatchNormalization(),
-        keras.layers.ReLU(),
-        keras.layers.Dropout(0.3),
-        keras.layers.Dense(1),
-    ]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile(keras.optimizers.Adam(0.01), loss="mse")
-    return model
 
 
 def test_nothing_changes_where_nothing_listens():

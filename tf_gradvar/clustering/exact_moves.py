@@ -20,8 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-# Gains below this share of the terms of the costs are rounding.
-_LEAST_GAIN = 1e-6
+from tf_gradvar.clustering.objective import LEAST_GAIN
 
 
 class Gradients(Protocol):
@@ -131,7 +130,7 @@ class ExactMoves:
         new = int(costs.argmin())
         scales = self._squares + self._sizes * norm
         here = scales[old] - 2.0 * products[place, old]
-        if costs[new] >= here - _LEAST_GAIN * (scales[old] + scales[new]):
+        if costs[new] >= here - LEAST_GAIN * (scales[old] + scales[new]):
             return 0
         self.assignments[row] = new
         for cluster, sign in ((old, -1.0), (new, 1.0)):

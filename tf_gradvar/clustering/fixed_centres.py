@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Gains below this share of a cost are rounding.
-_LEAST_GAIN = 1e-6
+from tf_gradvar.clustering.objective import LEAST_GAIN
 
 
 def exact_rule(
@@ -46,7 +45,7 @@ def exact_rule(
         here = totals[old] + (sizes[old] - 1.0) * near[old]
         costs[old] = here
         new = costs.argmin()
-        if sizes[old] == 1.0 or costs[new] >= here - _LEAST_GAIN * abs(here):
+        if sizes[old] == 1.0 or costs[new] >= here - LEAST_GAIN * abs(here):
             continue
         assignments[row] = new
         sizes[old] -= 1.0

@@ -17,6 +17,10 @@ from typing import Any
 
 import numpy as np
 
+# A change must lower its share of J by more than this part of the terms that are compared: a
+# smaller gain may be rounding, and a search that follows it may never end.
+LEAST_GAIN = 1e-6
+
 
 def objective(gradients: Any, assignments: np.ndarray, num_clusters: int) -> float:
     """J of an assignment.

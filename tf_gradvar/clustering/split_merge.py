@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from tf_gradvar.clustering.exact_moves import Gradients
+from tf_gradvar.clustering.objective import LEAST_GAIN
 
 # Splits are looked for in the dearest clusters, this share of all.
 _SHARE_SPLIT = 0.25
-_LEAST_GAIN = 1e-6
 
 
 def split_and_merge(
@@ -39,7 +39,7 @@ def split_and_merge(
     for gain, cluster, half in _splits(gradients, assignments, num_clusters):
         merges[cluster, :] = merges[:, cluster] = np.inf
         kept, gone = np.unravel_index(merges.argmin(), merges.shape)
-        if not merges[kept, gone] < gain * (1.0 - _LEAST_GAIN):
+        if not merges[kept, gone] < gain * (1.0 - LEAST_GAIN):
             break
         assignments[assignments == gone] = kept
         assignments[half] = gone
