@@ -37,12 +37,12 @@ from benchmarks.estimators import BATCH_SIZE, LOSS, load_digits, make_model
 from benchmarks.models import resnet8
 from benchmarks.timing import interleaved_medians, write_json
 from tf_gradvar import GradientClustering, MiniBatch, Stratified, gradient_variance
+from tf_gradvar.clustering.gradient_clustering import ASSIGNMENTS, REPRESENTATIONS
 from tf_gradvar.plots import PALETTE
 
 COUNT = 38 * BATCH_SIZE
 K = BATCH_SIZE
-# Not "svd", which would take minutes a pass here: it sums K copies of the weights.
-KINDS = [(kind, rule) for kind in ("sketch", "full", "rank1") for rule in ("exact", "paper")]
+KINDS = [(kind, rule) for kind in REPRESENTATIONS for rule in ASSIGNMENTS]
 SKETCH_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 CLUSTER_COUNTS = (8, 16, 32, 64, 128, 256, 512)
 AGES = (0, 50, 100, 200, 350, 500, 750, 1000, 1500, 2000)

@@ -7,13 +7,13 @@ and cut again), so that each compiled function has one trace.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.data.examples import Examples
+from tf_gradvar.data.examples import ArrayExamples, Examples
 from tf_gradvar.data.fingerprint import Fingerprint
 from tf_gradvar.per_example.batches import as_batch
 from tf_gradvar.per_example.centres import (
@@ -31,6 +31,7 @@ from tf_gradvar.per_example.units import Unit, find_units
 
 # K gradients of one variable: factors of low rank, or `[K, numbers]`.
 Centres = Any
+_Tag = TypeVar("_Tag")
 
 
 class Sketches(NamedTuple):
@@ -141,14 +142,33 @@ class GradientPasses:
     def means(
         self, examples: Examples, assignments: np.ndarray, num_clusters: int
     ) -> list[np.ndarray]:
-        """True mean gradients of the clusters, `[K, rows, columns]` for every variable."""
+        """True mean gradients of the clusters, `[K, rows, columns]` for every variable.
 
-        def sums(x: Any, y: Any, w: Any, ids: tf.Tensor) -> list[Any]:
-            members = tf.one_hot(ids, num_clusters)
-            return [(weighted_sums(form, members),) for _, form in self._forms(x, y, w)]
+        Arrays are visited cluster by cluster: a batch then adds to few of the sums.
+        """
+        order = None
+        if isinstance(examples, ArrayExamples):
+            order = np.argsort(assignments, kind="stable")
+            assignments = assignments[order]
+        width = _most_in_a_batch(assignments, self._batch_size if order is not None else None)
 
-        means = self._mean_over_clusters("means", sums, examples, assignments, num_clusters)
-        return [mean for (mean,) in means]
+        def sums(x: Any, y: Any, w: Any, places: tf.Tensor) -> list[tf.Tensor]:
+            members = tf.one_hot(places, width)
+            return [weighted_sums(form, members) for _, form in self._forms(x, y, w)]
+
+        def batches() -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
+            for _, (*batch, ids) in self._batches(examples, assignments, order=order):
+                present, places = _places_of(ids.numpy())
+                yield present, (*batch, tf.constant(places, tf.int32))
+
+        totals: list[np.ndarray] = []
+        for present, parts in self._run(("means", width), sums, batches()):
+            arrays = [part[: len(present)].numpy() for part in parts]
+            totals = totals or [np.zeros((num_clusters, *a.shape[1:]), a.dtype) for a in arrays]
+            for total, array in zip(totals, arrays, strict=True):
+                total[present] += array
+        scale = _one_over_sizes(assignments, num_clusters)
+        return [_scaled(total, scale) for total in totals]
 
     def centre_products(self, examples: Examples, centres: Sequence[Centres]) -> np.ndarray:
         """<g_i, C_k>, float32 `[N, K]`: the A step's pass (Eq. 3)."""
@@ -188,8 +208,7 @@ class GradientPasses:
             for total, array in zip(totals, arrays, strict=True):
                 for t, a in zip(total, array, strict=True):
                     np.add(t, a, out=t)
-        sizes = np.bincount(assignments[assignments >= 0], minlength=num_clusters)
-        scale = 1.0 / np.maximum(sizes, 1)
+        scale = _one_over_sizes(assignments, num_clusters)
         return [tuple(_scaled(t, scale) for t in total) for total in totals]
 
     def _forms(self, x: Any, y: Any, sample_weight: Any) -> list[tuple[int, GradientForm]]:
@@ -202,13 +221,16 @@ class GradientPasses:
         examples: Examples,
         assignments: np.ndarray | None = None,
         data: Fingerprint | None = None,
+        order: np.ndarray | None = None,
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
         """The examples in batches of one size: how many count, and the tensors.
 
-        The last batch is filled up with its last example, whose copies are in cluster -1.
+        The last batch is filled up with its last example, whose copies are in cluster -1. With
+        an `order` the examples and the assignments are in that order.
         """
         start, size = 0, 0
-        for piece in examples.pieces(None, None, self._batch_size):
+        chosen = None if order is None else [order]
+        for piece in examples.pieces(chosen, None, self._batch_size):
             if data is not None:
                 data.add((piece.x, piece.y))
             count = len(keras.tree.flatten(piece.x)[0])
@@ -226,12 +248,37 @@ class GradientPasses:
                 yield length, tuple(arrays)
 
     def _run(
-        self, key: Any, function: Callable[..., Any], batches: Iterable[tuple[int, tuple[Any, ...]]]
-    ) -> Iterator[tuple[int, Any]]:
-        """Apply a function, compiled once for every key, to all batches."""
+        self,
+        key: Any,
+        function: Callable[..., Any],
+        batches: Iterable[tuple[_Tag, tuple[Any, ...]]],
+    ) -> Iterator[tuple[_Tag, Any]]:
+        """Apply a function, compiled once for every key, to all batches; tags pass through."""
         compiled = self._compiled.setdefault(key, tf.function(function, autograph=False))
-        for count, batch in batches:
-            yield count, compiled(*batch)
+        for tag, batch in batches:
+            yield tag, compiled(*batch)
+
+
+def _most_in_a_batch(assignments: np.ndarray, batch_size: int | None) -> int:
+    """The most clusters in a batch, rounded up to a power of two so that few functions compile.
+
+    None for batches of any size: all clusters.
+    """
+    size = batch_size or len(assignments)
+    starts = range(0, len(assignments), size)
+    most = max(len(np.unique(assignments[start : start + size])) for start in starts)
+    return 1 << (most - 1).bit_length()
+
+
+def _places_of(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The clusters in a batch, ascending, and the place of each id among them; -1 stays -1."""
+    present = np.unique(ids[ids >= 0])
+    return present, np.where(ids < 0, -1, np.searchsorted(present, ids))
+
+
+def _one_over_sizes(assignments: np.ndarray, num_clusters: int) -> np.ndarray:
+    sizes = np.bincount(assignments[assignments >= 0], minlength=num_clusters)
+    return 1.0 / np.maximum(sizes, 1)
 
 
 def _sum_members(members: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

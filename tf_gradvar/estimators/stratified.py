@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tf_gradvar.estimators.mini_batch import check_fits, default_name
 from tf_gradvar.estimators.protocol import (
@@ -63,8 +64,8 @@ class Stratified(Estimator):
         self,
         assignments: Any,
         *,
-        samples_per_cluster: int | Sequence[int] = 1,
-        expected_draws: Any = None,
+        samples_per_cluster: ArrayLike = 1,
+        expected_draws: ArrayLike | None = None,
         replacement: bool = True,
         name: str | None = None,
     ):
@@ -146,7 +147,7 @@ class Stratified(Estimator):
         return [WeightedBatch(np.concatenate(chosen), np.concatenate(coefficients))]
 
 
-def _draws_per_cluster(value: int | Sequence[int], num_clusters: int) -> np.ndarray:
+def _draws_per_cluster(value: Any, num_clusters: int) -> np.ndarray:
     draws = np.asarray(value)
     if (
         draws.dtype.kind not in "iu"

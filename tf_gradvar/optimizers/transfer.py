@@ -51,5 +51,5 @@ def cluster_transfer(previous: Any, assignments: Any, num_clusters: int) -> np.n
     pairs = np.bincount(new * np.int64(num_clusters) + old, minlength=num_clusters**2)
     counts = pairs.reshape(num_clusters, num_clusters).astype(np.float64)
     sizes = counts.sum(axis=1, keepdims=True)
-    counts = np.where(sizes > 0, counts, counts.sum(axis=0) + (len(old) == 0))
-    return counts / counts.sum(axis=1, keepdims=True)
+    counted = np.where(sizes > 0, counts, counts.sum(axis=0) + (len(old) == 0))
+    return counted / counted.sum(axis=1, keepdims=True)

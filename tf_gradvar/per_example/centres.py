@@ -77,6 +77,10 @@ def full_products(form: GradientForm, centres: tf.Tensor) -> tf.Tensor:
 
 def weighted_sums(form: GradientForm, weights: tf.Tensor) -> tf.Tensor:
     """`sum_i w_ik g_i` from weights `[B, K]`, as matrices `[K, rows, columns]`."""
+    if isinstance(form, Outer) and form.inputs.shape[1:3] == (1, 1):
+        a, d = (tf.squeeze(tensor, [1, 2]) for tensor in form.tensors())
+        weighted = tf.cast(weights, d.dtype)[:, :, tf.newaxis] * d[:, tf.newaxis]
+        return tf.einsum("bi,bko->kio", a, weighted)
 
     def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         *mine, w = tensors
