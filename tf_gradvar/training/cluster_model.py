@@ -6,6 +6,12 @@ from keras.src.models import Functional
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.optimizers.control_variate import find_control_variate
+from tf_gradvar.training.cluster_batch import (
+    check_same_clusters,
+    plain_inputs,
+    refuse_what_cpu_replicas_lack,
+    split_cluster_batch,
+)
 from tf_gradvar.training.group_gradients import (
     Batch,
     by_cluster,
@@ -17,7 +23,6 @@ from tf_gradvar.training.group_gradients import (
 )
 from tf_gradvar.training.skipped_groups import SkippedGroupsWarning
 
-_KEYS = {"inputs", "cluster_ids"}
 # Models of these layers alone (and layers without weights) vectorize over groups at a gain.
 _VECTORIZED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.LayerNormalization)
 
@@ -132,7 +137,7 @@ class ClusterModel(keras.Model):
 
     def __call__(self, inputs, *args, **kwargs):
         """Call the model on plain inputs, or on the inputs of a cluster batch."""
-        return super().__call__(_plain_inputs(inputs), *args, **kwargs)
+        return super().__call__(plain_inputs(inputs), *args, **kwargs)
 
     def fit(
         self,
@@ -157,7 +162,7 @@ class ClusterModel(keras.Model):
         if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
-        self._refuse_what_cpu_replicas_lack()
+        refuse_what_cpu_replicas_lack(self)
         if isinstance(x, tf.data.Dataset) and len(args) < 3:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
@@ -179,7 +184,7 @@ class ClusterModel(keras.Model):
             self._groups_per_replica()
             variate = find_control_variate(self.optimizer)
             if variate is not None:
-                _check_same_clusters(sampling, variate)
+                check_same_clusters(sampling, variate)
         elif self._groups_are_learnt:
             self.groups_per_batch = None
         self._groups_are_learnt = sampling is not None
@@ -198,7 +203,7 @@ class ClusterModel(keras.Model):
             ValueError: If the batch is not a cluster batch of whole groups.
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        inputs, cluster_ids = _split_cluster_batch(x)
+        inputs, cluster_ids = split_cluster_batch(x)
         variate = find_control_variate(self.optimizer)
         if variate is None:
             return super().train_step((inputs, y, sample_weight))
@@ -220,25 +225,12 @@ class ClusterModel(keras.Model):
     def test_step(self, data):
         """Evaluate one batch, plain or of clusters."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        return super().test_step((_plain_inputs(x), y, sample_weight))
+        return super().test_step((plain_inputs(x), y, sample_weight))
 
     def predict_step(self, data):
         """Predict one batch, plain or of clusters."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        return super().predict_step((_plain_inputs(x), y, sample_weight))
-
-    def _refuse_what_cpu_replicas_lack(self):
-        strategy = self.distribute_strategy
-        if strategy.num_replicas_in_sync == 1 or self.steps_per_execution == 1:
-            return  # the default strategy does not even name its devices
-        devices = strategy.extended.worker_devices
-        if "CPU" in devices[0]:
-            raise ValueError(
-                "`steps_per_execution` above 1 fails in TensorFlow's graph optimizer when several "
-                "logical CPUs are the replicas, for every Keras model and optimizer. Received: "
-                f"steps_per_execution={self.steps_per_execution} with {len(devices)} CPU "
-                "replicas. Compile with steps_per_execution=1 there."
-            )
+        return super().predict_step((plain_inputs(x), y, sample_weight))
 
     def _group_gradients(self, batch, cluster_ids, variate):
         """Return the group gradients, the cluster of each group and the sizes (or None)."""
@@ -371,50 +363,3 @@ def _graph_ends(model):
 
 def _symbol(tensor):
     return keras.KerasTensor(tensor.shape, tensor.dtype.name)
-
-
-def _plain_inputs(x):
-    return x["inputs"] if isinstance(x, dict) and set(x) == _KEYS else x
-
-
-def _split_cluster_batch(x):
-    if not isinstance(x, dict) or set(x) != _KEYS:
-        received = f"a dict with the keys {sorted(x)}" if isinstance(x, dict) else type(x).__name__
-        raise ValueError(
-            "ClusterModel trains on batches `({'inputs': x, 'cluster_ids': ids}, y)`. Received "
-            f"inputs of another form: {received}. Make the batches with "
-            "`tf_gradvar.data.cluster_batches`, or train a plain keras.Model."
-        )
-    ids = tf.convert_to_tensor(x["cluster_ids"])
-    if ids.dtype != tf.int32 or ids.shape.rank != 1:
-        raise ValueError(
-            "`cluster_ids` must be int32 of shape [B], the cluster of each example. Received "
-            f"dtype {ids.dtype.name} and shape {ids.shape}. Cast it with "
-            "`tf.cast(ids, tf.int32)`."
-        )
-    size = keras.tree.flatten(x["inputs"])[0].shape[0]
-    if size is not None and ids.shape[0] is not None and size != ids.shape[0]:
-        raise ValueError(
-            "`cluster_ids` must name the cluster of each example of the batch. Received "
-            f"{ids.shape[0]} ids for {size} examples."
-        )
-    return x["inputs"], ids
-
-
-def _check_same_clusters(sampling, variate):
-    k = variate.num_clusters
-    if sampling.num_clusters != k:
-        raise ValueError(
-            f"The batches have {sampling.num_clusters} clusters and the optimizer {k}. Make "
-            "`num_clusters` of `cluster_batches` and of the optimizer the same."
-        )
-    expected = variate.cluster_probabilities or [1.0 / k] * k
-    if (
-        max(abs(p - q) for p, q in zip(sampling.cluster_probabilities, expected, strict=True))
-        > 1e-6
-    ):
-        raise ValueError(
-            "The batches are drawn with other cluster probabilities than the optimizer's, which "
-            "would bias its gradient. Pass the same `cluster_probabilities` to "
-            "`cluster_batches` and to the optimizer."
-        )

@@ -1,0 +1,91 @@
+"""What a ClusterModel is given: batches with the cluster of each example, checked."""
+
+import keras
+import tensorflow as tf
+
+_KEYS = {"inputs", "cluster_ids"}
+
+
+def plain_inputs(x):
+    """Return the inputs of a cluster batch, or what is none as it is."""
+    return x["inputs"] if isinstance(x, dict) and set(x) == _KEYS else x
+
+
+def split_cluster_batch(x):
+    """Return the inputs of a cluster batch and the cluster of each example, int32 [B].
+
+    Args:
+        x: `{"inputs": x, "cluster_ids": ids}`.
+
+    Raises:
+        ValueError: If it has another form, or ids of another dtype, shape or number.
+    """
+    if not isinstance(x, dict) or set(x) != _KEYS:
+        received = f"a dict with the keys {sorted(x)}" if isinstance(x, dict) else type(x).__name__
+        raise ValueError(
+            "ClusterModel trains on batches `({'inputs': x, 'cluster_ids': ids}, y)`. Received "
+            f"inputs of another form: {received}. Make the batches with "
+            "`tf_gradvar.data.cluster_batches`, or train a plain keras.Model."
+        )
+    ids = tf.convert_to_tensor(x["cluster_ids"])
+    if ids.dtype != tf.int32 or ids.shape.rank != 1:
+        raise ValueError(
+            "`cluster_ids` must be int32 of shape [B], the cluster of each example. Received "
+            f"dtype {ids.dtype.name} and shape {ids.shape}. Cast it with "
+            "`tf.cast(ids, tf.int32)`."
+        )
+    size = keras.tree.flatten(x["inputs"])[0].shape[0]
+    if size is not None and ids.shape[0] is not None and size != ids.shape[0]:
+        raise ValueError(
+            "`cluster_ids` must name the cluster of each example of the batch. Received "
+            f"{ids.shape[0]} ids for {size} examples."
+        )
+    return x["inputs"], ids
+
+
+def check_same_clusters(sampling, variate):
+    """Raise unless batches are drawn from the clusters that an optimizer keeps buffers for.
+
+    Args:
+        sampling: Of the dataset that `cluster_batches` returned.
+        variate: The Discover optimizer.
+
+    Raises:
+        ValueError: If the numbers of clusters or their probabilities differ.
+    """
+    k = variate.num_clusters
+    if sampling.num_clusters != k:
+        raise ValueError(
+            f"The batches have {sampling.num_clusters} clusters and the optimizer {k}. Make "
+            "`num_clusters` of `cluster_batches` and of the optimizer the same."
+        )
+    expected = variate.cluster_probabilities or [1.0 / k] * k
+    pairs = zip(sampling.cluster_probabilities, expected, strict=True)
+    if max(abs(p - q) for p, q in pairs) > 1e-6:
+        raise ValueError(
+            "The batches are drawn with other cluster probabilities than the optimizer's, which "
+            "would bias its gradient. Pass the same `cluster_probabilities` to "
+            "`cluster_batches` and to the optimizer."
+        )
+
+
+def refuse_what_cpu_replicas_lack(model):
+    """Raise if a compiled model asks for what TensorFlow cannot do on logical CPUs.
+
+    Args:
+        model: The model that is about to be trained.
+
+    Raises:
+        ValueError: If `steps_per_execution` is above 1 with several CPU replicas.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1 or model.steps_per_execution == 1:
+        return  # the default strategy does not even name its devices
+    devices = strategy.extended.worker_devices
+    if "CPU" in devices[0]:
+        raise ValueError(
+            "`steps_per_execution` above 1 fails in TensorFlow's graph optimizer when several "
+            "logical CPUs are the replicas, for every Keras model and optimizer. Received: "
+            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU "
+            "replicas. Compile with steps_per_execution=1 there."
+        )
