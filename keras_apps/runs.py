@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_apps import optimizers
 from keras_apps.checkpointing import RunCheckpoint
 from keras_apps.experiment import Experiment, GradientClusters, Run
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
+from keras_apps.segments import Recorder, Segments, identity
 from keras_apps.workdir import Workdir
-from tf_gradvar.callbacks import BetweenClusterVariance, Recluster, between_cluster_variance
-from tf_gradvar.callbacks import recluster as reclustering
+from tf_gradvar.callbacks import BetweenClusterVariance, Recluster
 from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.data import cluster_batches
 from tf_gradvar.training import ClusterModel
-
-# Values of an epoch's logs that are recorded, by how their names begin.
-MEASURED = (between_cluster_variance.LOG_PREFIX, reclustering.LOG_PREFIX)
 
 
 class RunTrainer:
@@ -70,7 +64,7 @@ class RunTrainer:
         step, sampling = checkpoint.restore()
         self._workdir.records.truncate_after(step if step else -1, run=run.name)
         self._display.start_run(run.name, step, self._experiment.steps)
-        recorder = _Recorder(run, self._experiment, self._problem, self._workdir)
+        recorder = Recorder(run, self._experiment, self._problem, self._workdir)
         if not step:
             recorder.record(0, model)
         while step < self._experiment.steps and not recorder.diverged:
@@ -107,9 +101,9 @@ class RunTrainer:
         problem: Problem,
         step: int,
         sampling: dict[str, Any] | None,
-        recorder: _Recorder,
+        recorder: Recorder,
         checkpoint: RunCheckpoint,
-    ) -> _Segments:
+    ) -> Segments:
         """The batches from `step` on, and all that is done between them."""
         follows = run.optimizer.clusters == "gradients"
         found = (sampling or {}).get("assignments")
@@ -119,7 +113,7 @@ class RunTrainer:
         batches = self._batches(run, problem, sampling, read_ahead=not follows)
         variance = self._variance(run, problem)
         recluster = self._recluster(run, problem, batches, variance, found) if follows else None
-        return _Segments(
+        return Segments(
             step,
             batches,
             [*variance, *([recluster] if recluster else [])],
@@ -146,7 +140,7 @@ class RunTrainer:
             read_ahead=read_ahead,
         )
 
-    def _fit(self, model: keras.Model, segments: _Segments, step: int) -> None:
+    def _fit(self, model: keras.Model, segments: Segments, step: int) -> None:
         """Train to the end, or after an interruption in mid-segment to the segment's end."""
         experiment = self._experiment
         length = experiment.evaluate_every
@@ -203,12 +197,12 @@ class RunTrainer:
             initial_assignments=found,
         )
 
-    def _finish(self, run: Run, checkpoint: RunCheckpoint, recorder: _Recorder) -> None:
+    def _finish(self, run: Run, checkpoint: RunCheckpoint, recorder: Recorder) -> None:
         recorder.close()
         self._workdir.records.append(
             {
                 "kind": "finished",
-                **_identity(run),
+                **identity(run),
                 "learning_rate": run.learning_rate,
                 "score": recorder.score,
                 "diverged": recorder.diverged,
@@ -219,113 +213,6 @@ class RunTrainer:
         self._display.finish_run(run.name, f"{name} {recorder.score:.4g}")
 
 
-class _Recorder:
-    """Evaluates a model and writes what came of it, as records and for TensorBoard."""
-
-    def __init__(self, run: Run, experiment: Experiment, problem: Problem, workdir: Workdir):
-        self.score = math.nan
-        self.diverged = False
-        self._identity = _identity(run)
-        self._problem = problem
-        self._records = workdir.records
-        self._writer = (
-            None if run.tunes else tf.summary.create_file_writer(str(workdir.tensorboard(run.name)))
-        )
-
-    def record(self, step: int, model: keras.Model, **others: float) -> None:
-        values = {**self._problem.evaluate(model), **others}
-        self.score = values[self._problem.score]
-        self.diverged = not math.isfinite(self.score)
-        self._records.append({"kind": "evaluation", **self._identity, "step": step, **values})
-        if self._writer is not None:
-            with self._writer.as_default(step=step):
-                for name, value in values.items():
-                    tf.summary.scalar(name, value)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-class _Segments(keras.callbacks.Callback):
-    """After each segment of a run: evaluate, record and checkpoint. Watches for Ctrl-C.
-
-    Comes after the callbacks `before`, of which it takes what they measured, and the clusters
-    that they found.
-    """
-
-    def __init__(
-        self,
-        first_step: int,
-        batches: Any,
-        before: list[keras.callbacks.Callback],
-        recorder: _Recorder,
-        checkpoint: RunCheckpoint,
-        experiment: Experiment,
-        display: Display,
-        interruption: Interruption,
-    ):
-        super().__init__()
-        self.taken = 0
-        self.batches = batches
-        self.before = before
-        self._first_step = first_step
-        self._recorder = recorder
-        self._checkpoint = checkpoint
-        self._experiment = experiment
-        self._display = display
-        self._interruption = interruption
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._taken_before = self.taken
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.taken = self._taken_before + batch + 1
-        self._seconds = time.perf_counter() - self._started
-        self._display.show_step(self._first_step + self.taken)
-        if self._interruption.requested:
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        step = self._first_step + self.taken
-        if step % self._experiment.evaluate_every:
-            return
-        measured = {
-            name.replace("/", "_"): value
-            for name, value in (logs or {}).items()
-            if name.startswith(MEASURED) and not math.isnan(value)
-        }
-        self._recorder.record(
-            step,
-            self.model,
-            steps_per_second=(self.taken - self._taken_before) / self._seconds,
-            **measured,
-        )
-        if self._recorder.diverged:
-            self.model.stop_training = True
-        elif step % self._experiment.checkpoint_every == 0 and step < self._experiment.steps:
-            self._checkpoint.save(step, self.state())
-
-    def state(self) -> dict[str, Any]:
-        """What the data need to go on from here, JSON-plain."""
-        state = self.batches.sampling.state(batches_taken=self.taken)
-        for callback in self.before:
-            if isinstance(callback, Recluster):
-                state["assignments"] = np.asarray(callback.assignments).tolist()
-        return state
-
-
 def _divisor(number: int, largest: int) -> int:
     """The largest divisor of `number` that is at most `largest`."""
     return max(d for d in range(1, min(number, largest) + 1) if number % d == 0)
-
-
-def _identity(run: Run) -> dict[str, Any]:
-    return {
-        "run": run.name,
-        "optimizer": run.optimizer.name,
-        "groups": run.groups,
-        "seed": run.seed,
-        "tunes": run.tunes,
-    }

@@ -169,7 +169,7 @@ BAD_CALLS = {
         "must not be negative",
     ),
     "probabilities sum": (lambda: make(cluster_probabilities=[0.5] * 4), "must sum to 1"),
-    "order": (lambda: make(order="sorted"), "`order` must be 'random' or 'cycle'"),
+    "order": (lambda: make(order="sorted"), "`order` must be one of .*'random', 'cycle'"),
     "cycle needs uniform": (
         lambda: make(order="cycle", cluster_probabilities=[0.1, 0.2, 0.3, 0.4]),
         "needs uniform",

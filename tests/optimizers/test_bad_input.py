@@ -43,7 +43,7 @@ def test_cluster_probabilities(value, match):
 
 
 def test_buffer_dtype():
-    with pytest.raises(ValueError, match=r"`buffer_dtype` must be 'float32' or 'bfloat16'.*16'"):
+    with pytest.raises(ValueError, match=r"`buffer_dtype` must be one of .*'bfloat16'.*16'"):
         Discover(0.1, K, buffer_dtype="float16")
 
 

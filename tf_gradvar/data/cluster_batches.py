@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_gradvar.arguments import (
     check_batches_taken,
+    check_choice,
     check_count,
     check_num_clusters,
     check_probabilities,
@@ -232,10 +233,7 @@ def _reassign(dataset, tables, data, given, clusters, cluster_probabilities=None
 
 
 def _check_order(order, probabilities):
-    if order not in ORDERS:
-        raise ValueError(
-            f"`order` must be {' or '.join(map(repr, ORDERS))}. Received: order={order!r}."
-        )
+    check_choice("order", order, ORDERS)
     if order == "cycle" and probabilities and max(probabilities) - min(probabilities) > 1e-6:
         raise ValueError(
             "`order='cycle'` visits every cluster equally often, so it needs uniform "

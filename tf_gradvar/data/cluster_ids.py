@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.data.fingerprint import fingerprint
+from tf_gradvar.data.fingerprint import check_same_data, fingerprint
 
 
 def ids_of_arrays(data, clusters, given):
@@ -17,7 +17,7 @@ def ids_of_arrays(data, clusters, given):
     """
     size = len(keras.tree.flatten(data)[0])
     if hasattr(clusters, "assignments"):
-        _check_same_data(clusters, given)
+        check_same_data("clusters", clusters, fingerprint(given[0], given[1]))
         clusters = clusters.assignments
     if callable(clusters):
         examples = with_ids(tf.data.Dataset.from_tensor_slices(data), clusters)
@@ -30,16 +30,6 @@ def ids_of_arrays(data, clusters, given):
             "`np.argmax(clusters, axis=-1)`."
         )
     return ids
-
-
-def _check_same_data(clusters, given):
-    data = fingerprint(given[0], given[1])
-    if clusters.fingerprint != data:
-        raise ValueError(
-            "`clusters` must be of the same data, in the same order. Received a result for data "
-            f"with the fingerprint {clusters.fingerprint}, and data with {data}. Cluster these "
-            "arrays, or pass the arrays that were clustered."
-        )
 
 
 def sizes_of(ids, num_clusters, some_left_out=False):

@@ -52,6 +52,26 @@ class Fingerprint:
         return whole.hexdigest()[:16]
 
 
+def check_same_data(name: str, result: Any, data_fingerprint: str) -> None:
+    """Raise unless the result of a clustering is of the data with this fingerprint.
+
+    Args:
+        name: the argument that the result was passed as.
+        result: what `GradientClustering.fit` returned.
+        data_fingerprint: of the data that are there.
+
+    Raises:
+        ValueError: a result for other data.
+    """
+    theirs = getattr(result, "fingerprint", None)
+    if theirs != data_fingerprint:
+        raise ValueError(
+            f"`{name}` must be of the same data, in the same order. Received a result for data "
+            f"with the fingerprint {theirs}, and data with {data_fingerprint}. Cluster these "
+            "data, or pass the arrays that were clustered."
+        )
+
+
 def fingerprint(x: Any, y: Any) -> str:
     """The fingerprint of arrays.
 

@@ -20,7 +20,7 @@ from tf_gradvar.data.allocation import (
     resolve_max_weight,
 )
 from tf_gradvar.data.checks import check_arrays, check_state
-from tf_gradvar.data.fingerprint import fingerprint
+from tf_gradvar.data.fingerprint import check_same_data, fingerprint
 from tf_gradvar.data.strata_stream import DesignVariables, stratified_dataset
 
 WHEN = ("now", "next_epoch")
@@ -169,13 +169,7 @@ class StratifiedSampling:
 def _read_assignments(assignments: Any, count: int, data_fingerprint: str) -> np.ndarray:
     """Return assignments [N] as int64, or raise unless they fit the data."""
     if hasattr(assignments, "assignments"):
-        theirs = getattr(assignments, "fingerprint", None)
-        if theirs != data_fingerprint:
-            raise ValueError(
-                "`assignments` must be of the same data, in the same order. Received a result "
-                f"for data with the fingerprint {theirs}, and data with {data_fingerprint}. "
-                "Cluster these data, or pass the arrays that were clustered."
-            )
+        check_same_data("assignments", assignments, data_fingerprint)
         assignments = assignments.assignments
     array = np.asarray(assignments)
     if array.shape != (count,) or array.dtype.kind not in "iu":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tf_gradvar.arguments import check_count
+from tf_gradvar.arguments import check_choice, check_count
 
 METHODS = ("exact", "subset", "monte_carlo", "paper_2020")
 
@@ -57,8 +57,7 @@ class MeasuringOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no model can be measured with."""
-        if self.method not in METHODS:
-            raise ValueError(f"`method` must be one of {METHODS}. Received {self.method!r}.")
+        check_choice("method", self.method, METHODS)
         _check_at_least_two("num_draws", self.num_draws, "estimates")
         _check_at_least_two("subset_size", self.subset_size, "examples")
         check_count("chunk_size", self.chunk_size, "the examples in one pass")

@@ -7,7 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_gradvar.arguments import check_num_clusters, check_number, check_probabilities
+from tf_gradvar.arguments import (
+    check_choice,
+    check_num_clusters,
+    check_number,
+    check_probabilities,
+)
 from tf_gradvar.optimizers.rows import combine_rows
 
 BUFFER_DTYPES = ("float32", "bfloat16")
@@ -37,11 +42,7 @@ class ClusterBuffers(keras.optimizers.Optimizer):
         num_clusters = check_num_clusters(num_clusters)
         alpha = check_number("alpha", alpha, 0, 1, low_open=True)
         probabilities = check_probabilities(cluster_probabilities, num_clusters)
-        if buffer_dtype not in BUFFER_DTYPES:
-            raise ValueError(
-                f"`buffer_dtype` must be {' or '.join(map(repr, BUFFER_DTYPES))}. "
-                f"Received: buffer_dtype={buffer_dtype!r}."
-            )
+        buffer_dtype = check_choice("buffer_dtype", buffer_dtype, BUFFER_DTYPES)
         super().__init__(*args, **kwargs)
         self.num_clusters = num_clusters
         self.alpha = alpha
