@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.data.examples import ArrayExamples, Examples
+from tf_gradvar.data.examples import Examples
 from tf_gradvar.data.fingerprint import Fingerprint
 from tf_gradvar.per_example.batches import as_batch
 from tf_gradvar.per_example.centres import (
@@ -142,31 +142,17 @@ class GradientPasses:
     def means(
         self, examples: Examples, assignments: np.ndarray, num_clusters: int
     ) -> list[np.ndarray]:
-        """True mean gradients of the clusters, `[K, rows, columns]` for every variable.
+        """True mean gradients of the clusters, `[K, rows, columns]` for every variable."""
 
-        Arrays are visited cluster by cluster: a batch then adds to few of the sums.
-        """
-        order = None
-        if isinstance(examples, ArrayExamples):
-            order = np.argsort(assignments, kind="stable")
-            assignments = assignments[order]
-        width = _most_in_a_batch(assignments, self._batch_size if order is not None else None)
-
-        def sums(x: Any, y: Any, w: Any, places: tf.Tensor) -> list[tf.Tensor]:
-            members = tf.one_hot(places, width)
-            return [weighted_sums(form, members) for _, form in self._forms(x, y, w)]
-
-        def batches() -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
-            for _, (*batch, ids) in self._batches(examples, assignments, order=order):
-                present, places = _places_of(ids.numpy())
-                yield present, (*batch, tf.constant(places, tf.int32))
+        def sums(x: Any, y: Any, w: Any, members: tf.Tensor) -> list[tf.Tensor]:
+            return [weighted_sums(form, members)[0] for _, form in self._forms(x, y, w)]
 
         totals: list[np.ndarray] = []
-        for present, parts in self._run(("means", width), sums, batches()):
-            arrays = [part[: len(present)].numpy() for part in parts]
-            totals = totals or [np.zeros((num_clusters, *a.shape[1:]), a.dtype) for a in arrays]
-            for total, array in zip(totals, arrays, strict=True):
-                total[present] += array
+        batches = self._batches_of_clusters(examples, assignments, num_clusters)
+        for cluster, parts in self._run("means", sums, batches):
+            totals = totals or [np.zeros((num_clusters, *part.shape), np.float32) for part in parts]
+            for total, part in zip(totals, parts, strict=True):
+                total[cluster] += part.numpy()
         scale = _one_over_sizes(assignments, num_clusters)
         return [_scaled(total, scale) for total in totals]
 
@@ -221,16 +207,13 @@ class GradientPasses:
         examples: Examples,
         assignments: np.ndarray | None = None,
         data: Fingerprint | None = None,
-        order: np.ndarray | None = None,
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
         """The examples in batches of one size: how many count, and the tensors.
 
-        The last batch is filled up with its last example, whose copies are in cluster -1. With
-        an `order` the examples and the assignments are in that order.
+        The last batch is filled up with its last example, whose copies are in cluster -1.
         """
         start, size = 0, 0
-        chosen = None if order is None else [order]
-        for piece in examples.pieces(chosen, None, self._batch_size):
+        for piece in examples.pieces(None, None, self._batch_size):
             if data is not None:
                 data.add((piece.x, piece.y))
             count = len(keras.tree.flatten(piece.x)[0])
@@ -247,6 +230,25 @@ class GradientPasses:
                 start += length
                 yield length, tuple(arrays)
 
+    def _batches_of_clusters(
+        self, examples: Examples, assignments: np.ndarray, num_clusters: int
+    ) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """Batches of one cluster each: its number, the tensors, and `[b, 1]`, 1 for its members.
+
+        Filled up with copies of the last example to a power of four, so that few sizes compile.
+        """
+        in_any = np.where(assignments < 0, num_clusters, assignments)
+        for piece in examples.pieces(None, in_any, self._batch_size):
+            if piece.cluster == num_clusters:
+                continue
+            count = len(keras.tree.flatten(piece.x)[0])
+            bits = (count - 1).bit_length()
+            size = 1 << bits + bits % 2
+            rows = slice(0, count)
+            arrays = [_filled(part, rows, size) for part in (piece.x, piece.y, piece.sample_weight)]
+            members = (np.arange(size) < count)[:, np.newaxis]
+            yield piece.cluster, (*arrays, tf.constant(members, tf.float32))
+
     def _run(
         self,
         key: Any,
@@ -257,23 +259,6 @@ class GradientPasses:
         compiled = self._compiled.setdefault(key, tf.function(function, autograph=False))
         for tag, batch in batches:
             yield tag, compiled(*batch)
-
-
-def _most_in_a_batch(assignments: np.ndarray, batch_size: int | None) -> int:
-    """The most clusters in a batch, rounded up to a power of two so that few functions compile.
-
-    None for batches of any size: all clusters.
-    """
-    size = batch_size or len(assignments)
-    starts = range(0, len(assignments), size)
-    most = max(len(np.unique(assignments[start : start + size])) for start in starts)
-    return 1 << (most - 1).bit_length()
-
-
-def _places_of(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The clusters in a batch, ascending, and the place of each id among them; -1 stays -1."""
-    present = np.unique(ids[ids >= 0])
-    return present, np.where(ids < 0, -1, np.searchsorted(present, ids))
 
 
 def _one_over_sizes(assignments: np.ndarray, num_clusters: int) -> np.ndarray:
