@@ -99,7 +99,9 @@ class Segments(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the step; stop here after an interruption."""
-        self.taken = self._taken_before + batch + 1
+        # Up to Keras 3.8, `batch` is the first one of the execution, later it is the last.
+        at_once = self.model.steps_per_execution
+        self.taken = self._taken_before + batch // at_once * at_once + at_once
         self._seconds = time.perf_counter() - self._started
         self._display.show_step(self._first_step + self.taken)
         if self._interruption.requested:
