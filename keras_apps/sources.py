@@ -153,6 +153,12 @@ def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
 def _tfds_split(name: str, split: str, data_dir: Any) -> tuple[np.ndarray, np.ndarray]:
     import tensorflow_datasets as tfds
 
+    if not hasattr(tfds, "load"):  # what it leaves behind when an import of its own fails
+        raise ImportError(
+            "`tensorflow-datasets` could not be imported whole; it has printed why. Beside "
+            "TensorFlow 2.18 it needs `pip install 'tensorflow-metadata<1.18'`. Or use the "
+            f"bundled {BUNDLED_ALTERNATIVES[name]!r}."
+        )
     options = {"split": split, "as_supervised": True, "data_dir": data_dir}
     try:
         dataset = tfds.load(name, download=False, **options)

@@ -1,7 +1,9 @@
 """Every source in the same form; without a network, a sentence."""
 
 import socket
+import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -75,6 +77,12 @@ def test_without_a_network_a_sentence_names_the_bundled_set(name, bundled, monke
     with pytest.raises(ConnectionError, match=rf"use the bundled '{bundled}', which needs none"):
         sources.load(name, data_dir=tmp_path)
     assert time.monotonic() - start < 10
+
+
+def test_datasets_that_do_not_import_get_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", types.ModuleType("broken"))
+    with pytest.raises(ImportError, match="could not be imported whole"):
+        sources.load("mnist")
 
 
 def test_a_download_that_breaks_off_gets_the_same_sentence(monkeypatch, tmp_path):
