@@ -17,6 +17,7 @@ from keras_apps.progress import Display, Interruption
 from keras_apps.workdir import Workdir
 from tf_gradvar.callbacks import Recluster, between_cluster_variance
 from tf_gradvar.callbacks import recluster as reclustering
+from tf_gradvar.callbacks.steps import steps_taken
 
 # Values of an epoch's logs that are recorded, by how their names begin.
 MEASURED = (between_cluster_variance.LOG_PREFIX, reclustering.LOG_PREFIX)
@@ -99,9 +100,8 @@ class Segments(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the step; stop here after an interruption."""
-        # Up to Keras 3.8, `batch` is the first one of the execution, later it is the last.
-        at_once = self.model.steps_per_execution
-        self.taken = self._taken_before + batch // at_once * at_once + at_once
+        # Not from `batch`: up to Keras 3.8 it is the first one of an execution, later the last.
+        self.taken = steps_taken(self.model) - self._first_step
         self._seconds = time.perf_counter() - self._started
         self._display.show_step(self._first_step + self.taken)
         if self._interruption.requested:

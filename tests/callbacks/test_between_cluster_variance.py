@@ -125,7 +125,7 @@ BUFFERS = (
 
 def with_buffers():
     """A Discover optimizer, and what fills its buffers once it is built."""
-    optimizer = Discover(0.1, num_clusters=K)
+    optimizer = Discover(0.1, num_clusters=K, momentum=0.9)
 
     def fill(model):
         optimizer.build(model.trainable_variables)

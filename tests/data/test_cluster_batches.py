@@ -169,7 +169,10 @@ BAD_CALLS = {
         "must not be negative",
     ),
     "probabilities sum": (lambda: make(cluster_probabilities=[0.5] * 4), "must sum to 1"),
-    "order": (lambda: make(order="sorted"), "`order` must be one of .*'random', 'cycle'"),
+    "order": (
+        lambda: make(order="sorted"),
+        r"`order` must be one of \('random', 'cycle'\)\. Received: order='sorted'",
+    ),
     "cycle needs uniform": (
         lambda: make(order="cycle", cluster_probabilities=[0.1, 0.2, 0.3, 0.4]),
         "needs uniform",

@@ -43,7 +43,8 @@ def test_cluster_probabilities(value, match):
 
 
 def test_buffer_dtype():
-    with pytest.raises(ValueError, match=r"`buffer_dtype` must be one of .*'bfloat16'.*16'"):
+    message = r"`buffer_dtype` must be one of \('float32', 'bfloat16'\)\. Received: .*'float16'"
+    with pytest.raises(ValueError, match=message):
         Discover(0.1, K, buffer_dtype="float16")
 
 
