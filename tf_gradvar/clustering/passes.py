@@ -1,7 +1,8 @@
 """Passes over the data: what a clustering learns about N gradients without holding them.
 
-Every pass takes the examples in their order, in batches of one size (the last one is filled up
-and cut again), so that each compiled function has one trace.
+A pass takes the examples in their order, in batches of one size (the last one is filled up and
+cut again), so that each compiled function has one trace; only the true means of the clusters come
+from batches of one cluster each, of a few sizes.
 """
 
 from __future__ import annotations
@@ -131,7 +132,16 @@ class GradientPasses:
                     found.append(tuple(_sum_members(members, part) for part in factors))
             return found
 
-        means = self._mean_over_clusters("factors", sums, examples, assignments, num_clusters)
+        totals: list[tuple[np.ndarray, ...]] = []
+        batches = self._batches(examples, assignments)
+        for _, parts in self._run(("factors", num_clusters), sums, batches):
+            arrays = [tuple(tensor.numpy() for tensor in part) for part in parts]
+            totals = totals or [tuple(map(np.zeros_like, array)) for array in arrays]
+            for total, array in zip(totals, arrays, strict=True):
+                for t, a in zip(total, array, strict=True):
+                    np.add(t, a, out=t)
+        scale = _one_over_sizes(assignments, num_clusters)
+        means = [tuple(_scaled(t, scale) for t in total) for total in totals]
         return [
             Factors(*(tf.constant(m[:, :, None], tf.float32) for m in mean))
             if len(mean) == 2
@@ -174,28 +184,6 @@ class GradientPasses:
         batches = ((count, (*batch, list(centres))) for count, batch in self._batches(examples))
         found = [part[:count].numpy() for count, part in self._run(key, products, batches)]
         return np.concatenate(found)
-
-    def _mean_over_clusters(
-        self,
-        key: str,
-        sums: Callable[..., Any],
-        examples: Examples,
-        assignments: np.ndarray,
-        num_clusters: int,
-    ) -> list[tuple[np.ndarray, ...]]:
-        """Add what `sums` returns for all batches and divide by the sizes of the clusters."""
-        totals: list[tuple[np.ndarray, ...]] = []
-        batches = self._batches(examples, assignments)
-        for _, parts in self._run((key, num_clusters), sums, batches):
-            arrays = [tuple(tensor.numpy() for tensor in part) for part in parts]
-            if not totals:
-                totals = arrays
-                continue
-            for total, array in zip(totals, arrays, strict=True):
-                for t, a in zip(total, array, strict=True):
-                    np.add(t, a, out=t)
-        scale = _one_over_sizes(assignments, num_clusters)
-        return [tuple(_scaled(t, scale) for t in total) for total in totals]
 
     def _forms(self, x: Any, y: Any, sample_weight: Any) -> list[tuple[int, GradientForm]]:
         """The chosen variables' places and gradient forms for one batch."""
