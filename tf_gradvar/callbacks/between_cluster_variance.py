@@ -17,6 +17,7 @@ from tf_gradvar.estimators.between_clusters import (
     buffered_between_cluster_variance,
     estimator_between_cluster_variance,
 )
+from tf_gradvar.keras_internals import learning_rate_setting
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.wrappers import innermost
 
@@ -278,7 +279,7 @@ def _momentum_buffers(optimizer: keras.optimizers.SGD) -> list[np.ndarray]:
 
 
 def _learning_rate(optimizer: keras.optimizers.Optimizer, step: int) -> float:
-    schedule = optimizer._learning_rate
+    schedule = learning_rate_setting(optimizer)
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return float(schedule(step))
     return float(_on_host(optimizer.learning_rate))

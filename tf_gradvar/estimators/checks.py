@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_gradvar.estimators.draws import has_random_layers
 from tf_gradvar.estimators.protocol import Estimator
+from tf_gradvar.keras_internals import flatten_layers
 
 
 def check_estimators(estimators: Any) -> list[Estimator]:
@@ -31,7 +32,7 @@ def check_estimators(estimators: Any) -> list[Estimator]:
 
 def refuse_training_mode(model: keras.Model, method: str) -> None:
     """Raise if the model does something else in training mode."""
-    layers = model._flatten_layers(include_self=True)
+    layers = flatten_layers(model)
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
         raise ValueError(
             f"`training=True` and method={method!r} exclude each other for a model with batch "

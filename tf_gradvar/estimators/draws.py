@@ -28,10 +28,8 @@ from tf_gradvar.data.examples import Examples, members_of
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator, Gradients, WeightedBatch
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
-from tf_gradvar.per_example.losses import example_losses
-
-# Keras gives every state of a random layer this name.
-_SEED_NAME = "seed_generator_state"
+from tf_gradvar.keras_internals import is_seed
+from tf_gradvar.losses import example_losses
 
 
 class WeightedGradient:
@@ -64,7 +62,7 @@ class WeightedGradient:
         rng = np.random.default_rng(seed)
 
         def value(variable: keras.Variable) -> tf.Tensor:
-            if variable.name == _SEED_NAME:
+            if is_seed(variable):
                 return tf.constant(rng.integers(0, 2**31 - 1, 2), variable.dtype)
             return tf.convert_to_tensor(given.get(id(variable), variable.value), variable.dtype)
 
@@ -98,7 +96,7 @@ class WeightedGradient:
 
 def has_random_layers(model: keras.Model) -> bool:
     """Whether the model keeps seeds, as dropout and noise layers do."""
-    return any(variable.name == _SEED_NAME for variable in model.non_trainable_variables)
+    return any(is_seed(variable) for variable in model.non_trainable_variables)
 
 
 def measure_draws(

@@ -9,6 +9,7 @@ its own moments) acts on v_t.
 import keras
 from keras import ops
 
+from tf_gradvar.keras_internals import clip_gradients
 from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.cluster_buffers import ClusterBuffers
 from tf_gradvar.optimizers.rows import as_column, combine_rows, finite_rows, mixing_weights
@@ -256,7 +257,7 @@ class ClusterControlVariate(ClusterBuffers):
         given = [g for g in grads if g is not None]
         if base.clipnorm or base.global_clipnorm or base.clipvalue:
             scale = base.loss_scale_factor or 1.0
-            given = [g * scale for g in base._clip_gradients([g / scale for g in given])]
+            given = [g * scale for g in clip_gradients(base, [g / scale for g in given])]
         shares = iter([g / replicas for g in given])
         return [None if g is None else next(shares) for g in grads]
 

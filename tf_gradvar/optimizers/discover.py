@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tf_gradvar.keras_internals import own_variables
 from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.igt import IGT
@@ -236,7 +237,7 @@ class _InnerStep(keras.optimizers.Optimizer):
 
     @property
     def variables(self):
-        return self._variables[:] + self.inner_optimizer.variables
+        return own_variables(self) + self.inner_optimizer.variables
 
     @property
     def learning_rate(self):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tf_gradvar.arguments import check_number
+from tf_gradvar.keras_internals import HookedOptimizer, decays_weight, variable_index
 from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 from tf_gradvar.optimizers.wrappers import find_optimizer
@@ -34,7 +35,7 @@ def averaging_weight(step, tail_fraction):
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class IGT(keras.optimizers.Optimizer):
+class IGT(HookedOptimizer):
     """Implicit gradient transport: past gradients, carried over to the present weights.
 
     Gradients are taken at shifted weights, chosen so that their running average u
@@ -124,6 +125,7 @@ class IGT(keras.optimizers.Optimizer):
                     "constraint or use another optimizer."
                 )
         super().build(variables)
+        self._shifted = list(variables)
         slots = ("gradient_average", "momentum", "true_weights")
         made = [[self.add_variable_from_reference(v, name=s) for s in slots] for v in variables]
         self._averages, self._momentums, self._true = map(list, zip(*made, strict=True))
@@ -149,7 +151,7 @@ class IGT(keras.optimizers.Optimizer):
             variable: The variable, [*shape].
             learning_rate: The learning rate of the step.
         """
-        index = self._get_variable_index(variable)
+        index = variable_index(self, variable)
         average, momentum, slot = (
             self._averages[index],
             self._momentums[index],
@@ -179,16 +181,21 @@ class IGT(keras.optimizers.Optimizer):
         return scale / (1.0 - learning_rate * decay) * descent
 
     def _decay_of(self, variable):
-        return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
+        return self.weight_decay if self.weight_decay and decays_weight(self, variable) else 0.0
 
-    def _apply_weight_decay(self, variables):
-        """Do nothing here: `update_step` decays the true weights, not the shifted ones."""
+    decays_in_update_step = True  # it decays the true weights, not the shifted ones
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        # From here on the slots hold the true weights, also of variables without a gradient.
+    def before_updates(self):
+        """Let the slots hold the true weights, also of variables without a gradient."""
         holds_true = ops.convert_to_tensor(self._holds_true) > 0
-        backend.copy_if(holds_true, self._trainable_variables, self._true)
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        backend.copy_if(holds_true, self._shifted, self._true)
+
+    def after_updates(self, learning_rate):
+        """Remember the step by which the weights are shifted.
+
+        Args:
+            learning_rate: The learning rate of the step.
+        """
         self._last_learning_rate.assign(ops.cast(learning_rate, "float32"))
         self._holds_true.assign(ops.zeros(()))
 
@@ -214,12 +221,12 @@ class IGT(keras.optimizers.Optimizer):
     after_training = use_true_weights
 
     def _assign_true(self):
-        for variable, slot in zip(self._trainable_variables, self._true, strict=True):
+        for variable, slot in zip(self._shifted, self._true, strict=True):
             variable.assign(self._true_value(variable, slot))
         self._holds_true.assign(ops.ones(()))
 
     def _assign_shifted(self):
-        for index, variable in enumerate(self._trainable_variables):
+        for index, variable in enumerate(self._shifted):
             slot = self._true[index]
             true = self._true_value(variable, slot)
             learning_rate = ops.cast(self._last_learning_rate, variable.dtype)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tf_gradvar.arguments import check_number
+from tf_gradvar.keras_internals import variable_index
 from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 
@@ -73,7 +74,7 @@ class QHM(keras.optimizers.Optimizer):
         """
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
-        moving = self._momentums[self._get_variable_index(variable)]
+        moving = self._momentums[variable_index(self, variable)]
         share = (1.0 - self.momentum) * gradient
         backend.step_with_momentum(variable, moving, self.momentum, share, learning_rate * self.nu)
         backend.add_scaled(variable, -learning_rate * (1.0 - self.nu), gradient)

@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_gradvar.keras_internals import distribution_strategy
+
 
 def refuse_what_replicas_lack(optimizer) -> None:
     """Raise if the optimizer asks for what Keras cannot do under a multi-replica strategy.
@@ -19,7 +21,7 @@ def refuse_what_replicas_lack(optimizer) -> None:
     """
     if keras.backend.backend() != "tensorflow":
         return
-    replicas = optimizer._distribution_strategy.num_replicas_in_sync
+    replicas = distribution_strategy(optimizer).num_replicas_in_sync
     for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
         value = getattr(optimizer, name)
         if replicas > 1 and value and (name != "ema_overwrite_frequency" or optimizer.use_ema):

@@ -30,6 +30,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import (
+    added_losses,
+    get_mask,
+    remat_mode,
+    set_mask,
+    set_remat_mode,
+)
 from tf_gradvar.per_example.units import Unit, all_layers
 
 # Shadows of two passes over the same layers must not be removed in the wrong order.
@@ -211,21 +218,17 @@ def _kept_as_it_is(model: keras.Model) -> Iterator[None]:
     nothing can be watched: they run plainly for the time being, which gives the same numbers.
     """
     layers = all_layers(model)
-    losses = [(layer._losses, list(layer._losses)) for layer in layers]
-    modes = [
-        (layer, layer.__dict__["_remat_mode"])
-        for layer in layers
-        if layer.__dict__.get("_remat_mode") is not None
-    ]
+    losses = [(added_losses(layer), list(added_losses(layer))) for layer in layers]
+    modes = [(layer, remat_mode(layer)) for layer in layers if remat_mode(layer) is not None]
     for layer, _ in modes:
-        layer.__dict__["_remat_mode"] = None
+        set_remat_mode(layer, None)
     try:
         yield
     finally:
         for current, old in losses:
             current[:] = old
         for layer, mode in modes:
-            layer.__dict__["_remat_mode"] = mode
+            set_remat_mode(layer, mode)
 
 
 def _refuse_batch_statistics(layer: keras.layers.Layer) -> Callable[..., Any]:
@@ -254,9 +257,8 @@ def _copy(value: Any) -> Any:
     if not tf.is_tensor(value):
         return value
     copy = tf.identity(value)
-    mask = getattr(value, "_keras_mask", None)
-    if mask is not None:
-        copy._keras_mask = mask
+    if get_mask(value) is not None:
+        set_mask(copy, get_mask(value))
     return copy
 
 

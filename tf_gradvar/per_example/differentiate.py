@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradvar.losses import example_losses
 from tf_gradvar.per_example import fallback
 from tf_gradvar.per_example.batches import Batch
 from tf_gradvar.per_example.capture import Recording, Use, call_model, is_float, run_model
 from tf_gradvar.per_example.forms import Explicit, GradientForm, leading, total_of
-from tf_gradvar.per_example.losses import example_losses
 from tf_gradvar.per_example.units import Unit, enclosing_units, has_free_calls
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import get_mask, set_mask
 from tf_gradvar.per_example.capture import Use, is_float
 from tf_gradvar.per_example.units import Unit, has_random_state, has_recurrence
 
@@ -77,13 +78,13 @@ def layer_gradients(
     refuse_random_state(unit.layer, training)
     structure = (use.arguments, output_gradients)
     leaves = tf.nest.flatten(structure)
-    masks = [getattr(leaf, "_keras_mask", None) for leaf in leaves]
+    masks = [get_mask(leaf) for leaf in leaves]
 
     def weighted_output(slices: list[Any]) -> tf.Tensor:
         examples, example_masks = slices[: len(leaves)], slices[len(leaves) :]
         for leaf, mask in zip(examples, example_masks, strict=True):
             if mask is not None:
-                leaf._keras_mask = mask
+                set_mask(leaf, mask)
         (args, kwargs), cotangents = tf.nest.pack_sequence_as(structure, examples)
         outputs = keras.tree.flatten(unit.layer(*args, **kwargs))
         products = [

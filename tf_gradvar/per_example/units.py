@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import keras
 
+from tf_gradvar.keras_internals import flatten_layers, is_functional, is_seed
 from tf_gradvar.per_example.registry import find_rule
 from tf_gradvar.per_example.rule import Rule, Variable
 
@@ -116,15 +117,14 @@ def has_free_calls(model: keras.Model) -> bool:
     free = (
         layer
         for layer in all_layers(model)
-        if _parts(layer) and not _is_functional(layer) and find_rule(layer) is None
+        if _parts(layer) and not is_functional(layer) and find_rule(layer) is None
     )
     return next(free, None) is not None
 
 
 def has_random_state(layer: keras.layers.Layer) -> bool:
     """Whether calls of the layer in training mode draw random numbers."""
-    variables = layer.non_trainable_variables
-    return any("seed_generator" in variable.path for variable in variables)
+    return any(is_seed(variable) for variable in layer.non_trainable_variables)
 
 
 def has_recurrence(layer: keras.layers.Layer) -> bool:
@@ -154,13 +154,4 @@ def _path(layer: keras.layers.Layer) -> str:
 
 
 def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    # Keras lists the layers of a model in public, but not those of a composite layer.
-    return list(layer._flatten_layers(include_self=False, recursive=False))
-
-
-def _is_functional(layer: keras.layers.Layer) -> bool:
-    """Runs a graph of layers that was built from batched inputs."""
-    if isinstance(layer, keras.Sequential):
-        return True
-    graphs = [base for base in type(layer).__mro__ if base.__name__ == "Functional"]
-    return any(type(layer).call is base.call for base in graphs)  # type: ignore[attr-defined]
+    return flatten_layers(layer, include_self=False, recursive=False)

@@ -2,9 +2,9 @@
 
 import keras
 import tensorflow as tf
-from keras.src.models import Functional
 
 from tf_gradvar.arguments import check_count
+from tf_gradvar.keras_internals import Functional, flatten_layers
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.training.cluster_batch import (
     check_same_clusters,
@@ -276,7 +276,7 @@ class ClusterModel(keras.Model):
         if self.group_method == "auto":
             dense = all(
                 isinstance(layer, _VECTORIZED) or not layer.weights
-                for layer in self._flatten_layers(include_self=False)
+                for layer in flatten_layers(self, include_self=False)
                 if not isinstance(layer, keras.Model)
             )
             return dense and self._has_one_output() and not self.non_trainable_variables

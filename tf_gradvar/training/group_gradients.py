@@ -18,6 +18,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import compiled_loss, flatten_layers
+
 
 class Batch(NamedTuple):
     """A batch without its cluster ids: inputs x, targets y, sample weights (or None)."""
@@ -190,7 +192,7 @@ def _moving_statistics(model):
     """Return the variables that a training pass of the model's own layers may assign."""
     frozen = {
         id(v)
-        for layer in model._flatten_layers(include_self=False)
+        for layer in flatten_layers(model, include_self=False)
         if not layer.trainable
         for v in layer.weights
     }
@@ -199,7 +201,7 @@ def _moving_statistics(model):
 
 def _loss_trackers(model):
     """Return the variables in which Keras averages the loss of each of several outputs."""
-    compiled = model._compile_loss
+    compiled = compiled_loss(model)
     return [v for metric in compiled.metrics for v in metric.variables] if compiled else []
 
 

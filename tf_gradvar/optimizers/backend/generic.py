@@ -3,7 +3,8 @@
 import contextlib
 
 from keras import ops
-from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from tf_gradvar.keras_internals import in_stateless_scope
 
 
 def gather_rows(variable, indices):

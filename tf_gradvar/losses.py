@@ -15,6 +15,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import get_mask
+
 # A Keras loss, its name, a function, or a list or dictionary of these (one an output).
 LossLike = Any
 
@@ -107,7 +109,7 @@ def _one_output(loss: LossLike, y: Any, prediction: tf.Tensor, weight: Any) -> t
             "`loss` must be a Keras loss, the name of one, or a function (y_true, y_pred), "
             f"received {loss!r}."
         )
-    mask = getattr(prediction, "_keras_mask", None)
+    mask = get_mask(prediction)
     dtype = _loss_dtype(loss, prediction)
     prediction = tf.cast(prediction, dtype)
     values, averaged = _values(loss, y, prediction, dtype)

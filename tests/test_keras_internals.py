@@ -1,0 +1,208 @@
+"""Every private name of Keras stands in `keras_internals`, and still means what we think."""
+
+import ast
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tf_gradvar import keras_internals
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(
+    path
+    for folder in ("tf_gradvar", "keras_apps", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.name != "keras_internals.py"
+)
+KERAS_CLASSES = (
+    keras.Model,
+    keras.layers.Layer,
+    keras.optimizers.Optimizer,
+    keras.callbacks.Callback,
+    keras.losses.Loss,
+)
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_names():
+    """Private names that our own code defines."""
+    names = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names.add(node.attr)
+            elif isinstance(node, ast.AnnAssign | ast.Assign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names.update(t.id for t in targets if isinstance(t, ast.Name))
+    return names
+
+
+OWN = own_names() | {"_replace"}  # of named tuples
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_private_name_of_keras_elsewhere(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.module.startswith("keras.src"), node.lineno
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            assert node.attr in OWN, f"line {node.lineno}: {node.attr}"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not node.value.startswith("_keras"), f"line {node.lineno}: {node.value}"
+        if isinstance(node, ast.ClassDef) and node.bases:
+            methods = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+            for name in filter(is_private, methods):
+                overridden = [c.__name__ for c in KERAS_CLASSES if hasattr(c, name)]
+                assert not overridden, f"{node.name}.{name} overrides that of {overridden}"
+
+
+def test_every_name_is_public_and_explained():
+    for name in keras_internals.__all__:
+        value = getattr(keras_internals, name)
+        if callable(value) and value.__module__ == keras_internals.__name__:
+            explained = "Why: " in value.__doc__
+            assert explained or name.startswith("set_"), name
+
+
+def small_model():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
+
+
+def test_flatten_layers():
+    inner = small_model()
+    outer = keras.Sequential([keras.Input((3,)), inner])
+    assert {outer, inner, *inner.layers} <= set(keras_internals.flatten_layers(outer))
+    one_down = keras_internals.flatten_layers(outer, include_self=False, recursive=False)
+    assert inner in one_down
+    assert not set(inner.layers) & set(one_down)
+
+
+def test_is_functional():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    class Traced(keras.Model):
+        def call(self, *args, **kwargs):
+            return super().call(*args, **kwargs)
+
+    inputs = keras.Input((3,))
+    outputs = keras.layers.Dense(2)(inputs)
+    assert keras_internals.is_functional(keras.Model(inputs, outputs))
+    assert isinstance(keras.Model(inputs, outputs), keras_internals.Functional)
+    assert keras_internals.is_functional(small_model())
+    assert not keras_internals.is_functional(Own())
+    assert not keras_internals.is_functional(Traced(inputs, outputs))
+
+
+def test_added_losses():
+    class Adds(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(keras.ops.sum(x))
+            return x
+
+    layer = Adds()
+    layer(np.ones((2, 3), "float32"))
+    (loss,) = keras_internals.added_losses(layer)
+    assert float(loss) == 6.0
+
+
+def test_remat_mode():
+    with keras.RematScope(mode="full"):
+        layer = keras.layers.Dense(2)
+    assert keras_internals.remat_mode(layer) is not None
+    keras_internals.set_remat_mode(layer, None)
+    assert keras_internals.remat_mode(layer) is None
+    assert keras_internals.remat_mode(keras.layers.Dense(2)) is None
+
+
+def test_is_seed():
+    model = small_model()
+    assert sum(map(keras_internals.is_seed, model.non_trainable_variables)) == 1
+    assert not any(map(keras_internals.is_seed, model.trainable_variables))
+
+
+def test_masks():
+    x = keras.layers.Embedding(4, 2, mask_zero=True)(np.array([[1, 0]]))
+    assert keras.ops.convert_to_numpy(keras_internals.get_mask(x)).tolist() == [[True, False]]
+    y = keras.ops.ones((1, 2))
+    assert keras_internals.get_mask(y) is None
+    keras_internals.set_mask(y, keras_internals.get_mask(x))
+    loss = keras.losses.MeanAbsoluteError()(keras.ops.zeros((1, 2, 1)), y[..., None] * 0 + 1)
+    assert float(loss) == 1.0
+    assert keras_internals.get_mask(y) is not None
+
+
+def test_compiled_loss():
+    model = small_model()
+    assert keras_internals.compiled_loss(model) is None
+    model.compile("sgd", "mse", loss_weights=[3.0])
+    y = keras.ops.ones((1, 2))
+    assert float(keras_internals.compiled_loss(model)(y, 0 * y)) == 3.0
+
+
+def built_sgd(**arguments):
+    variable = keras.Variable([1.0, 2.0], name="kernel")
+    optimizer = keras.optimizers.SGD(**arguments)
+    optimizer.build([variable])
+    return optimizer, variable
+
+
+def test_optimizer_functions():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    optimizer, variable = built_sgd(learning_rate=schedule, clipvalue=0.5, weight_decay=0.1)
+    assert keras_internals.variable_index(optimizer, variable) == 0
+    assert keras_internals.decays_weight(optimizer, variable)
+    assert keras_internals.learning_rate_setting(optimizer) is schedule
+    assert keras_internals.own_variables(optimizer) == optimizer.variables
+    (clipped,) = keras_internals.clip_gradients(optimizer, [keras.ops.ones(2)])
+    assert keras.ops.convert_to_numpy(clipped).tolist() == [0.5, 0.5]
+
+
+def test_exclusion_from_weight_decay():
+    variable = keras.Variable([1.0], name="bias")
+    optimizer = keras.optimizers.SGD(weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.build([variable])
+    assert not keras_internals.decays_weight(optimizer, variable)
+
+
+def test_distribution_strategy():
+    optimizer, _ = built_sgd()
+    assert keras_internals.distribution_strategy(optimizer).num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize("decays", [False, True])
+def test_hooked_optimizer(decays):
+    calls = []
+
+    class Hooked(keras_internals.HookedOptimizer):
+        decays_in_update_step = decays
+
+        def before_updates(self):
+            calls.append("before")
+
+        def update_step(self, gradient, variable, learning_rate):
+            calls.append("update")
+
+        def after_updates(self, learning_rate):
+            calls.append(float(learning_rate))
+
+    variables = [keras.Variable([1.0]), keras.Variable([1.0])]
+    optimizer = Hooked(learning_rate=0.5, weight_decay=0.5)
+    optimizer.apply([keras.ops.ones(1)] * 2, variables)
+    assert calls == ["before", "update", "update", 0.5]
+    assert float(variables[0][0]) == (1.0 if decays else 0.75)
+
+
+def test_stateless_scope():
+    assert not keras_internals.in_stateless_scope()
+    with keras.StatelessScope():
+        assert keras_internals.in_stateless_scope()

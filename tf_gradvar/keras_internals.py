@@ -1,0 +1,192 @@
+"""The private names of Keras that this package touches: each once, with its reason.
+
+Keras offers no public way to what stands here. Everything else imports from this module, so that
+a release of Keras that renames something breaks one function and one test
+(`tests/test_keras_internals.py`), not a dozen files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.models import Functional
+
+__all__ = [
+    "Functional",
+    "HookedOptimizer",
+    "added_losses",
+    "clip_gradients",
+    "compiled_loss",
+    "decays_weight",
+    "distribution_strategy",
+    "flatten_layers",
+    "get_mask",
+    "in_stateless_scope",
+    "is_functional",
+    "is_seed",
+    "learning_rate_setting",
+    "own_variables",
+    "remat_mode",
+    "set_mask",
+    "set_remat_mode",
+    "variable_index",
+]
+
+# Layers -------------------------------------------------------------------------------------
+
+
+def flatten_layers(
+    layer: keras.layers.Layer, *, include_self: bool = True, recursive: bool = True
+) -> list[keras.layers.Layer]:
+    """Return the layers inside a layer, at any depth or one level down.
+
+    Why: `model.layers` names those of a model; for a composite layer nothing public does.
+    """
+    return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
+
+
+def is_functional(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer runs a graph of layers that was built from symbolic inputs.
+
+    Why: the class of functional models is not exported.
+    """
+    return isinstance(layer, keras.Sequential) or (
+        isinstance(layer, Functional) and type(layer).call is Functional.call
+    )
+
+
+def added_losses(layer: keras.layers.Layer) -> list[Any]:
+    """Return the list in which a layer keeps what `add_loss` was given in its last call.
+
+    Why: `layer.losses` mixes these with the weight regularisers, and cannot be restored.
+    """
+    return layer._losses
+
+
+def remat_mode(layer: keras.layers.Layer) -> Any:
+    """Return how a layer was asked to be rematerialised, or None.
+
+    Why: `RematScope` leaves no public trace on the layers that it caught.
+    """
+    return layer.__dict__.get("_remat_mode")
+
+
+def set_remat_mode(layer: keras.layers.Layer, mode: Any) -> None:
+    """Ask a layer to be rematerialised in another way from its next call on."""
+    layer.__dict__["_remat_mode"] = mode
+
+
+def is_seed(variable: keras.Variable) -> bool:
+    """Return whether a variable is the state of a random layer.
+
+    Why: `SeedGenerator` is public, the name of its state is not.
+    """
+    return variable.name == "seed_generator_state"
+
+
+# Tensors ------------------------------------------------------------------------------------
+
+
+def get_mask(tensor: Any) -> Any:
+    """Return the mask that Keras attached to a tensor, or None.
+
+    Why: masks travel as an attribute of the tensor, for which there is no accessor.
+    """
+    return getattr(tensor, "_keras_mask", None)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor as Keras does."""
+    tensor._keras_mask = mask
+
+
+# Models -------------------------------------------------------------------------------------
+
+
+def compiled_loss(model: keras.Model) -> Any:
+    """Return the object that computes the loss given to `compile`, or None.
+
+    Why: `model.loss` is what the user passed, without the loss weights.
+    """
+    return model._compile_loss
+
+
+# Optimizers ---------------------------------------------------------------------------------
+
+
+class HookedOptimizer(keras.optimizers.Optimizer):
+    """A Keras optimizer with places for code around the update of all variables.
+
+    Why: Keras calls `update_step` for one variable at a time, and decays the weights before it.
+
+    Attributes:
+        decays_in_update_step: Whether `update_step` of the subclass decays the weights.
+    """
+
+    decays_in_update_step = False
+
+    def before_updates(self) -> None:
+        """Run before the first variable of a step is updated."""
+
+    def after_updates(self, learning_rate: Any) -> None:
+        """Run after the last variable of a step is updated."""
+
+    def _apply_weight_decay(self, variables):
+        if not self.decays_in_update_step:
+            super()._apply_weight_decay(variables)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        self.before_updates()
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        self.after_updates(learning_rate)
+
+
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
+    """Return the place of a variable among those that an optimizer was built with.
+
+    Why: `update_step` gets the backend's variable on TensorFlow, Keras' own elsewhere.
+    """
+    return optimizer._get_variable_index(variable)
+
+
+def decays_weight(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
+    """Return whether an optimizer's weight decay holds for a variable.
+
+    Why: `exclude_from_weight_decay` can be set in public, but not asked.
+    """
+    return optimizer._use_weight_decay(variable)
+
+
+def own_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    """Return an optimizer's own variables, without those that a subclass adds to the property.
+
+    Why: `variables` is overridden where an optimizer holds another one.
+    """
+    return list(optimizer._variables)
+
+
+def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any]) -> list[Any]:
+    """Return gradients as an optimizer clips them.
+
+    Why: clipping stands inside `apply`, after what must not be clipped per replica.
+    """
+    return optimizer._clip_gradients(list(gradients))
+
+
+def learning_rate_setting(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Return the schedule, callable or variable behind an optimizer's learning rate.
+
+    Why: `learning_rate` is the value at the present step, not the schedule.
+    """
+    return optimizer._learning_rate
+
+
+def distribution_strategy(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Return the `tf.distribute` strategy in which an optimizer was made (TensorFlow only).
+
+    Why: variables of the optimizer belong to it, whatever strategy is in scope later.
+    """
+    return optimizer._distribution_strategy
