@@ -102,6 +102,11 @@ class ModelLoss:
             loss, loss_weights = model.loss, compiled_loss_weights(model)
         self.loss, self.loss_weights = loss, loss_weights
 
+    @classmethod
+    def of(cls, model: keras.Model, loss: Any = None, loss_weights: Any = None) -> ModelLoss:
+        """Return a loss that is a `ModelLoss` already, or one made of the arguments."""
+        return loss if isinstance(loss, ModelLoss) else cls(model, loss, loss_weights)
+
     @property
     def name(self) -> str:
         """How messages call it."""
@@ -152,10 +157,17 @@ class ModelLoss:
             losses: What `of_examples` gave, `[B]`.
             added: What layers added in the same call: means over the examples.
         """
-        total = tf.reduce_sum(losses)
+        return self.weighted_total(losses, added, tf.ones_like(losses))
+
+    def weighted_total(
+        self, losses: tf.Tensor, added: Sequence[tf.Tensor], coefficients: tf.Tensor
+    ) -> tf.Tensor:
+        """`sum_i a_i L_i` with coefficients `[B]`, added losses as in `total`."""
+        coefficients = tf.cast(coefficients, losses.dtype)
+        total = tf.reduce_sum(coefficients * losses)
         if not added or self.computes_itself:
             return total
-        return total + tf.cast(tf.size(losses), losses.dtype) * sum_of_added(added, losses.dtype)
+        return total + tf.reduce_sum(coefficients) * sum_of_added(added, losses.dtype)
 
     def of_batch(
         self,

@@ -42,7 +42,7 @@ class Evaluation:
         self.state = state_of("weights", model, weights)
         self._batch = as_batch(x, y, sample_weight)
         problem = Problem(
-            model, self.units, ModelLoss(model, loss, loss_weights), training, on_unknown
+            model, self.units, ModelLoss.of(model, loss, loss_weights), training, on_unknown
         )
         self.problem = check_once(problem, self._batch, self.state)
         self._chunk_size = chunk_size

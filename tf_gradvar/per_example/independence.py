@@ -26,11 +26,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.keras_internals import adds_loss, is_seed
-from tf_gradvar.per_example.batches import Batch, State
+from tf_gradvar.losses import ModelLoss
+from tf_gradvar.per_example.batches import Batch, State, as_batch
 from tf_gradvar.per_example.capture import run_model, trace_layers
 from tf_gradvar.per_example.differentiate import Problem, gradient_forms
 from tf_gradvar.per_example.forms import Wanted
-from tf_gradvar.per_example.units import all_layers
+from tf_gradvar.per_example.units import all_layers, find_units
 
 # Of the largest value: how far equal results may be apart, in units of the rounding error.
 _SAME_KERNELS, _OTHER_KERNELS, _GRADIENTS = 1e2, 1e4, 5e3
@@ -79,6 +80,21 @@ def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
             return problem
         entry = _remember(problem, hidden)
     return replace(problem, hidden=entry.hidden) if entry.hidden else problem
+
+
+def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -> None:
+    """Check some examples as `check_once` does, before anything is compiled.
+
+    Args:
+        loss: The loss, with its model.
+        x: Inputs, arrays or tensors.
+        y: Labels.
+        sample_weight: Weights, or None.
+
+    Raises:
+        ValueError: As `check_once`.
+    """
+    check_once(Problem(loss.model, find_units(loss.model), loss), as_batch(x, y, sample_weight), [])
 
 
 def _find(problem: Problem) -> _Passed | None:
