@@ -198,14 +198,9 @@ class ModelLoss:
             sample_weight: As in `of_examples`.
             alone: Whether they serve single examples; refuses what has no meaning there.
         """
-        names, predictions = _named_outputs(outputs, getattr(self.model, "output_names", None))
-        single = len(names) == 1
-        losses = _per_output("loss", self.loss, names, same_for_all=True)
-        labels = _per_output("y", y, names, same_for_all=single)
-        weights = _per_output("sample_weight", sample_weight, names, same_for_all=True)
-        factors = _per_output("loss_weights", self.loss_weights, names, same_for_all=single)
+        _, *columns = self._columns(y, outputs, sample_weight)
         found = []
-        for loss, *data, factor in zip(losses, labels, predictions, weights, factors, strict=True):
+        for loss, *data, factor in zip(*columns, strict=True):
             if loss is not None:
                 n, d = _terms(loss, *data, alone=alone)
                 found.append(Terms(n if factor is None else n * tf.cast(factor, n.dtype), d))
@@ -214,6 +209,48 @@ class ModelLoss:
                 "`loss` must name a loss for at least one output, received None for all."
             )
         return found
+
+    def _columns(self, y: Any, outputs: Any, sample_weight: Any) -> tuple[list[Any], ...]:
+        """For each output: name, loss, label, prediction, weights, and weight of the loss."""
+        names, predictions = _named_outputs(outputs, getattr(self.model, "output_names", None))
+        single = len(names) == 1
+        return (
+            names,
+            _per_output("loss", self.loss, names, same_for_all=True),
+            _per_output("y", y, names, same_for_all=single),
+            predictions,
+            _per_output("sample_weight", sample_weight, names, same_for_all=True),
+            _per_output("loss_weights", self.loss_weights, names, same_for_all=single),
+        )
+
+    def keras_weights(self, y: Any, outputs: Any, sample_weight: Any) -> Any:
+        """Weights that Keras applies as this module does: one axis for each of the loss.
+
+        Keras multiplies weights `[B]` and losses `[B, T]` as arrays do, so that a weight of an
+        example lands on a position (T = B) or nothing fits.
+
+        Args:
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: As in `of_examples`.
+
+        Returns:
+            A tensor, or a list or dictionary for several outputs; None for None.
+        """
+        if sample_weight is None or self.computes_itself:
+            return sample_weight
+        names, *columns = self._columns(y, outputs, sample_weight)
+        expanded = []
+        for loss, label, prediction, weight in zip(*columns[:4], strict=True):
+            if loss is not None and weight is not None:
+                loss_object = resolve_loss(loss, label, prediction)
+                values = _values(loss_object, loss, label, prediction)
+                weight = _expanded("sample_weight", weight, values)
+            expanded.append(weight)
+        if len(names) == 1:
+            return expanded[0]
+        named = isinstance(outputs, Mapping)
+        return dict(zip(names, expanded, strict=True)) if named else expanded
 
     def _own_losses(self, data: tuple[Any, ...], added: Sequence[tf.Tensor]) -> tf.Tensor:
         """`compute_loss` of one example after the other, from (x, y, outputs, sample_weight)."""

@@ -49,7 +49,7 @@ class WeightedGradient:
         A `compute_loss` of the model's own is taken of the batch as it is where all coefficients
         are equal, and of one example after the other where they differ.
         """
-        as_it_is = self._loss.computes_itself and np.ptp(coefficients) == 0
+        as_it_is = self._loss.computes_itself and bool(np.ptp(coefficients) == 0)
         if self._loss.computes_itself and not as_it_is:
             check_examples(self._loss, *data)
         x, y, sample_weight = keras.tree.map_structure(

@@ -63,7 +63,7 @@ def _whole_loss(model, batch, predictions):
         x=batch.x,
         y=batch.y,
         y_pred=predictions,
-        sample_weight=batch.sample_weight,
+        sample_weight=ModelLoss(model).keras_weights(batch.y, predictions, batch.sample_weight),
         training=True,
     )
     loss = loss * model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
