@@ -102,6 +102,16 @@ def test_is_functional():
     assert not keras_internals.is_functional(Traced(inputs, outputs))
 
 
+def test_stored_kernel():
+    dense, table = keras.layers.Dense(2), keras.layers.Embedding(4, 2)
+    for layer, x in ((dense, np.ones((1, 3))), (table, np.ones((1, 3), "int32"))):
+        layer(x)
+        stored = keras_internals.stored_kernel(layer)
+        assert stored is layer.variables[0]
+        layer.enable_lora(1)
+        assert keras_internals.stored_kernel(layer) is stored
+
+
 def test_added_losses():
     class Adds(keras.layers.Layer):
         def call(self, x):

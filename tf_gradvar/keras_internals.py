@@ -37,6 +37,7 @@ __all__ = [
     "resolve_loss",
     "set_mask",
     "set_remat_mode",
+    "stored_kernel",
     "variable_index",
 ]
 
@@ -61,6 +62,14 @@ def is_functional(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.Sequential) or (
         isinstance(layer, Functional) and type(layer).call is Functional.call
     )
+
+
+def stored_kernel(layer: keras.layers.Layer) -> keras.Variable:
+    """Return the kernel or table of a layer without its low-rank adapter.
+
+    Why: `kernel` and `embeddings` are the sums with the adapter where there is one.
+    """
+    return layer._embeddings if isinstance(layer, keras.layers.Embedding) else layer._kernel
 
 
 def added_losses(layer: keras.layers.Layer) -> list[Any]:

@@ -227,7 +227,8 @@ def _call_forms(
     state: fallback.State,
 ) -> list[tuple[keras.Variable, GradientForm]]:
     if unit.rule is not None:
-        return unit.rule.function(unit.layer, _at_least_float32(use.inputs), cotangents[0])
+        inputs = _at_least_float32(use.inputs)
+        return unit.rule.forms(unit.layer, inputs, cotangents[0], use.arguments, use.outputs)
     explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
     return [
         (v, Explicit(g)) for v, g in zip(unit.variables, explicit, strict=True) if g is not None

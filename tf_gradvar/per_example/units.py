@@ -19,6 +19,8 @@ from tf_gradvar.per_example.rule import Rule, Variable
 
 # These call their inner layers inside loops or vectorised maps, where nothing can be watched.
 _OPAQUE = (keras.layers.RNN, keras.layers.Wrapper)
+# A wrapper that calls its layer plainly, except in training mode: then it reads the kernel.
+_TRANSPARENT = keras.layers.SpectralNormalization
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def _candidates(
     seen.add(id(layer))
     rule = find_rule(layer)
     parts = _parts(layer)
-    if rule is not None or not parts or isinstance(layer, _OPAQUE):
+    opaque = isinstance(layer, _OPAQUE) and not isinstance(layer, _TRANSPARENT)
+    if rule is not None or not parts or opaque:
         yield layer, rule, layer.trainable_variables
         return
     inner = {id(v) for part in parts for v in part.trainable_variables}
