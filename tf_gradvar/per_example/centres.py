@@ -18,9 +18,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_gradvar.per_example.chunks import map_chunks
-from tf_gradvar.per_example.patches import Patches, as_positions
 from tf_gradvar.per_example.forms import GradientForm, leading
 from tf_gradvar.per_example.outer import Outer
+from tf_gradvar.per_example.patches import Patches, as_positions
 
 
 class Factors(NamedTuple):
