@@ -317,6 +317,26 @@ def recurrent():
     )
 
 
+def recurrent_states():
+    """An encoder whose states start a decoder, as in translation."""
+    inputs = {
+        "source": keras.Input((4, 2), name="source"),
+        "target": keras.Input((3, 2), name="target"),
+    }
+    _, hidden, carry = layers.LSTM(3, return_state=True)(inputs["source"])
+    sequence, last = layers.GRU(3, return_sequences=True, return_state=True)(
+        inputs["target"], initial_state=hidden
+    )
+    decoded = layers.LSTM(3)(sequence, initial_state=[last, carry])
+    return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([decoded, carry])))
+
+
+def stacked_cells():
+    """A loop over cells that have no rule together."""
+    cells = [layers.LSTMCell(3), layers.GRUCell(2)]
+    return sequential((4, 3), layers.RNN(cells), layers.Dense(2))
+
+
 def time_distributed():
     return sequential((3, 4), layers.TimeDistributed(layers.Dense(3, "tanh")), layers.Dense(2))
 
@@ -372,13 +392,13 @@ PROBLEMS = [
             [[1, 2, 0, 0], [3, 1, 5, 2], [4, 0, 0, 0], [2, 2, 2, 0], [5, 4, 3, 1]]
         ),
         normal(2),
-        unknown=("Bidirectional", "LSTM"),
     ),
     Problem(
-        "time_distributed",
-        time_distributed,
-        normal(3, 4),
-        normal(3, 2),
-        unknown=("TimeDistributed",),
+        "recurrent_states",
+        recurrent_states,
+        lambda rng: {"source": normal(4, 2)(rng), "target": normal(3, 2)(rng)},
+        normal(2),
     ),
+    Problem("stacked_cells", stacked_cells, normal(4, 3), normal(2), unknown=("RNN",)),
+    Problem("time_distributed", time_distributed, normal(3, 4), normal(3, 2)),
 ]

@@ -53,8 +53,7 @@ def separable_rule(
         dilation_rate=layer.dilation_rate,
     )
     pointwise = tf.cast(layer.pointwise_kernel.value, d.dtype)
-    columns = tf.reshape(pointwise, pointwise.shape[-2:])
-    middle_gradients = tf.linalg.matvec(columns, d)
+    middle_gradients = _through(tf.reshape(pointwise, pointwise.shape[-2:]), d)
     shape = tuple(layer.depthwise_kernel.shape)
     depthwise = Patches(x, middle_gradients, _geometry(layer, groups=0), shape)
     between = _pointwise_form(_channels_last(layer, middle), d, layer.pointwise_kernel)
@@ -100,10 +99,15 @@ def _adapter_forms(
     """`Patches` of A with `s d B^T`, and `Outer` of B with the inputs convolved with s A."""
     a, b = layer.lora_kernel_a, layer.lora_kernel_b
     scale = getattr(layer, "lora_alpha", layer.lora_rank) / layer.lora_rank
-    lowered = scale * tf.linalg.matvec(tf.cast(b.value, d.dtype), d)
+    lowered = scale * _through(tf.cast(b.value, d.dtype), d)
     form = Patches(x, lowered, geometry, tuple(a.shape))
     middle = scale * form.convolved(tf.cast(a.value, x.dtype))
     return [(a, form), (b, _pointwise_form(middle, d, b))]
+
+
+def _through(matrix: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
+    """`M d` for every position, `[B, *lengths, O]` -> `[B, *lengths, I]`: one large product."""
+    return tf.tensordot(d, matrix, [[d.shape.rank - 1], [1]])
 
 
 def _bias_forms(layer: keras.layers.Layer, d: tf.Tensor) -> Forms:

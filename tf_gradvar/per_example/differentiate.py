@@ -144,11 +144,19 @@ def _is_lost(
     batch: Batch,
     state: fallback.State,
 ) -> bool:
-    """Whether an output carries no gradient though the loss depends on the variables."""
+    """Whether an output carries no gradient though the loss depends on the variables.
+
+    A rule that sees the whole call knows that the outputs are the only way out of the layer: one
+    that is used is enough (an encoder hands on its states alone).
+    """
+    enough = any if unit.rule is not None and unit.rule.sees_call else all
     complete = all(
-        gradient is not None or not is_float(leaf)
+        enough(
+            gradient is not None
+            for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
+            if is_float(leaf)
+        )
         for use, found in zip(calls, gradients, strict=True)
-        for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
     )
     if complete or unit.layer is problem.model:
         return False
@@ -180,6 +188,12 @@ def _unit_forms(
 ) -> dict[int, GradientForm]:
     """Forms of a unit's variables, by their index in the model; calls are added."""
     found: dict[int, list[GradientForm]] = {id(v): [] for v in unit.variables}
+    if len(calls) > 1 and getattr(unit.layer, "stateful", False):
+        raise ValueError(
+            f"A stateful layer must be called once by `model`, '{unit.name}' is called "
+            f"{len(calls)} times; its later calls start where the earlier ones ended. Use "
+            "stateful=False and pass `initial_state`."
+        )
     for use, cotangents in zip(calls, gradients, strict=True):
         if all(cotangent is None for cotangent in cotangents):
             continue
@@ -231,6 +245,8 @@ def _call_forms(
     cotangents: list[tf.Tensor | None],
     state: fallback.State,
 ) -> list[tuple[keras.Variable, GradientForm]]:
+    if unit.rule is not None and unit.rule.sees_call:
+        return unit.rule.function(unit.layer, use.arguments, cotangents)
     if unit.rule is not None:
         return unit.rule.function(unit.layer, _at_least_float32(use.inputs), cotangents[0])
     explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
@@ -282,11 +298,12 @@ def _hide_unbatched(
 def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]]:
     """For each unit the tensors that must have a batch axis.
 
-    These are all arguments where the layer is called again, and the first otherwise.
+    These are all arguments where all of them matter, and the first otherwise.
     """
     seen: dict[int, list[Any]] = {}
     for place, calls in recording.uses.items():
-        again = problem.units[place].rule is None
+        rule = problem.units[place].rule
+        again = rule is None or rule.sees_call
         values = [(use.arguments if again else use.inputs, use.outputs) for use in calls]
         seen[place] = [leaf for leaf in tf.nest.flatten(values) if tf.is_tensor(leaf)]
     return seen

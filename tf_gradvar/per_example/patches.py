@@ -115,7 +115,8 @@ class Patches(GradientForm):
     def convolved(self, kernel: tf.Tensor) -> tf.Tensor:
         """The inputs convolved with a kernel `[*kernel_size, C, O]`, `[B, *output lengths, O]`."""
         places = tf.unstack(tf.reshape(kernel, [-1, *kernel.shape[-2:]]))
-        return tf.add_n([x @ k for x, k in zip(self.shifted(), places, strict=True)])
+        products = zip(self.shifted(), places, strict=True)
+        return tf.add_n([tf.tensordot(x, k, 1) for x, k in products])
 
     def _split_strides(self, inputs: tf.Tensor, axis: int, outputs: Any) -> tf.Tensor:
         """Pad one spatial axis and split it into (steps of the stride, offset)."""

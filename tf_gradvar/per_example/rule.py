@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -16,6 +16,13 @@ Variable: TypeAlias = keras.Variable
 RuleFunction = Callable[
     [keras.layers.Layer, tf.Tensor, tf.Tensor], list[tuple[Variable, GradientForm]]
 ]
+# Positional and keyword arguments of a call.
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+# The same from all arguments of the call, and the gradients (or None) of all its outputs.
+CallRuleFunction = Callable[
+    [keras.layers.Layer, Arguments, Sequence[tf.Tensor | None]],
+    list[tuple[Variable, GradientForm]],
+]
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,10 @@ class Rule:
         function: The rule.
         supports: Whether the rule holds for this layer (its options, its equation).
         before_activation: The output gradients are those before `layer.activation`.
+        sees_call: The rule is a `CallRuleFunction`.
     """
 
-    function: RuleFunction
+    function: RuleFunction | CallRuleFunction
     supports: Callable[[keras.layers.Layer], bool] = lambda layer: True
     before_activation: bool = False
+    sees_call: bool = False
