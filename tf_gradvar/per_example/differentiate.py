@@ -68,12 +68,11 @@ def gradient_forms(
     Returns:
         The gradient form of each trainable variable, and the losses `[B]`.
     """
-    for unit in problem.units:
-        if unit.rule is None:
-            _announce_or_refuse(problem, unit, "there is no rule for this layer")
+    slow = [(u, "there is no rule for this layer") for u in problem.units if u.rule is None]
+    _refuse_unknown(problem, slow)
     forms, hidden, losses = _one_pass(problem, batch, state)
-    for unit, reason in hidden:
-        _announce_or_refuse(problem, unit, reason)
+    _refuse_unknown(problem, hidden)
+    fallback.announce(problem.model, slow + hidden)
     while hidden:
         larger = enclosing_units(problem.model, [unit for unit, _ in hidden])
         problem = replace(problem, units=larger)
@@ -255,14 +254,15 @@ def _call_forms(
     ]
 
 
-def _announce_or_refuse(problem: Problem, unit: Unit, reason: str) -> None:
-    if problem.on_unknown == "raise":
+def _refuse_unknown(problem: Problem, slow: Sequence[tuple[Unit, str]]) -> None:
+    """Raise for units that need the fallback, if that is what the user wants."""
+    if problem.on_unknown == "raise" and slow:
+        unit, reason = slow[0]
         raise ValueError(
             "`on_unknown` is 'raise', and the per-example gradients of layer "
             f"'{unit.name}' ({type(unit.layer).__name__}) need the fallback: {reason}. Register a "
             "rule with `register_rule`, or use on_unknown='fallback'."
         )
-    fallback.announce(unit, reason)
 
 
 def _hide_unbatched(
