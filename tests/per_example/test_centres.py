@@ -16,8 +16,8 @@ from tf_gradvar.per_example.centres import (
     mean_factors,
     weighted_sums,
 )
-from tf_gradvar.per_example.convolution import Patches
 from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.patches import Patches
 from tf_gradvar.per_example.units import find_units
 
 CLUSTERS = 3
@@ -150,9 +150,7 @@ def test_a_batch_of_unknown_size(name):
             for form in forms
         ]
 
-    for (gram, sums), gradients in zip(
-        products(solved.x, solved.y), solved.gradients, strict=True
-    ):
+    for (gram, sums), gradients in zip(products(solved.x, solved.y), solved.gradients, strict=True):
         flat = gradients.reshape(EXAMPLES, -1)
         close(gram, flat @ flat.T)
         close(np.sum(np.square(sums)), np.sum(np.square(flat.sum(0))))
