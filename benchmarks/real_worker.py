@@ -26,7 +26,11 @@ CHECKED = 4  # examples that the loop goes through
 TIMED_SECONDS, ROUNDS = 10.0, (3, 25)
 # Larger errors are looked at once more against float64: they may be those of the loop.
 ROUNDING = 1e-5
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _loss() -> Any:
+    """A loss of the present precision."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def main() -> None:
@@ -85,11 +89,12 @@ def loop_norms(step: Callable[[Any, Any], Any], network: real_networks.Network) 
 
 def _plain_step(model: Any, x: Any, y: Any) -> Any:
     """One forward and backward pass for all weights, for any number of examples."""
+    loss = _loss()
     weights = [variable.value for variable in model.trainable_variables]
 
     def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
-            value = LOSS(y, model(x, training=False))
+            value = loss(y, model(x, training=False))
         return tape.gradient(value, weights)
 
     specs = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), (x, y))
@@ -97,7 +102,8 @@ def _plain_step(model: Any, x: Any, y: Any) -> Any:
 
 
 def _compiled_norms(model: Any) -> Any:
-    return tf.function(lambda x, y: per_example.squared_norms(model, x, y, LOSS), autograph=False)
+    loss = _loss()
+    return tf.function(lambda x, y: per_example.squared_norms(model, x, y, loss), autograph=False)
 
 
 def _watch_fallbacks() -> dict[int, Any]:
