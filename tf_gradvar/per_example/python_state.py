@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.keras_internals import remat_mode
+from tf_gradvar.keras_internals import managed_attributes, remat_mode
 from tf_gradvar.per_example.units import all_layers
 
 # Their functions and modules do not change while a program runs.
@@ -109,7 +109,7 @@ class _Description:
         attributes = tuple(
             (name, self.of(value))
             for name, value in own.items()
-            if name not in _managed_names() and not name.startswith("_self_")
+            if name not in managed_attributes() and not name.startswith("_self_")
         )
         kind = self._class(type(layer))
         policy = layer.dtype_policy.name
@@ -126,7 +126,7 @@ class _Description:
         if isinstance(value, np.ndarray):
             return self._array(value)
         if isinstance(value, keras.layers.Layer):
-            return self.of_layers(value) if self._strict else Identity(value)
+            return state_of_model(value) if self._strict else Identity(value)
         if isinstance(value, types.ModuleType):
             return self._module(value)
         if isinstance(value, type):
@@ -212,19 +212,6 @@ class _Description:
             return Identity(value)
         except TypeError:
             return type(value)
-
-
-@functools.cache
-def _managed_names() -> frozenset[str]:
-    """The attributes that Keras itself keeps in any layer and in any model."""
-    inputs = keras.Input((1,))
-    model = keras.Model(inputs, inputs)
-    model.compile("sgd", "mse")
-    sequential = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
-    known = {"history", "stop_training", "inputs", "outputs"}
-    for layer in (keras.layers.Layer(), model, sequential):
-        known.update(vars(layer))
-    return frozenset(known)
 
 
 def _is_library(name: str | None) -> bool:
