@@ -84,6 +84,20 @@ def test_flatten_layers():
     assert not set(inner.layers) & set(one_down)
 
 
+def test_managed_attributes():
+    model = small_model()
+    model.own, model.layers[0].own = 1, 2
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 3)), np.zeros((4, 2))
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    managed = keras_internals.managed_attributes()
+    left = {name for name in vars(model) if not name.startswith("_self_")} - managed
+    assert left == {"own"}
+    assert {"units", "activation", "use_bias", "own"} <= set(vars(model.layers[0])) - managed
+
+
 def test_is_functional():
     class Own(keras.Model):
         def call(self, x):

@@ -7,6 +7,7 @@ a release of Keras that renames something breaks one function and one test
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ __all__ = [
     "is_functional",
     "is_seed",
     "learning_rate_setting",
+    "managed_attributes",
     "own_variables",
     "remat_mode",
     "resolve_loss",
@@ -107,6 +109,24 @@ def is_seed(variable: keras.Variable) -> bool:
     Why: `SeedGenerator` is public, the name of its state is not.
     """
     return variable.name == "seed_generator_state"
+
+
+@functools.cache
+def managed_attributes() -> frozenset[str]:
+    """Return the names of the attributes that Keras keeps in any layer and any model by itself.
+
+    Why: nothing public tells them from the attributes of the layer's author. They are read off a
+    layer and two compiled models; fitting and evaluating add the ones that are named here.
+    """
+    inputs = keras.Input((1,))
+    functional = keras.Model(inputs, inputs)
+    functional.compile("sgd", "mse")
+    sequential = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    names = {"history", "stop_training", "stop_evaluating", "stop_predicting"}
+    names |= {"_eval_epoch_iterator", "inputs", "outputs"}
+    for layer in (keras.layers.Layer(), functional, sequential):
+        names.update(vars(layer))
+    return frozenset(names)
 
 
 # Tensors ------------------------------------------------------------------------------------
