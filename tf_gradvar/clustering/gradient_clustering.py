@@ -17,6 +17,7 @@ from tf_gradvar.arguments import (
     check_number,
     check_unsigned_seed,
 )
+from tf_gradvar.assignments import sizes_of
 from tf_gradvar.clustering.checks import (
     check_enough,
     check_initial,
@@ -227,9 +228,12 @@ class GradientClustering:
         check_enough(self.num_clusters, len(kept))
         if len(left_out):
             examples = ArrayExamples(*examples.select(kept).take(kept))
-        vectors = scaled_sketches(found.vectors[kept], found.squared_norms[kept])
+        norms = found.squared_norms[kept]
+        vectors = Vectors(
+            scaled_sketches(found.vectors[kept] if len(left_out) else found.vectors, norms)
+        )
         rng = np.random.default_rng(self.seed)
-        refinement = self._refinement(passes, examples, vectors, found.squared_norms[kept], rng)
+        refinement = self._refinement(passes, examples, vectors, norms, rng)
         given = None if initial is None else initial[kept]
         best, least, objective = self._search(refinement, given, rng)
         self._sums = ClusterSums.of(vectors, best, self.num_clusters)
@@ -238,7 +242,7 @@ class GradientClustering:
         one_cluster = refinement.gradients.spread(np.arange(len(kept)))
         self._result = ClusteringResult(
             assignments,
-            np.bincount(best, minlength=self.num_clusters),
+            sizes_of(best, self.num_clusters),
             objective,
             variance_ratio(least, one_cluster, self.num_clusters),
             found.fingerprint,
@@ -324,9 +328,10 @@ class GradientClustering:
             return self._sums.update(vectors, self.online_rate)
         check_enough(self.num_clusters, len(vectors))
         rng = np.random.default_rng(self.seed)
-        refinement = MovingMeans(Vectors(vectors), self.num_clusters, self._max_size(len(vectors)))
+        gradients = Vectors(vectors)
+        refinement = MovingMeans(gradients, self.num_clusters, self._max_size(len(vectors)))
         assignments, *_ = self._search(refinement, None, rng)
-        self._sums = ClusterSums.of(vectors, assignments, self.num_clusters)
+        self._sums = ClusterSums.of(gradients, assignments, self.num_clusters)
         return assignments
 
     def get_config(self) -> dict[str, Any]:
@@ -380,15 +385,15 @@ class GradientClustering:
         self,
         passes: GradientPasses,
         examples: Examples,
-        vectors: np.ndarray,
+        vectors: Vectors,
         squared_norms: np.ndarray,
         rng: np.random.Generator,
     ) -> Refinement:
         """What makes one pass, for the representation and the rule."""
-        max_size = self._max_size(len(vectors))
+        max_size = self._max_size(len(squared_norms))
         if self.representation in ("rank1", "svd"):
             return LowRankCentres(
-                Vectors(vectors),
+                vectors,
                 self.num_clusters,
                 max_size,
                 self.assignment,
@@ -399,7 +404,7 @@ class GradientClustering:
                 rng=rng,
             )
         full = self.representation == "full"
-        gradients = InnerProducts(passes.inner_products(examples)) if full else Vectors(vectors)
+        gradients = InnerProducts(passes.inner_products(examples)) if full else vectors
         if self.assignment == "exact":
             return MovingMeans(gradients, self.num_clusters, max_size)
         return FixedCentres(gradients, self.num_clusters, max_size, self.assignment)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradvar.assignments import rows_by_cluster
 from tf_gradvar.data.cluster_choice import choice_edges, choice_numbers, choose, count_choices
 
 
@@ -63,10 +64,9 @@ class ClusterTables:
 
 def _table_values(assignments, probabilities):
     num_clusters = len(probabilities)
-    # What is left out comes last, where no cluster reaches.
-    ids = np.where(np.asarray(assignments) < 0, num_clusters, assignments)
-    rows = tf.constant(np.argsort(ids, kind="stable"), tf.int64)
-    sizes = np.bincount(ids, minlength=num_clusters + 1)[:num_clusters]
+    rows, sizes = rows_by_cluster(assignments, num_clusters)
+    # What is left out comes last, where no cluster reaches: the length stays.
+    rows = tf.constant(np.pad(rows, (0, len(assignments) - len(rows))), tf.int64)
     sizes = tf.constant(sizes, tf.int64)
     return rows, tf.cumsum(sizes, exclusive=True), sizes, choice_edges(probabilities)
 

@@ -8,10 +8,13 @@ the clusters is needed to go on from any batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from tf_gradvar.data.allocation import Design
+from tf_gradvar.data.loss_shapes import weights_of_batch
 from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
 
 _NEVER = tf.int64.max
@@ -97,13 +100,21 @@ def _variable(shape, dtype=tf.int64):
 
 
 def stratified_dataset(
-    data: tuple, designs: DesignVariables, num_clusters: int, batch_size: int, seed: int, start: int
+    data: tuple,
+    designs: DesignVariables,
+    shapes: Any,
+    *,
+    num_clusters: int,
+    batch_size: int,
+    seed: int,
+    start: int,
 ) -> tf.data.Dataset:
     """Return the endless dataset of (x, y, sample_weight) from batch `start` on.
 
     Args:
         data: (x, y) or (x, y, sample_weight), tensors with the examples along axis 0.
         designs: What each batch draws.
+        shapes: Of the weights of one example, as `weight_shapes` returned them.
         num_clusters: K.
         batch_size: B.
         seed: The seed of every draw.
@@ -129,9 +140,7 @@ def stratified_dataset(
 
     def pick(rows, weights):
         x, y, *given = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
-        if not given:
-            return x, y, tf.cast(weights, keras.config.floatx())
-        return x, y, keras.tree.map_structure(lambda leaf: _weighted(leaf, weights), given[0])
+        return x, y, weights_of_batch(weights, given[0] if given else None, shapes)
 
     numbers = tf.data.Dataset.counter(start)
     stream = tf.data.Dataset.zip((numbers, order_stream(num_clusters, seed, start)))
@@ -151,8 +160,3 @@ def _shuffled(position, sizes, clusters, seed):
         seed=tf.stack([*seeds, position // sizes], axis=1),
         max_index=sizes - 1,
     )
-
-
-def _weighted(given, weights):
-    shape = [-1, *[1] * (len(given.shape) - 1)]
-    return given * tf.reshape(tf.cast(weights, given.dtype), shape)
