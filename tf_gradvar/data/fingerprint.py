@@ -76,12 +76,26 @@ def check_same_data(name: str, result: Any, data_fingerprint: str) -> None:
     Raises:
         ValueError: a result for other data.
     """
-    theirs = getattr(result, "fingerprint", None)
-    if theirs != data_fingerprint:
+    refuse_other_data(name, getattr(result, "fingerprint", None), data_fingerprint)
+
+
+def refuse_other_data(name: str, clustered: str | None, data_fingerprint: str) -> None:
+    """Raise where clusters were found for data with another fingerprint than those that are there.
+
+    Args:
+        name: the argument that the clusters were passed as.
+        clustered: the fingerprint of the data that were clustered.
+        data_fingerprint: of the data that are there.
+
+    Raises:
+        ValueError: different fingerprints.
+    """
+    if clustered != data_fingerprint:
         raise ValueError(
             f"`{name}` must be of the same data, in the same order and of the same types. Received "
-            f"a result for data whose hash is {theirs}, and data whose hash is {data_fingerprint} "
-            "(of all bytes of x and y). Cluster these data, or pass what was clustered."
+            f"a result for data whose hash is {clustered}, and data whose hash is "
+            f"{data_fingerprint} (of all bytes of x and y). Cluster these data, or pass what was "
+            "clustered."
         )
 
 

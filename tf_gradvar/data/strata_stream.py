@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tf_gradvar.data.allocation import Design
 from tf_gradvar.data.loss_shapes import weights_of_batch
+from tf_gradvar.data.shuffle import shuffled_places
 from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
 
 _NEVER = tf.int64.max
@@ -132,7 +133,7 @@ def stratified_dataset(
         clusters = tf.ensure_shape(tf.repeat(order, draws), [batch_size])
         earlier = tf.repeat(tf.cumsum(draws) - draws, draws)
         position = tf.gather(positions, clusters) + tf.range(batch_size, dtype=tf.int64) - earlier
-        places = _shuffled(position, tf.gather(sizes, clusters), clusters, seed)
+        places = shuffled_places(position, tf.gather(sizes, clusters), clusters, seed)
         rows = designs.rows(tf.gather(first, clusters) + places)
         designs.count(number)
         positions = tf.tensor_scatter_nd_add(positions, order[:, None], draws)
@@ -146,17 +147,7 @@ def stratified_dataset(
     stream = tf.data.Dataset.zip((numbers, order_stream(num_clusters, seed, start)))
     nothing_seen = (tf.constant(-1, tf.int64), tf.zeros([num_clusters], tf.int64))
     options = tf.data.Options()
-    # Batches that were drawn ahead would have the clusters of yesterday. (A `map` at the end
+    # Batches that were drawn ahead would have outdated clusters. (A `map` at the end
     # would be made parallel, and run ahead; a `scan` is not.)
     options.experimental_optimization.inject_prefetch = False
     return stream.scan(nothing_seen, draw).with_options(options)
-
-
-def _shuffled(position, sizes, clusters, seed):
-    """Return the place of each draw among the members of its cluster, pass by pass."""
-    seeds = [tf.fill(tf.shape(position), tf.constant(seed, tf.int64)), tf.cast(clusters, tf.int64)]
-    return tf.raw_ops.RandomIndexShuffle(
-        index=position % sizes,
-        seed=tf.stack([*seeds, position // sizes], axis=1),
-        max_index=sizes - 1,
-    )

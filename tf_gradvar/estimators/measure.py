@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_gradvar import per_example
 from tf_gradvar.data.examples import Examples, as_examples
+from tf_gradvar.data.fingerprint import refuse_other_data
 from tf_gradvar.estimators.checks import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
 from tf_gradvar.estimators.norms import norm_histogram
@@ -132,6 +133,10 @@ class VarianceMeter:
                 raise ValueError(
                     f"`assignments` of {estimator.name!r} must have one entry for each of the "
                     f"{self._examples.count} examples. Received {len(given)}."
+                )
+            if estimator.data_fingerprint is not None:
+                refuse_other_data(
+                    "assignments", estimator.data_fingerprint, self._examples.fingerprint
                 )
 
 

@@ -54,10 +54,12 @@ class Estimator(abc.ABC):
     Attributes:
         name: Key of its results.
         assignments: The stratum of each example, `[N]` int; None: all the data are one.
+        data_fingerprint: Of the data that the assignments were found for; None: not known.
     """
 
     name: str
     assignments: np.ndarray | None = None
+    data_fingerprint: str | None = None
 
     @property
     def snapshot(self) -> Sequence[Any] | None:

@@ -49,7 +49,8 @@ class Stratified(Estimator):
     Raises:
         ValueError: Assignments that leave an example out, `samples_per_cluster` below 1 or not
             one for each cluster, `expected_draws` that are not as above, or both; when it is
-            measured, assignments that are not of the length of the data.
+            measured, assignments that are not of the length of the data, a clustering of other
+            data, a dataset whose order changes from reading to reading.
 
     Example:
         >>> import numpy as np
@@ -116,6 +117,7 @@ class Stratified(Estimator):
         check = _check_expected_draws if self._random else _draws_per_cluster
         self._draws = check(given, int(checked.max()) + 1)
         self._given, self.assignments = given, checked
+        self.data_fingerprint = getattr(assignments, "fingerprint", None)
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
         """(N_k/N)^2 / n_k, `[K]`, with the factor of drawing without replacement."""
