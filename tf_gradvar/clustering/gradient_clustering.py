@@ -204,13 +204,14 @@ class GradientClustering:
         Args:
             model: A built `keras.Model`. It is not changed.
             x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset`
-                of batches (x, y) or (x, y, sample_weight) in the same order at every reading.
+                or `keras.utils.PyDataset` of batches (x, y) or (x, y, sample_weight), in the same
+                order at every reading. It is read once more beforehand, to compare the order.
             y: Labels, likewise; None for a dataset.
             loss: A Keras loss, its name, or a function (y_true, y_pred) -> `[B]`; the unreduced
                 loss is what counts.
             sample_weight: Weights `[N]` that multiply the losses. Defaults to all one.
-            initial_assignments: Where to start, integers `[N]`: those of an earlier result, for
-                instance. Defaults to None, neighbours in norm.
+            initial_assignments: Where to start, `[N]`: those of an earlier result, for instance.
+                Examples with -1 start in the first cluster. Defaults to None, neighbours in norm.
 
         Returns:
             A `ClusteringResult`.

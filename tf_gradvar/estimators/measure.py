@@ -161,8 +161,9 @@ def gradient_variance(
 
     Args:
         model: A built `keras.Model`. It is not changed.
-        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
-            batches (x, y) or (x, y, sample_weight), which is streamed and must keep its order.
+        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` or
+            `keras.utils.PyDataset` of batches (x, y) or (x, y, sample_weight), which is streamed,
+            and must keep its order where there are clusters or a subset.
         y: Labels, likewise; None for a dataset.
         loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B].
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
