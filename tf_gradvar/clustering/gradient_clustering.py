@@ -137,8 +137,10 @@ class GradientClustering:
     Source: Faghri et al. 2020, section 3 (objective, rank-1 centres, the paper's rule); the exact
     rule and the sketch are ours.
 
-    Cost: "sketch": one pass over the data and N * sketch_size numbers of memory, then
-    N * sketch_size * K operations a pass.
+    Cost: "sketch": one pass over the data, then N * sketch_size * K operations a pass. Memory:
+    N * sketch_size float32 and working copies of a few thousand rows (measured with 100 000
+    examples, 256 numbers and 128 clusters: 121 MB, 1.2 times the sketches). Centres that stay
+    where they are during a pass ("paper", "rank1", "svd") need N * K float64 more.
     """
 
     def __init__(
