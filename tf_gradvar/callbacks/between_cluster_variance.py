@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tf_gradvar.assignments import check_assignments, check_none_empty, members_of
 from tf_gradvar.callbacks.steps import PassedSteps
+from tf_gradvar.data.arrays import as_arrays
 from tf_gradvar.estimators.between_clusters import (
     between_cluster_variance,
     buffered_between_cluster_variance,
@@ -48,9 +50,10 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     same seed with and without this callback gives bit-identical weights.
 
     Args:
-        x: Examples [N, ...], or a dict, list or tuple of such arrays.
+        x: Examples [N, ...], or a dict, list or tuple of such arrays, as `Model.fit` takes them.
         y: Targets [N, ...], likewise.
-        clusters: The cluster of each example, integers [N] from 0 to K - 1.
+        clusters: The cluster of each example, [N], to all of the K clusters; -1 for examples that
+            are left out, names and [N, 1] as in `tf_gradvar.assignments`.
         num_clusters: K.
         cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
         every_steps: Measure when the number of steps taken passes a multiple of this. With
@@ -105,7 +108,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received {value}.")
         self.history: list[dict[str, float]] = []
-        self._x, self._y = tf.nest.map_structure(np.asarray, (x, y))
+        self._x, self._y = as_arrays(x, "x"), as_arrays(y, "y")
         self._num_clusters, self._limit = num_clusters, examples_per_cluster
         self._members = _members_of_clusters((self._x, self._y), clusters, num_clusters)
         self._probabilities = cluster_probabilities
@@ -121,7 +124,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         """Measure between other clusters from now on.
 
         Args:
-            clusters: The cluster of each example, integers [N] from 0 to K - 1.
+            clusters: The cluster of each example, as in the constructor.
             cluster_probabilities: q_k [K], summing to 1. Defaults to the shares of the clusters in
                 the data.
 
@@ -208,23 +211,17 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         return total
 
 
-def _members_of_clusters(batch: Any, clusters: ArrayLike, num_clusters: int) -> list[np.ndarray]:
-    clusters = np.asarray(clusters)
-    sizes = {array.shape[0] if array.ndim else None for array in tf.nest.flatten(batch)}
-    if sizes != {len(clusters)} or clusters.ndim != 1 or clusters.dtype.kind not in "iu":
+def _members_of_clusters(batch: Any, clusters: Any, num_clusters: int) -> list[np.ndarray]:
+    counts = {array.shape[0] if array.ndim else None for array in tf.nest.flatten(batch)}
+    if len(counts) != 1 or counts == {None}:
         raise ValueError(
-            "`clusters` must be one integer for each example of `x` and `y`. Received clusters of "
-            f"shape {clusters.shape} and dtype {clusters.dtype}, and arrays whose first dimensions "
-            f"are {sizes}. Pass NumPy arrays with one row for each example."
+            "`x` and `y` must be arrays with one row for each example. Received arrays whose first "
+            f"dimensions are {counts}."
         )
-    members = [np.flatnonzero(clusters == cluster) for cluster in range(num_clusters)]
-    empty = [cluster for cluster, found in enumerate(members) if not len(found)]
-    if empty or clusters.min() < 0 or clusters.max() >= num_clusters:
-        raise ValueError(
-            f"`clusters` must hold every number from 0 to `num_clusters` - 1 = {num_clusters - 1} "
-            f"and no other. Received numbers from {clusters.min()} to {clusters.max()}, and no "
-            f"example of the clusters {empty}."
-        )
+    count = counts.pop()
+    ids = check_assignments(clusters, name="clusters", count=count, num_clusters=num_clusters)
+    members = members_of(ids, count, num_clusters)
+    check_none_empty(np.array([len(found) for found in members]), "clusters")
     return members
 
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from tf_gradvar.arguments import check_choice, check_count
+from tf_gradvar.assignments import cluster_transfer
 from tf_gradvar.callbacks.schedules import Schedule
 from tf_gradvar.callbacks.steps import PassedSteps
 from tf_gradvar.optimizers.control_variate import find_control_variate
-from tf_gradvar.optimizers.transfer import cluster_transfer
 from tf_gradvar.records import RecordFile
 
 LOG_PREFIX = "recluster"

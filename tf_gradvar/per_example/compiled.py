@@ -23,7 +23,9 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.keras_internals import get_mask, in_stateless_scope
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import as_batch, state_of
+from tf_gradvar.per_example.independence import check_examples
 from tf_gradvar.per_example.python_state import UnknownStateError, state_of_model, state_of_value
 from tf_gradvar.per_example.registry import RULES
 
@@ -59,6 +61,7 @@ def run(function: Function, model: keras.Model, x: Any, y: Any, loss: Any, **opt
         call = _Call(function, model, loss, options)
         try:
             key, leaves = call.prepare(x, y)
+            call.check()
             program = _program(model, key)
         except Exception as error:
             # Wrong arguments among them: the plain call below says what is wrong.
@@ -101,7 +104,11 @@ class _Call:
         Raises:
             UnknownStateError: If the loss, the model or the data cannot be compared.
         """
-        data = as_batch(x, y, self._sample_weight).structure()
+        loss = ModelLoss.of(self.model, self.loss, self.options.get("loss_weights"))
+        if loss.computes_itself:
+            raise UnknownStateError("a `compute_loss` of the model's own")
+        self._model_loss, self._batch = loss, as_batch(x, y, self._sample_weight)
+        data = self._batch.structure()
         weights = {
             name: None if given is None else [w for _, w in state_of(name, self.model, given)]
             for name, given in self._weights.items()
@@ -114,12 +121,16 @@ class _Call:
         shapes = tf.nest.map_structure(_form, self._structure)
         key = (
             self.function,
-            state_of_value((self.loss, self.options, shapes)),
+            state_of_value((loss.loss, loss.loss_weights, self.options, shapes)),
             state_of_model(self.model),
             tuple(RULES.items()),
             (keras.config.floatx(), keras.config.epsilon()),
         )
         return key, leaves
+
+    def check(self) -> None:
+        """Compare some examples while they have values: a trace could only make some up."""
+        check_examples(self._model_loss, *self._batch.structure())
 
     def trace(self, specs: Sequence[tf.TensorSpec]) -> Function:
         """Compile for tensors of these shapes; the result keeps no reference to the model."""
