@@ -240,6 +240,7 @@ class ClusterControlVariate(ClusterBuffers):
                 "does it, or call it yourself in a custom training step."
             )
         self._corrections_pending = max(self._corrections_pending - 1, 0)
+        grads = [backend.dense(gradient) for gradient in grads]
         if corrected:
             grads = self._divide_among_replicas(grads)
         super().apply(grads, trainable_variables)

@@ -51,14 +51,15 @@ class IGT(HookedOptimizer):
 
     **True and shifted weights.** `apply` leaves the shifted weights in the variables, for
     the next gradient, and keeps the true ones theta in a slot. In `model.fit` and
-    `train_on_batch` on the TensorFlow backend the variables are shifted at the start and
-    true again at the end of every call of the train function, so that validation,
-    callbacks, `evaluate`, `predict`, `save`, `export` and `get_weights` all see the true
-    weights, on one device and on replicas, with nothing to remember. (Keras calls no code
-    of an optimizer between a step and what follows it, so creating the first IGT optimizer
-    of a process wraps `keras.Model.make_train_function`; models with other optimizers are
-    not affected.) In a loop of your own, call `use_true_weights()` before you read the
-    weights and `use_shifted_weights()` before you train on.
+    `train_on_batch` the weights are shifted at the start and true again at the end of every
+    call of the train function, so that validation, callbacks, `evaluate`, `predict`,
+    `save`, `export` and `get_weights` all see the true weights, on one device and on
+    replicas, with nothing to remember. (Keras calls no code of an optimizer between a step
+    and what follows it, so creating the first IGT optimizer of a process wraps
+    `keras.Model.make_train_function`; models with other optimizers are not affected. Tested
+    on TensorFlow and JAX; torch takes the same way as TensorFlow, untested.) In a loop of
+    your own, call `use_true_weights()` before you read the weights and
+    `use_shifted_weights()` before you train on.
 
     Args:
         learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
@@ -142,6 +143,15 @@ class IGT(HookedOptimizer):
             name=name,
             aggregation="only_first_replica",
         )
+
+    def apply(self, grads, trainable_variables=None):
+        """Take a step; sparse gradients become dense first, as their average is.
+
+        Args:
+            grads: One gradient at the shifted weights for each variable, or None.
+            trainable_variables: The variables, if not those that the optimizer was built with.
+        """
+        super().apply([backend.dense(g) for g in grads], trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable: its true value in the slot, the shifted one in place.
