@@ -13,13 +13,17 @@ from typing import Any
 import keras
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.models import Functional
+from keras.src.trainers.compile_utils import get_loss
 
 __all__ = [
     "Functional",
     "HookedOptimizer",
     "added_losses",
+    "adds_loss",
     "clip_gradients",
     "compiled_loss",
+    "compiled_loss_weights",
+    "compute_loss",
     "decays_weight",
     "distribution_strategy",
     "flatten_layers",
@@ -30,6 +34,7 @@ __all__ = [
     "learning_rate_setting",
     "own_variables",
     "remat_mode",
+    "resolve_loss",
     "set_mask",
     "set_remat_mode",
     "variable_index",
@@ -64,6 +69,14 @@ def added_losses(layer: keras.layers.Layer) -> list[Any]:
     Why: `layer.losses` mixes these with the weight regularisers, and cannot be restored.
     """
     return layer._losses
+
+
+def adds_loss(layer: keras.layers.Layer, loss: Any) -> bool:
+    """Return whether a loss that a `StatelessScope` collected was added by this layer itself.
+
+    Why: the scope keeps one list for all layers.
+    """
+    return id(loss) in layer._loss_ids
 
 
 def remat_mode(layer: keras.layers.Layer) -> Any:
@@ -112,6 +125,32 @@ def compiled_loss(model: keras.Model) -> Any:
     Why: `model.loss` is what the user passed, without the loss weights.
     """
     return model._compile_loss
+
+
+def compiled_loss_weights(model: keras.Model) -> Any:
+    """Return the `loss_weights` given to `compile`, or None.
+
+    Why: nothing public keeps them.
+    """
+    loss = compiled_loss(model)
+    return None if loss is None else loss._user_loss_weights
+
+
+def compute_loss(model: keras.Model, **arguments: Any) -> Any:
+    """Return what a model's `compute_loss` gives, as Keras' training step calls it.
+
+    Why: a `compute_loss` written for Keras before 3.3 takes no `training`.
+    """
+    return model._compute_loss(**arguments)
+
+
+def resolve_loss(loss: Any, y_true: Any, y_pred: Any) -> keras.losses.Loss:
+    """Return the loss object that `compile` makes of a loss, a name or a function.
+
+    Why: the wrapper of functions, and the choice that the name "crossentropy" stands for, are
+    not exported.
+    """
+    return get_loss(loss, y_true, y_pred)
 
 
 # Optimizers ---------------------------------------------------------------------------------

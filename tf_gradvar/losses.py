@@ -1,76 +1,260 @@
-"""The unreduced loss: one value per example, whatever the loss is called in Keras.
+"""The loss rule: one value for each example, equal to what Keras computes for it alone.
 
-The loss of example i is what Keras would compute for a batch that holds this example alone, times
-its sample weight. So it is never divided by the batch size; where a loss gives several values per
-example (`[B, T]` for a sequence), they are averaged over those that are not masked, and added
-for a loss with `reduction="sum"` or `None`. The mean over the examples is then the number that
-`model.fit` minimises (for masks: up to examples of unequal length).
+Keras reduces the values of a batch, one or several for each example, to a number. With the values
+l, sample weights w and mask m at the positions t of example i, a Keras loss of any set S of
+examples is a quotient of sums,
+
+    L(S) = sum_{i in S} n_i / sum_{i in S} d_i,      n_i = sum_t w_it m_it l_it,
+
+    d_i = sum_t m_it          for "sum_over_batch_size" and "mean",
+    d_i = sum_t w_it m_it     for "mean_with_sample_weight",
+
+and sum_{i in S} n_i for "sum" and None. `Terms` holds n and d. The unreduced loss of example i is
+that of S = {i}, n_i / d_i; the loss of a group of examples is that of S, as Keras has it.
+Measuring, training and sampling all take their losses from here.
+
+Weight regularisers belong to no example and are left out. What layers add themselves (`add_loss`,
+activity regularisers) is a number for a batch. As long as it is a mean over the examples, the sum
+of the whole loss over a batch of B examples is
+
+    sum_i L_i + B * added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tf_gradvar.keras_internals import get_mask
+from tf_gradvar.keras_internals import (
+    compiled_loss,
+    compiled_loss_weights,
+    compute_loss,
+    get_mask,
+    resolve_loss,
+    set_mask,
+)
 
 # A Keras loss, its name, a function, or a list or dictionary of these (one an output).
 LossLike = Any
 
+_SUMS = ("sum", "none", None)
 
-def example_losses(
-    loss: LossLike,
-    y: Any,
-    outputs: Any,
-    *,
-    sample_weight: Any = None,
-    loss_weights: Any = None,
-    output_names: Sequence[str] = (),
-) -> tf.Tensor:
-    """The loss of each example, summed over the outputs of the model.
+
+class Terms(NamedTuple):
+    """The loss of one output as a quotient of sums.
+
+    Attributes:
+        numerators: n, `[B]`, times the weight of the output.
+        denominators: d, `[B]`; None for losses that are sums.
+    """
+
+    numerators: tf.Tensor
+    denominators: tf.Tensor | None
+
+    def of_examples(self) -> tf.Tensor:
+        """The loss of each example alone, `[B]`."""
+        if self.denominators is None:
+            return self.numerators
+        return tf.math.divide_no_nan(self.numerators, self.denominators)
+
+    def of_group(self, members: tf.Tensor) -> tf.Tensor:
+        """The loss of the examples where `members` `[B]` is 1 and not 0, a scalar."""
+        members = tf.cast(members, self.numerators.dtype)
+        total = tf.reduce_sum(members * self.numerators)
+        if self.denominators is None:
+            return total
+        return tf.math.divide_no_nan(total, tf.reduce_sum(members * self.denominators))
+
+
+class ModelLoss:
+    """The loss that a model is measured with.
 
     Args:
-        loss: One loss, or a list or dictionary with one (or None) for each output.
-        y: Labels, structured as the outputs.
-        outputs: What the model returned.
-        sample_weight: None, weights `[B]` (or `[B, T]`), or a list or dictionary of them.
-        loss_weights: None, or one number for each output.
-        output_names: Names of the outputs, for dictionaries with outputs in a list.
-
-    Returns:
-        `[B]`, at least float32.
+        model: A Keras model.
+        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B, ...]; a list or
+            dictionary of these for several outputs. None: what the model was compiled with, its
+            loss weights included, or its own `compute_loss` where it overrides that of Keras.
+        loss_weights: None, or one number for each output; those of `compile` go with its loss.
 
     Raises:
-        ValueError: If the loss reduces over the batch or the structures do not match.
+        ValueError: If `loss` is None for a model that was compiled without one, or
+            `loss_weights` are given without a loss.
     """
-    names, predictions = _named_outputs(outputs, output_names)
-    single = len(names) == 1
-    losses = _per_output("loss", loss, names, same_for_all=True)
-    labels = _per_output("y", y, names, same_for_all=single)
-    weights = _per_output("sample_weight", sample_weight, names, same_for_all=True)
-    factors = _per_output("loss_weights", loss_weights, names, same_for_all=single)
-    terms = []
-    for one_loss, label, prediction, weight, factor in zip(
-        losses, labels, predictions, weights, factors, strict=True
-    ):
-        if one_loss is None:
-            continue
-        values = _one_output(one_loss, label, prediction, weight)
-        terms.append(values if factor is None else values * tf.cast(factor, values.dtype))
-    if not terms:
-        raise ValueError("`loss` must name a loss for at least one output, received None for all.")
-    return tf.add_n([tf.cast(term, terms[0].dtype) for term in terms])
+
+    def __init__(self, model: keras.Model, loss: LossLike = None, loss_weights: Any = None):
+        if loss is None and loss_weights is not None:
+            raise ValueError(
+                "`loss_weights` must come with a `loss`: those given to `compile` belong to its "
+                f"loss. Received loss=None and loss_weights={loss_weights!r}. Pass the losses, too."
+            )
+        self.model = model
+        self.computes_itself = loss is None and overrides_compute_loss(model)
+        if loss is None and not self.computes_itself:
+            if compiled_loss(model) is None:
+                raise ValueError(
+                    f"`loss` must be given for the model '{model.name}', which is compiled "
+                    "without one. Pass a Keras loss, its name, or a function (y_true, y_pred) -> "
+                    "[B], or compile the model with what it is trained with."
+                )
+            loss, loss_weights = model.loss, compiled_loss_weights(model)
+        self.loss, self.loss_weights = loss, loss_weights
+
+    @classmethod
+    def of(cls, model: keras.Model, loss: Any = None, loss_weights: Any = None) -> ModelLoss:
+        """Return a loss that is a `ModelLoss` already, or one made of the arguments."""
+        return loss if isinstance(loss, ModelLoss) else cls(model, loss, loss_weights)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        if self.computes_itself:
+            return f"`{type(self.model).__name__}.compute_loss`"
+        return f"the loss {_name(self.loss)}"
+
+    def has(self, loss: LossLike, loss_weights: Any) -> bool:
+        """Whether it is made of this loss and these weights."""
+        pairs = ((self.loss, loss), (self.loss_weights, loss_weights))
+        return all(a is b or _equal(a, b) for a, b in pairs)
+
+    def of_examples(
+        self,
+        x: Any,
+        y: Any,
+        outputs: Any,
+        sample_weight: Any = None,
+        added: Sequence[tf.Tensor] = (),
+    ) -> tf.Tensor:
+        """The loss of each example, summed over the outputs of the model.
+
+        Args:
+            x: Inputs of the model.
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: None, weights `[B]`, `[B, 1]` or one for each position, or a list or
+                dictionary of them.
+            added: What layers added in the call that gave the outputs. Only a model's own
+                `compute_loss` looks at it; else `total` does.
+
+        Returns:
+            `[B]`, at least float32.
+
+        Raises:
+            ValueError: If the loss reduces over the batch or the structures do not match.
+        """
+        if self.computes_itself:
+            return self._own_losses((x, y, outputs, sample_weight), added)
+        terms = self.terms(y, outputs, sample_weight, alone=True)
+        values = [term.of_examples() for term in terms]
+        return tf.add_n([tf.cast(value, values[0].dtype) for value in values])
+
+    def total(self, losses: tf.Tensor, added: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The sum over the examples of the whole loss, a scalar.
+
+        Args:
+            losses: What `of_examples` gave, `[B]`.
+            added: What layers added in the same call: means over the examples.
+        """
+        return self.weighted_total(losses, added, tf.ones_like(losses))
+
+    def weighted_total(
+        self, losses: tf.Tensor, added: Sequence[tf.Tensor], coefficients: tf.Tensor
+    ) -> tf.Tensor:
+        """`sum_i a_i L_i` with coefficients `[B]`, added losses as in `total`."""
+        coefficients = tf.cast(coefficients, losses.dtype)
+        total = tf.reduce_sum(coefficients * losses)
+        if not added or self.computes_itself:
+            return total
+        return total + tf.reduce_sum(coefficients) * sum_of_added(added, losses.dtype)
+
+    def of_batch(
+        self,
+        x: Any,
+        y: Any,
+        outputs: Any,
+        sample_weight: Any = None,
+        added: Sequence[tf.Tensor] = (),
+    ) -> tf.Tensor:
+        """What a model's own `compute_loss` gives for the batch as it is, a scalar."""
+        scope = keras.StatelessScope(_values_in_scope(self.model), collect_losses=True)
+        scope.losses = list(added)
+        with scope:  # metrics are not moved
+            value = compute_loss(
+                self.model, x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=True
+            )
+        replicas = self.model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
+        return tf.reduce_sum(value) * tf.cast(replicas, value.dtype)
+
+    def terms(
+        self, y: Any, outputs: Any, sample_weight: Any = None, *, alone: bool = False
+    ) -> list[Terms]:
+        """The terms of every output that has a loss.
+
+        Args:
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: As in `of_examples`.
+            alone: Whether they serve single examples; refuses what has no meaning there.
+        """
+        names, predictions = _named_outputs(outputs, getattr(self.model, "output_names", None))
+        single = len(names) == 1
+        losses = _per_output("loss", self.loss, names, same_for_all=True)
+        labels = _per_output("y", y, names, same_for_all=single)
+        weights = _per_output("sample_weight", sample_weight, names, same_for_all=True)
+        factors = _per_output("loss_weights", self.loss_weights, names, same_for_all=single)
+        found = []
+        for loss, *data, factor in zip(losses, labels, predictions, weights, factors, strict=True):
+            if loss is not None:
+                n, d = _terms(loss, *data, alone=alone)
+                found.append(Terms(n if factor is None else n * tf.cast(factor, n.dtype), d))
+        if not found:
+            raise ValueError(
+                "`loss` must name a loss for at least one output, received None for all."
+            )
+        return found
+
+    def _own_losses(self, data: tuple[Any, ...], added: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`compute_loss` of one example after the other, from (x, y, outputs, sample_weight)."""
+        leaves = tf.nest.flatten(data)
+        masks = [get_mask(leaf) for leaf in leaves]
+        dtype = max((tf.float32, *_float_dtypes(data[2])), key=lambda d: d.size)
+
+        def of_one(slices: list[tf.Tensor]) -> tf.Tensor:
+            remaining = iter(slices)
+            one = [next(remaining)[tf.newaxis] if tf.is_tensor(e) else e for e in leaves]
+            for leaf, mask in zip(one, masks, strict=True):
+                if mask is not None:
+                    set_mask(leaf, next(remaining)[tf.newaxis])
+            value = self.of_batch(*tf.nest.pack_sequence_as(data, one), added)
+            return tf.cast(value, dtype)
+
+        tensors = [leaf for leaf in (*leaves, *masks) if tf.is_tensor(leaf)]
+        return tf.map_fn(of_one, tensors, fn_output_signature=tf.TensorSpec([], dtype))
 
 
-def _named_outputs(outputs: Any, output_names: Sequence[str]) -> tuple[list[str], list[tf.Tensor]]:
+def overrides_compute_loss(model: keras.Model) -> bool:
+    """Return whether a model has a `compute_loss` of its own."""
+    return type(model).compute_loss is not keras.Model.compute_loss
+
+
+def sum_of_added(added: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """Return the sum of the losses that layers added in one call of a model, a scalar."""
+    return tf.add_n([tf.zeros([], dtype), *(tf.cast(tf.reduce_sum(a), dtype) for a in added)])
+
+
+def _values_in_scope(model: keras.Model) -> list[tuple[Any, Any]]:
+    """The values that hold now: a new `StatelessScope` hides the one around it."""
+    return [(variable, variable.value) for variable in model.variables]
+
+
+def _named_outputs(outputs: Any, output_names: Any) -> tuple[list[str], list[tf.Tensor]]:
     if isinstance(outputs, Mapping):
         return list(outputs), list(outputs.values())
     flat = keras.tree.flatten(outputs)
-    names = list(output_names) if len(output_names) == len(flat) else []
-    return names or [str(index) for index in range(len(flat))], flat
+    names = list(output_names or ())
+    return names if len(names) == len(flat) else [str(i) for i in range(len(flat))], flat
 
 
 def _per_output(name: str, value: Any, names: list[str], *, same_for_all: bool) -> list[Any]:
@@ -83,9 +267,7 @@ def _per_output(name: str, value: Any, names: list[str], *, same_for_all: bool) 
                 f"received {sorted(unknown)}; rename these keys."
             )
         return [value.get(output) for output in names]
-    if isinstance(value, (list, tuple)) and not (
-        len(names) == 1 and name in ("y", "sample_weight")
-    ):
+    if isinstance(value, list | tuple):
         if len(value) != len(names):
             raise ValueError(
                 f"`{name}` must have one entry for each of the {len(names)} outputs of the model, "
@@ -100,56 +282,42 @@ def _per_output(name: str, value: Any, names: list[str], *, same_for_all: bool) 
     return [value] * len(names)
 
 
-def _one_output(loss: LossLike, y: Any, prediction: tf.Tensor, weight: Any) -> tf.Tensor:
-    """Losses of one output, `[B]`."""
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    if not callable(loss):
+def _terms(
+    loss: LossLike, y: Any, prediction: tf.Tensor, weight: Any, *, alone: bool
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """The numerators and denominators of one output, `[B]` each."""
+    if not callable(loss) and not isinstance(loss, str):
         raise TypeError(
             "`loss` must be a Keras loss, the name of one, or a function (y_true, y_pred), "
             f"received {loss!r}."
         )
-    mask = get_mask(prediction)
+    given = loss
+    loss = resolve_loss(loss, y, prediction)
+    values = _values(loss, given, y, prediction)
+    _check_one_value_per_example(given, values, prediction)
+    mask = _common_mask(get_mask(prediction), get_mask(values))
+    ones = tf.ones_like(values)
+    mask = ones if mask is None else _expanded("mask", mask, values) * ones
+    factors = mask if weight is None else mask * _expanded("sample_weight", weight, values)
+    numerators = _sum_positions(factors * values)
+    if loss.reduction in _SUMS:
+        return numerators, None
+    if loss.reduction != "mean_with_sample_weight":
+        return numerators, _sum_positions(mask)
+    if alone and weight is not None:
+        _refuse_weights_that_cancel(weight, values)
+    return numerators, _sum_positions(factors)
+
+
+def _values(loss: keras.losses.Loss, given: LossLike, y: Any, prediction: tf.Tensor) -> tf.Tensor:
+    """The values `[B, ...]` that Keras would reduce."""
     dtype = _loss_dtype(loss, prediction)
-    prediction = tf.cast(prediction, dtype)
-    values, averaged = _values(loss, y, prediction, dtype)
-    _check_one_value_per_example(loss, values, prediction)
-    weights = _example_weights(values, mask, weight)
-    if weights is not None:
-        values = values * weights
-    if values.shape.rank == 1:
-        return values
-    axes = list(range(1, values.shape.rank))
-    total = tf.reduce_sum(values, axes)
-    if not averaged:
-        return total
-    counted = tf.ones_like(values) if mask is None else _expanded(mask, values)
-    return tf.math.divide_no_nan(total, tf.reduce_sum(counted * tf.ones_like(values), axes))
-
-
-def _values(
-    loss: Callable[..., Any], y: Any, prediction: tf.Tensor, dtype: tf.DType
-) -> tuple[tf.Tensor, bool]:
-    """Unreduced values `[B, ...]`, and whether those of one example are averaged."""
+    cast = tf.cast(prediction, dtype)
+    if y is None and not isinstance(given, str | keras.losses.Loss):
+        return tf.convert_to_tensor(given(None, cast))
     label = None if y is None else tf.cast(tf.convert_to_tensor(y), dtype)
-    if isinstance(loss, keras.losses.Loss):
-        averaged = loss.reduction not in ("sum", "none", None)
-        return tf.convert_to_tensor(loss.call(label, prediction)), averaged
-    if label is not None:
-        label, prediction = _same_rank(label, prediction)
-    return tf.convert_to_tensor(loss(label, prediction)), True
-
-
-def _same_rank(label: tf.Tensor, prediction: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels `[B]` and predictions `[B, 1]` (or the other way round) belong together.
-
-    Without this they would broadcast to `[B, B]`; Keras aligns them for its own losses.
-    """
-    if prediction.shape.rank == label.shape.rank + 1 and prediction.shape[-1] == 1:
-        return label[..., tf.newaxis], prediction
-    if label.shape.rank == prediction.shape.rank + 1 and label.shape[-1] == 1:
-        return tf.squeeze(label, -1), prediction
-    return label, prediction
+    values = loss.call(label, cast)
+    return values if tf.is_tensor(values) else tf.convert_to_tensor(values)
 
 
 def _loss_dtype(loss: Any, prediction: tf.Tensor) -> tf.DType:
@@ -158,29 +326,47 @@ def _loss_dtype(loss: Any, prediction: tf.Tensor) -> tf.DType:
     return max((tf.float32, asked, prediction.dtype), key=lambda dtype: dtype.size)
 
 
-def _example_weights(values: tf.Tensor, mask: Any, weight: Any) -> tf.Tensor | None:
-    factors = [
-        _expanded(factor, values, name)
-        for name, factor in (("sample_weight", weight), ("mask", mask))
-        if factor is not None
-    ]
-    if not factors:
-        return None
-    return factors[0] if len(factors) == 1 else factors[0] * factors[1]
+def _float_dtypes(outputs: Any) -> list[tf.DType]:
+    return [leaf.dtype for leaf in keras.tree.flatten(outputs) if leaf.dtype.is_floating]
 
 
-def _expanded(factor: Any, values: tf.Tensor, name: str = "mask") -> tf.Tensor:
-    """Trailing axes of length one, so that `[B]` multiplies `[B, T]`."""
+def _common_mask(of_prediction: Any, of_values: Any) -> Any:
+    """Positions that neither the model nor the loss (`ignore_class`) leaves out."""
+    if of_prediction is None or of_values is None:
+        return of_values if of_prediction is None else of_prediction
+    return tf.logical_and(tf.cast(of_prediction, tf.bool), tf.cast(of_values, tf.bool))
+
+
+def _expanded(name: str, factor: Any, values: tf.Tensor) -> tf.Tensor:
+    """The factor with as many axes as the values, trailing ones of length one."""
     factor = tf.cast(tf.convert_to_tensor(factor), values.dtype)
     extra = values.shape.rank - factor.shape.rank
     if extra == -1 and factor.shape[-1] == 1:
         return tf.squeeze(factor, -1)
-    if extra < 0 or not factor.shape.is_compatible_with(values.shape[: factor.shape.rank]):
+    pairs = zip(factor.shape, values.shape, strict=False)
+    fits = all(None in (a, b) or a in (1, b) for a, b in pairs)
+    if extra < 0 or not fits:
         raise ValueError(
             f"`{name}` must match the leading axes of the unreduced loss of shape {values.shape}, "
             f"received the shape {factor.shape}; pass one weight per example, shape [B]."
         )
     return tf.reshape(factor, tf.concat([tf.shape(factor), [1] * extra], 0))
+
+
+def _sum_positions(values: tf.Tensor) -> tf.Tensor:
+    """`[B, ...]` -> `[B]`."""
+    return tf.reduce_sum(values, list(range(1, values.shape.rank)))
+
+
+def _refuse_weights_that_cancel(weight: Any, values: tf.Tensor) -> None:
+    shape = tf.convert_to_tensor(weight).shape
+    if all(length == 1 for length in shape[1:]):
+        raise ValueError(
+            "`sample_weight` must be None, or one weight for each position of the loss of shape "
+            f"{values.shape}, for the reduction 'mean_with_sample_weight': it divides by the "
+            "weights of the whole batch, so that no example has a loss of its own. Received the "
+            f"shape {shape}. Use the reduction 'sum_over_batch_size'."
+        )
 
 
 def _check_one_value_per_example(loss: Any, values: tf.Tensor, prediction: tf.Tensor) -> None:
@@ -190,5 +376,17 @@ def _check_one_value_per_example(loss: Any, values: tf.Tensor, prediction: tf.Te
     raise ValueError(
         f"`loss` must give one value per example, {loss!r} gave a result of shape {got} for "
         f"{'a batch' if batch is None else f'{batch} examples'}: a loss that reduces over the "
-        "batch has no per-example gradients. Return the unreduced values [B]."
+        "batch has no per-example gradients. Return the unreduced values [B], or measure the "
+        "variance of batches with a model whose `compute_loss` it is and method='monte_carlo'."
     )
+
+
+def _name(loss: Any) -> str:
+    if isinstance(loss, str):
+        return f"'{loss}'"
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    plain = (str, int, float, list, tuple, dict)
+    return type(a) is type(b) and isinstance(a, plain) and a == b

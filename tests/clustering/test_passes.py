@@ -1,6 +1,5 @@
 """Passes over the data and low-rank centres, against the gradients themselves."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +8,7 @@ from tests.clustering.problem import LOSS, dense
 from tf_gradvar.clustering.low_rank import truncated
 from tf_gradvar.clustering.passes import GradientPasses
 from tf_gradvar.data.examples import as_examples
+from tf_gradvar.losses import ModelLoss
 
 K = 5
 
@@ -22,7 +22,8 @@ def test_means_of_clusters(streamed):
     examples = as_examples(tf.data.Dataset.from_tensor_slices((x, y)).batch(10), None, None)
     if not streamed:
         examples = as_examples(x, y, None)
-    means = GradientPasses(model, keras.losses.get(LOSS), None, 7).means(examples, assignments, K)
+    passes = GradientPasses(model, ModelLoss(model, LOSS), None, 7)
+    means = passes.means(examples, assignments, K)
     found = np.concatenate([mean.reshape(K, -1) for mean in means], axis=1)
     for k in range(K - 1):
         expected = gradients[assignments == k].mean(axis=0)

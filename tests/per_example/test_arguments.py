@@ -139,7 +139,9 @@ def noisy_unknown():
     [
         ({"loss": BATCH_LOSS}, "`loss` must give one value per example"),
         ({"loss": lambda y, p: tf.zeros([3])}, "`loss` must give one value per example"),
-        ({"loss": None}, "at least one output"),
+        ({"loss": None}, "`loss` must be given for the model"),
+        ({"loss": [None]}, "at least one output"),
+        ({"loss": None, "loss_weights": [2.0]}, "`loss_weights` must come with a `loss`"),
         ({"loss": {"nobody": "mse"}}, "names of the model's outputs"),
         ({"model": two_outputs(), "loss": ["mse"], "y": [Y, Y]}, "one entry for each"),
         ({"model": two_outputs(), "loss": "mse"}, "`y` must be a list or dictionary"),
@@ -182,7 +184,7 @@ def test_examples_that_cannot_be_told_apart():
 
     model = Pooled()
     model(X)
-    with pytest.raises(ValueError, match="must have a batch axis"):
+    with pytest.raises(ValueError, match="`model` must treat every example on its own"):
         norms("mse", model)
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tests.per_example.conftest import solve
 from tests.per_example.problems import EXAMPLES, PROBLEMS
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import as_batch
 from tf_gradvar.per_example.centres import (
     Factors,
@@ -26,10 +27,7 @@ def forms_of(solved):
     problem = Problem(
         solved.model,
         find_units(solved.model),
-        solved.loss,
-        solved.options.get("loss_weights"),
-        False,
-        "fallback",
+        ModelLoss(solved.model, solved.loss, solved.options.get("loss_weights")),
     )
     batch = as_batch(solved.x, solved.y, solved.options.get("sample_weight"))
     return gradient_forms(problem, batch, [])[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,7 +16,9 @@ from tf_gradvar.estimators.between_clusters import (
     buffered_between_cluster_variance,
     estimator_between_cluster_variance,
 )
-from tf_gradvar.keras_internals import learning_rate_setting
+from tf_gradvar.estimators.draws import WeightedGradient
+from tf_gradvar.keras_internals import compiled_loss, learning_rate_setting
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.wrappers import innermost
 
@@ -56,7 +57,8 @@ class BetweenClusterVariance(keras.callbacks.Callback):
             `steps_per_execution` > 1, at the end of that execution. Defaults to 100.
         examples_per_cluster: Measure on so many examples of each cluster, the first ones.
             Defaults to all.
-        loss: Function (y, y_pred) -> losses [N, ...]. Defaults to the compiled loss, unreduced.
+        loss: Function (y, y_pred) -> losses [N, ...], or a Keras loss. Defaults to the compiled
+            loss, with its `loss_weights` and a `compute_loss` of the model's own.
         batch_size: Examples in one forward and backward pass. Defaults to 512.
 
     Attributes:
@@ -64,8 +66,8 @@ class BetweenClusterVariance(keras.callbacks.Callback):
 
     Raises:
         ValueError: Clusters that do not fit the examples, a cluster without examples, `every_steps`
-            or `batch_size` below 1; when training starts, a model with several losses and no
-            `loss` here.
+            or `batch_size` below 1; when training starts, a model without a loss and no `loss`
+            here.
 
     Example:
         >>> import keras, numpy as np
@@ -95,7 +97,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         *,
         every_steps: int = 100,
         examples_per_cluster: int | None = None,
-        loss: Callable[[Any, Any], Any] | None = None,
+        loss: Any = None,
         batch_size: int = 512,
     ):
         super().__init__()
@@ -110,6 +112,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         self._every_steps = every_steps
         self._loss = loss
         self._chunk_size = min(batch_size, max(map(len, self._measured_members())))
+        self._gradient: WeightedGradient | None = None
         self._compiled_for: tuple[Any, Any] = (None, None)
         self._steps = PassedSteps()
         self._unlogged: dict[str, float] = {}
@@ -186,25 +189,23 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     def _measured_members(self) -> list[np.ndarray]:
         return [members[: self._limit] for members in self._members]
 
-    def _compile_once(self) -> None:
-        measured = (self.model, self._loss or self.model.loss)
-        if measured != self._compiled_for:
-            self._sum_gradient = _compile_sum_gradient(*measured)
-            self._compiled_for = measured
+    def _compile_once(self) -> WeightedGradient:
+        given = compiled_loss(self.model) if self._loss is None else self._loss
+        if self._gradient is None or self._compiled_for != (self.model, given):
+            self._gradient = WeightedGradient(ModelLoss(self.model, self._loss), training=False)
+            self._compiled_for = (self.model, given)
+        return self._gradient
 
     def _mean_gradient(self, members: np.ndarray) -> list[np.ndarray]:
-        size = self._chunk_size
-        sums = [np.zeros(variable.shape) for variable in self.model.trainable_variables]
+        gradient, size = self._compile_once(), self._chunk_size
+        total = [np.zeros(variable.shape) for variable in self.model.trainable_variables]
         for start in range(0, len(members), size):
-            chunk = members[start : start + size]
-            # One shape for all chunks, hence one trace: the rest is filled up with weight 0.
-            rows = np.pad(chunk, (0, size - len(chunk)), mode="edge")
-            weights = (np.arange(size) < len(chunk)).astype("float32")
+            rows = members[start : start + size]
             x, y = tf.nest.map_structure(lambda array, rows=rows: array[rows], (self._x, self._y))
-            gradients = self._sum_gradient(x, y, weights)
-            for total, part in zip(sums, gradients, strict=True):
-                total += np.asarray(part, np.float64)
-        return [total / len(members) for total in sums]
+            shares = np.full(len(rows), 1.0 / len(members))
+            for sum_, part in zip(total, gradient((x, y, None), shares, None, 0), strict=True):
+                sum_ += part
+        return total
 
 
 def _members_of_clusters(batch: Any, clusters: ArrayLike, num_clusters: int) -> list[np.ndarray]:
@@ -225,40 +226,6 @@ def _members_of_clusters(batch: Any, clusters: ArrayLike, num_clusters: int) -> 
             f"example of the clusters {empty}."
         )
     return members
-
-
-def _compile_sum_gradient(model: keras.Model, loss: Any) -> Any:
-    """One compiled function (x, y, weights) -> gradients of the weighted sum of the losses."""
-    losses = _unreduced_loss(loss)
-
-    @tf.function
-    def sum_gradient(x: Any, y: Any, weights: Any) -> Any:
-        trainable = [variable.value for variable in model.trainable_variables]
-        other = [variable.value for variable in model.non_trainable_variables]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            trainable = [tf.convert_to_tensor(value) for value in trainable]
-            tape.watch(trainable)
-            # The layers themselves would update their statistics and seeds.
-            y_pred, _ = model.stateless_call(trainable, other, x, training=False)
-            values = tf.cast(losses(y, y_pred), tf.float32)
-            per_example = tf.reduce_mean(tf.reshape(values, [tf.shape(weights)[0], -1]), axis=1)
-            total = tf.reduce_sum(weights * per_example)
-        return tape.gradient(total, trainable, unconnected_gradients="zero")
-
-    return sum_gradient
-
-
-def _unreduced_loss(loss: Any) -> Callable[..., Any]:
-    if isinstance(loss, keras.losses.Loss):
-        return loss.call
-    if isinstance(loss, str):
-        return _unreduced_loss(keras.losses.get(loss))
-    if callable(loss):
-        return loss
-    raise ValueError(
-        "`loss` must be given to `BetweenClusterVariance` for a model that is not compiled with "
-        f"one loss. The model's loss is {loss!r}. Pass a function (y, y_pred) -> losses [N]."
-    )
 
 
 def _momentum_buffers(optimizer: keras.optimizers.SGD) -> list[np.ndarray]:

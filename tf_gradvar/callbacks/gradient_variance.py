@@ -16,6 +16,7 @@ from tf_gradvar.callbacks.steps import PassedSteps, steps_taken
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
+from tf_gradvar.keras_internals import compiled_loss
 from tf_gradvar.records import RecordFile
 
 
@@ -40,8 +41,8 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         x: Inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
         y: Labels, likewise; None for a dataset.
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
-        loss: Function (y, y_pred) -> losses [N], or a Keras loss. Defaults to the compiled loss
-            (with its `loss_weights` left out), unreduced.
+        loss: Function (y, y_pred) -> losses [N], or a Keras loss. Defaults to the compiled loss,
+            with its `loss_weights` and a `compute_loss` of the model's own.
         every_steps: Measure whenever the steps taken pass a multiple of this.
         at_steps: Measure at these steps; 0 is before the first one.
         every_epochs: Measure at the end of every so many epochs.
@@ -182,15 +183,10 @@ class GradientVarianceLogger(keras.callbacks.Callback):
 
     def _prepare(self) -> VarianceMeter:
         """The meter, made anew where the model or its loss is another one."""
-        measured = (self.model, self._loss if self._loss is not None else self.model.loss)
+        measured = (self.model, compiled_loss(self.model) if self._loss is None else self._loss)
         if self._meter is None or measured != self._metered:
-            if measured[1] is None:
-                raise ValueError(
-                    "`loss` must be given to `GradientVarianceLogger` for a model that is "
-                    "compiled without one. Pass a Keras loss or a function (y, y_pred) -> [N]."
-                )
             self._meter = VarianceMeter(
-                self.model, *self._data, measured[1], self.estimators, **vars(self._options)
+                self.model, *self._data, self._loss, self.estimators, **vars(self._options)
             )
             self._metered = measured
         return self._meter

@@ -180,7 +180,7 @@ class Recluster(keras.callbacks.Callback):
             result = self._clustering.fit(
                 self.model,
                 *self._data,
-                loss=self.model.loss if self._loss is None else self._loss,
+                loss=self._loss,
                 initial_assignments=self.assignments,
             )
         except Exception as error:  # whatever it is, the clusters of before still serve

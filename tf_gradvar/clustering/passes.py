@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.data.fingerprint import Fingerprint
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import as_batch
 from tf_gradvar.per_example.centres import (
     Factors,
@@ -27,6 +28,7 @@ from tf_gradvar.per_example.centres import (
 )
 from tf_gradvar.per_example.differentiate import Problem, gradient_forms
 from tf_gradvar.per_example.forms import GradientForm, Wanted
+from tf_gradvar.per_example.independence import check_once
 from tf_gradvar.per_example.measure import projections
 from tf_gradvar.per_example.units import Unit, find_units
 
@@ -54,7 +56,7 @@ class GradientPasses:
 
     Args:
         model: A built `keras.Model`.
-        loss: The unreduced loss.
+        loss: The loss.
         layers: Names of the layers to look at; None: all.
         batch_size: Examples in a batch.
 
@@ -63,10 +65,10 @@ class GradientPasses:
     """
 
     def __init__(
-        self, model: keras.Model, loss: Any, layers: Sequence[str] | None, batch_size: int
+        self, model: keras.Model, loss: ModelLoss, layers: Sequence[str] | None, batch_size: int
     ):
         self._units = find_units(model)
-        self._problem = Problem(model, self._units, loss, None, False, "fallback")
+        self._problem = Problem(model, self._units, loss)
         self._chosen = _chosen_variables(self._units, layers)
         self._batch_size = batch_size
         self._compiled: dict[Any, Any] = {}
@@ -211,6 +213,9 @@ class GradientPasses:
                 arrays = [_filled(part, rows, size) for part in (piece.x, piece.y)]
                 arrays.append(_filled(piece.sample_weight, rows, size))
                 length = rows.stop - rows.start
+                if not start:
+                    first = as_batch(*(_filled(a, rows, length) for a in piece[1:]))
+                    self._problem = check_once(self._problem, first, [])
                 if assignments is not None:
                     ids = np.full(size, -1)
                     ids[:length] = assignments[start : start + length]

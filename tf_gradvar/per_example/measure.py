@@ -44,7 +44,7 @@ def statistics(
     model: keras.Model,
     x: Any,
     y: Any,
-    loss: Any,
+    loss: Any = None,
     *,
     sample_weight: Any = None,
     loss_weights: Any = None,
@@ -69,10 +69,12 @@ def statistics(
         x: Inputs, `[B, ...]` or a structure of them, as `model(x)` takes them.
         y: Labels, structured as the outputs of the model.
         loss: A Keras loss, its name, or a function `(y_true, y_pred)` -> `[B]` or `[B, ...]`; a
-            list or dictionary of these for several outputs. A `reduction` over the batch is not
-            applied: gradients are always of the unreduced loss.
-        sample_weight: Weights of the examples, `[B]`. Defaults to all one.
-        loss_weights: One number for each output. Defaults to all one.
+            list or dictionary of these for several outputs. Defaults to None: what the model was
+            compiled with, `loss_weights` and a `compute_loss` of its own included. The loss of an
+            example is what Keras computes for a batch that holds it alone.
+        sample_weight: Weights of the examples, `[B]` or `[B, 1]`, or one for each position of
+            the loss. Defaults to all one.
+        loss_weights: One number for each output, with a `loss`. Defaults to all one.
         training: Whether layers run in training mode. Defaults to False.
         weights: Evaluate at these instead of the model's own weights; a list in the order of
             `model.trainable_variables`, or of `model.weights`.
@@ -91,8 +93,9 @@ def statistics(
         `Statistics`; float32, or float64 for a float64 model.
 
     Raises:
-        ValueError: For arguments that break these rules, a loss that reduces over the batch,
-            batch normalisation in training mode, and with `on_unknown="raise"` an unknown layer.
+        ValueError: For arguments that break these rules, examples that interact (in the model or
+            the loss), layers that draw noise in inference mode, batch normalisation in training
+            mode, and with `on_unknown="raise"` an unknown layer.
 
     Example:
         >>> import keras

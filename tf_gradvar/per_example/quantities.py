@@ -21,7 +21,7 @@ def squared_norms(
     model: keras.Model,
     x: Any,
     y: Any,
-    loss: Any,
+    loss: Any = None,
     *,
     per_layer: bool = False,
     **options: Any,
@@ -62,7 +62,7 @@ def squared_norms(
 
 @tf.autograph.experimental.do_not_convert
 def second_moments(
-    model: keras.Model, x: Any, y: Any, loss: Any, **options: Any
+    model: keras.Model, x: Any, y: Any, loss: Any = None, **options: Any
 ) -> list[tf.Tensor]:
     """Sums over the examples of the squared gradients, `sum_i g_i^2` per coordinate.
 
@@ -144,7 +144,7 @@ def gradients(
     model: keras.Model,
     x: Any,
     y: Any,
-    loss: Any,
+    loss: Any = None,
     **options: Any,
 ) -> list[tf.Tensor]:
     """The gradient of each example's unreduced loss, in full.

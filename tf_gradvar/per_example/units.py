@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import keras
 
-from tf_gradvar.keras_internals import flatten_layers, is_functional, is_seed
+from tf_gradvar.keras_internals import flatten_layers, is_seed
 from tf_gradvar.per_example.registry import find_rule
 from tf_gradvar.per_example.rule import Rule, Variable
 
@@ -110,16 +110,6 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
     visit(layer)
     return list(found.values())
-
-
-def has_free_calls(model: keras.Model) -> bool:
-    """Whether some composite runs Python code, and so may call a layer on unbatched inputs."""
-    free = (
-        layer
-        for layer in all_layers(model)
-        if _parts(layer) and not is_functional(layer) and find_rule(layer) is None
-    )
-    return next(free, None) is not None
 
 
 def has_random_state(layer: keras.layers.Layer) -> bool:
