@@ -120,7 +120,9 @@ class ClusterControlVariate(ClusterBuffers):
             raise ValueError(
                 "`group_gradients` must hold one entry for each of the "
                 f"{len(buffers)} variables that the optimizer was built with (None for a "
-                f"variable without a gradient). Received {len(group_gradients)} entries."
+                f"variable without a gradient). Received {len(group_gradients)} entries. If layers "
+                "were frozen or unfrozen since, compile the model again with a new optimizer: "
+                "like every Keras optimizer, this one keeps to the variables it was built with."
             )
         shape = tuple(ops.shape(group_clusters))
         dtype = keras.backend.standardize_dtype(group_clusters.dtype)

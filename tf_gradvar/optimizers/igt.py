@@ -126,7 +126,9 @@ class IGT(HookedOptimizer):
                     "constraint or use another optimizer."
                 )
         super().build(variables)
-        self._shifted = list(variables)
+        shifted = list(variables)
+        # A list as an attribute would make the model's variables the optimizer's own (on JAX).
+        self._shifted = lambda: shifted
         slots = ("gradient_average", "momentum", "true_weights")
         made = [[self.add_variable_from_reference(v, name=s) for s in slots] for v in variables]
         self._averages, self._momentums, self._true = map(list, zip(*made, strict=True))
@@ -198,7 +200,7 @@ class IGT(HookedOptimizer):
     def before_updates(self):
         """Let the slots hold the true weights, also of variables without a gradient."""
         holds_true = ops.convert_to_tensor(self._holds_true) > 0
-        backend.copy_if(holds_true, self._shifted, self._true)
+        backend.copy_if(holds_true, self._shifted(), self._true)
 
     def after_updates(self, learning_rate):
         """Remember the step by which the weights are shifted.
@@ -231,12 +233,12 @@ class IGT(HookedOptimizer):
     after_training = use_true_weights
 
     def _assign_true(self):
-        for variable, slot in zip(self._shifted, self._true, strict=True):
+        for variable, slot in zip(self._shifted(), self._true, strict=True):
             variable.assign(self._true_value(variable, slot))
         self._holds_true.assign(ops.ones(()))
 
     def _assign_shifted(self):
-        for index, variable in enumerate(self._shifted):
+        for index, variable in enumerate(self._shifted()):
             slot = self._true[index]
             true = self._true_value(variable, slot)
             learning_rate = ops.cast(self._last_learning_rate, variable.dtype)

@@ -60,10 +60,8 @@ def _with_state(train, model, optimizer):
     The state starts and ends with the values that `after_training` leaves, wherever Keras puts
     it in between: validation, callbacks and the model itself get no others.
     """
-    before, after = (
-        _stateless(model, action)
-        for action in (optimizer.before_training, optimizer.after_training)
-    )
+    before = _stateless(model, optimizer.before_training)
+    after = _stateless(model, optimizer.after_training)
 
     def train_function(state, iterator):
         logs, state = train(before(state), iterator)
