@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_gradvar import keras_internals
 
@@ -196,6 +197,26 @@ def test_exclusion_from_weight_decay():
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     optimizer.build([variable])
     assert not keras_internals.decays_weight(optimizer, variable)
+
+
+def test_build_for_training():
+    model = small_model()
+    model.compile("adam", "mse", metrics=["mae"])
+    spec = [tf.TensorSpec((None, size), "float32") for size in (3, 2)]
+    keras_internals.build_for_training(model, tuple(spec))
+    assert model.optimizer.built
+    assert len(model.metrics_variables) == 4  # total and count of each, before any step
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_training_argument(takes):
+    class Plain(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    layer = keras.layers.Dropout(0.5) if takes else Plain()
+    expected = {"training": True} if takes else {}
+    assert keras_internals.training_argument(layer, True) == expected
 
 
 def test_distribution_strategy():

@@ -145,9 +145,9 @@ class GradientPasses:
         scale = _one_over_sizes(assignments, num_clusters)
         means = [tuple(_scaled(t, scale) for t in total) for total in totals]
         return [
-            Factors(*(tf.constant(m[:, :, None], tf.float32) for m in mean))
+            Factors(*(tf.constant(m[:, :, None]) for m in mean))
             if len(mean) == 2
-            else tf.constant(mean[0].reshape(num_clusters, -1), tf.float32)
+            else tf.constant(mean[0].reshape(num_clusters, -1))
             for mean in means
         ]
 
@@ -162,9 +162,10 @@ class GradientPasses:
         totals: list[np.ndarray] = []
         batches = self._batches_of_clusters(examples, assignments, num_clusters)
         for cluster, parts in self._run("means", sums, batches):
-            totals = totals or [np.zeros((num_clusters, *part.shape), np.float32) for part in parts]
-            for total, part in zip(totals, parts, strict=True):
-                total[cluster] += part.numpy()
+            arrays = [part.numpy() for part in parts]
+            totals = totals or [np.zeros((num_clusters, *a.shape), a.dtype) for a in arrays]
+            for total, array in zip(totals, arrays, strict=True):
+                total[cluster] += array
         scale = _one_over_sizes(assignments, num_clusters)
         return [_scaled(total, scale) for total in totals]
 
