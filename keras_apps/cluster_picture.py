@@ -10,8 +10,6 @@ Results are in the workdir: report.html, and figures/ with the numbers beside th
 from __future__ import annotations
 
 import dataclasses
-import logging
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -208,7 +206,7 @@ def run(task: Task) -> bool:
         lambda ax: plot(found, task.problem, config.step_size, ax),
         numbers(found, task.problem, config.step_size),
     )
-    said = sentences(found, task.problem)
+    said = task.loaded.conclusions(sentences(found, task.problem))
     path = task.workdir.path / "report.html"
     path.write_text(_page(task, config, found, picture, said), "utf-8")
     for sentence in said:
@@ -230,7 +228,7 @@ def _page(
         section("Clusters", paragraph(how) + scrolling_table(HEADINGS, cells, ())),
         about(task.loaded.name, task.loaded.text, ""),
     ]
-    return page(config.title, parts)
+    return page(task.loaded.title, parts)
 
 
 def _height(weights: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -242,8 +240,8 @@ def _angle(weights: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(weights[1], weights[0])))
 
 
-main = App("keras_apps.cluster_picture", __doc__ or "", ClusterPicture, prepare, run).main
+APP = App("keras_apps.cluster_picture", __doc__ or "", ClusterPicture, prepare, run)
+main = APP.main
 
 if __name__ == "__main__":
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.exit(main())
+    APP.start()

@@ -162,7 +162,7 @@ class Experiment:
                 raise ValueError(f"{rule}. Received {received}.")
         self._check_learning_rates()
         if self.gradient_variance is not None:
-            self.gradient_variance.check()
+            self.gradient_variance.check("gradient_variance")
 
     def _check_learning_rates(self) -> None:
         counts = {

@@ -78,7 +78,14 @@ def about(name: str, text: str, note: str) -> str:
         f"Configuration {name}. {note} TensorFlow {tf.__version__}, Keras {keras.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}."
     )
-    return section("About this experiment", preformatted(text) + paragraph(versions, "note"))
+    words = (
+        "What the configuration says of itself. Values that it calls measured come from runs of "
+        "its authors, not from this one."
+    )
+    return section(
+        "About this experiment",
+        paragraph(words) + preformatted(text) + paragraph(versions, "note"),
+    )
 
 
 def paragraph(text: str, kind: str = "") -> str:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_apps import requirements
 from keras_apps.checkpointing import RunCheckpoint
 from keras_apps.experiment import Experiment, Run
 from keras_apps.problems import Problem
@@ -35,7 +36,7 @@ def identity(run: Run) -> dict[str, Any]:
 
 
 class Recorder:
-    """Evaluates a model and writes what came of it, as records and for TensorBoard."""
+    """Evaluates a model and writes the values as records, and for TensorBoard if it is there."""
 
     def __init__(self, run: Run, experiment: Experiment, problem: Problem, workdir: Workdir):
         self.score = math.nan
@@ -43,9 +44,9 @@ class Recorder:
         self._identity = identity(run)
         self._problem = problem
         self._records = workdir.records
-        self._writer = (
-            None if run.tunes else tf.summary.create_file_writer(str(workdir.tensorboard(run.name)))
-        )
+        self._writer = None
+        if not run.tunes and requirements.has_tensorboard():
+            self._writer = tf.summary.create_file_writer(str(workdir.tensorboard(run.name)))
 
     def record(self, step: int, model: keras.Model, **others: float) -> None:
         """Evaluate the model at a step; `others` are recorded beside."""

@@ -11,8 +11,6 @@ continues where it was stopped. Results are in the workdir: report.html, varianc
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Any
 
 from rich.table import Table
@@ -73,8 +71,8 @@ def run_study(task: Task) -> bool:
             ):
                 return False
     records = task.workdir.variances.read()
-    task.console.print(_rich_table(records, study.title))
-    for sentence in study_report.findings(records):
+    task.console.print(_rich_table(records, task.loaded.title))
+    for sentence in task.loaded.conclusions(study_report.findings(records)):
         task.console.print(sentence, highlight=False, markup=False)
     page = study_report.write(task.loaded, task.problem.description, task.workdir)
     task.console.print(f"Report: {page}")
@@ -91,8 +89,8 @@ def _rich_table(records: list[dict[str, Any]], title: str) -> Table:
     return shown
 
 
-main = App("keras_apps.study", __doc__ or "", Study, prepare, run_study, study_of).main
+APP = App("keras_apps.study", __doc__ or "", Study, prepare, run_study, study_of)
+main = APP.main
 
 if __name__ == "__main__":
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.exit(main())
+    APP.start()
