@@ -25,11 +25,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_apps.faults import of_the_system
 from keras_apps.workdir import WorkdirError
 
 KEPT = 2
 CHECKSUMS = "checksums.json"
 FINAL_WEIGHTS = "final.weights.h5"
+HDF5_OVERHEAD = 1 << 16  # bytes
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +121,16 @@ class RunCheckpoint:
         Args:
             network: The model that was trained, not compiled: a compiled one would add the state
                 of its optimizer.
+
+        Raises:
+            OSError: The file cannot be written, for example because the disk is full.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         new = self._folder / "new.weights.h5"
+        # Looked at first, because HDF5 fills the terminal with tracebacks where it has no room.
+        needed = sum(values.nbytes for values in network.get_weights()) + HDF5_OVERHEAD
+        if shutil.disk_usage(self._folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(new))
         network.save_weights(new)
         os.replace(new, self._folder / FINAL_WEIGHTS)
 
@@ -141,10 +150,8 @@ class RunCheckpoint:
 
     def _write(self, place: Path) -> None:
         place.mkdir(parents=True)
-        try:
+        with of_the_system(place):
             self._checkpoint.write(str(place / "state"))
-        except tf.errors.OpError as error:
-            raise _as_os_error(error, place) from error
         sums = {path.name: _checksum(path) for path in sorted(place.iterdir())}
         (place / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
 
@@ -179,13 +186,3 @@ def _checksum(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _as_os_error(error: tf.errors.OpError, place: Path) -> OSError:
-    """The error of the operating system that TensorFlow has wrapped."""
-    numbers = {
-        tf.errors.ResourceExhaustedError: errno.ENOSPC,
-        tf.errors.PermissionDeniedError: errno.EACCES,
-    }
-    number = numbers.get(type(error), errno.EIO)
-    return OSError(number, os.strerror(number), str(place))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_apps import requirements
 from keras_apps.checkpointing import RunCheckpoint
 from keras_apps.experiment import Experiment, Run
+from keras_apps.faults import of_the_system
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
 from keras_apps.workdir import Workdir
@@ -44,9 +45,11 @@ class Recorder:
         self._identity = identity(run)
         self._problem = problem
         self._records = workdir.records
+        self._logs = workdir.tensorboard(run.name)
         self._writer = None
         if not run.tunes and requirements.has_tensorboard():
-            self._writer = tf.summary.create_file_writer(str(workdir.tensorboard(run.name)))
+            with of_the_system(self._logs):
+                self._writer = tf.summary.create_file_writer(str(self._logs))
 
     def record(self, step: int, model: keras.Model, **others: float) -> None:
         """Evaluate the model at a step; `others` are recorded beside."""
@@ -55,14 +58,15 @@ class Recorder:
         self.diverged = not math.isfinite(self.score)
         self._records.append({"kind": "evaluation", **self._identity, "step": step, **values})
         if self._writer is not None:
-            with self._writer.as_default(step=step):
+            with of_the_system(self._logs), self._writer.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
 
     def close(self) -> None:
         """Finish the TensorBoard log."""
         if self._writer is not None:
-            self._writer.close()
+            with of_the_system(self._logs):
+                self._writer.close()
 
 
 class Segments(keras.callbacks.Callback):

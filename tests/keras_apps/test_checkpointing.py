@@ -1,8 +1,11 @@
 """Checkpoints: whole or not there, checked before they are loaded, the one before as a reserve."""
 
+import contextlib
 import errno
+import hashlib
 import json
 import shutil
+import types
 
 import keras
 import numpy as np
@@ -11,7 +14,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_apps import config as configs
-from keras_apps.checkpointing import RunCheckpoint
+from keras_apps.checkpointing import HDF5_OVERHEAD, RunCheckpoint
 from keras_apps.progress import Display
 from keras_apps.runs import RunTrainer
 from keras_apps.workdir import Workdir, WorkdirError
@@ -230,11 +233,21 @@ def test_a_run_with_a_damaged_checkpoint_ends_like_one_left_alone(tmp_path, capl
 
 
 def test_checksums_are_those_of_the_files(tmp_path):
-    import hashlib
-
     trained(tmp_path)
     folder = tmp_path / "step-00000003"
     sums = json.loads((folder / "checksums.json").read_text())
     assert set(sums) == {path.name for path in folder.iterdir()} - {"checksums.json"}
     for name, known in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == known
+
+
+def test_final_weights_are_not_begun_without_room(tmp_path, monkeypatch):
+    model = compiled_model()
+    needed = sum(values.nbytes for values in model.get_weights()) + HDF5_OVERHEAD
+    for free, holds in ((needed - 1, False), (needed, True)):
+        usage = types.SimpleNamespace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        checkpoint = RunCheckpoint(tmp_path, model)
+        with contextlib.nullcontext() if holds else pytest.raises(OSError, match="No space left"):
+            checkpoint.write_final_weights(keras.models.clone_model(model))
+        assert [path.name for path in tmp_path.iterdir()] == ["final.weights.h5"] * holds

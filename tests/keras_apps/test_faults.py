@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from keras_apps import cluster_picture, faults, figures, train
 from keras_apps import config as configs
@@ -44,7 +45,7 @@ def test_a_workdir_that_is_a_file(tmp_path, capsys, inside):
     assert draw(file / inside) == 1
     said = sentence_of(capsys)
     assert "`--workdir` must be a folder, or a new name for one" in said
-    assert f"but {file} is a file" in said
+    assert f"but {file} is a file" in said if inside else "which is a file" in said
     assert file.read_text() == "mine"
 
 
@@ -69,7 +70,8 @@ def test_a_workdir_of_which_a_part_is_read_only(tmp_path, capsys, monkeypatch, n
         os, "access", lambda path, mode: path != tmp_path / name and writable(path, mode)
     )
     assert draw(tmp_path) == 1
-    assert f"but {tmp_path / name} cannot be written" in sentence_of(capsys)
+    part = f"but {tmp_path / name}" if name else "which"
+    assert f"{part} cannot be written" in sentence_of(capsys)
 
 
 def test_a_disk_that_is_full_at_the_start(tmp_path, capsys, monkeypatch):
@@ -189,3 +191,14 @@ def test_the_command_line_shows_one_line(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(
         "python -m keras_apps.cluster_picture: error: `--workdir` must be a folder"
     )
+
+
+@pytest.mark.parametrize("method", ["create_file_writer", "scalar"])
+def test_a_disk_that_is_full_for_tensorboard(tmp_path, capsys, monkeypatch, method):
+    def refuse(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.summary, method, refuse)
+    assert train.main(["--config", TINY, "--workdir", str(tmp_path)]) == 1
+    logs = tmp_path / "tensorboard" / "Discover-C1-seed0"
+    assert f"The disk is full: {logs} cannot be written" in sentence_of(capsys)
