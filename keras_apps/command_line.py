@@ -1,4 +1,4 @@
-"""What the command lines of the apps share: words, configurations, the workdir, Ctrl-C."""
+"""Common parts of the command lines: options, configurations, the workdir, faults, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -70,8 +70,11 @@ class App:
             arguments: Words after the program's name. Defaults to those of the process.
 
         Returns:
-            The exit status: 0; 130 after Ctrl-C; 1 where the workdir or the disk does not allow
-            it. What the user has to say otherwise ends the process with status 2.
+            The exit status: 0; 130 after Ctrl-C; 1 where the machine is at fault (the disk is
+            full, the workdir is read-only, the network is gone).
+
+        Raises:
+            SystemExit: With status 2, where the command line asks for something impossible.
         """
         parser = self._parser()
         parsed = parser.parse_args(arguments)
@@ -103,7 +106,7 @@ class App:
 
     def start(self) -> NoReturn:
         """Run the command line as the whole process."""
-        # Notes on the inside of TensorFlow, which the user of an app can do nothing about.
+        # These tell of the inside of TensorFlow; the user of an app can do nothing about it.
         for name in ("absl", "tensorflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         sys.exit(self.main())

@@ -1,4 +1,4 @@
-"""What a training experiment is: optimizers x groups in a step x seeds on one problem."""
+"""Definition of a training experiment: optimizers x groups per step x seeds on one problem."""
 
 from __future__ import annotations
 

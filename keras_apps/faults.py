@@ -1,4 +1,4 @@
-"""What is wrong with a file or a folder, in a sentence for the command line."""
+"""Sentences for the command line about files, folders and disks that do not work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the numbers of an experiment say, in sentences that are computed from them."""
+"""Findings of an experiment: sentences computed from its numbers."""
 
 from __future__ import annotations
 

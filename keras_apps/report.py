@@ -133,8 +133,13 @@ def table(data: ReportData) -> str:
         return ""
     headings, cells = summary.table(data.rows)
     bold = {index for index, row in enumerate(data.rows) if row.optimizer.base is not None}
+    values = (
+        "Mean ± standard deviation over seeds."
+        if len(data.experiment.seeds) > 1
+        else "The values of one seed."
+    )
     note = (
-        "Mean ± standard deviation over seeds. “Rate chosen” tells whether the learning rate was "
+        f"{values} “Rate chosen” tells whether the learning rate was "
         "the best of several candidates, and whether it was the smallest or largest of them. "
         "Steps per second are medians without evaluations, on a machine that may have had other "
         "work to do. All digits are in summary.csv."
@@ -169,8 +174,9 @@ def between_clusters(data: ReportData) -> str:
         "figure; momentum has one buffer for all clusters. “Left in the step” is the part that "
         "really remains in the corrected gradient, Σ q<sub>k</sub>‖∇R<sub>k</sub> &minus; "
         "g<sub>k</sub> &minus; (∇R &minus; Σ q<sub>k</sub>g<sub>k</sub>)‖². A step of C groups has "
-        "1/C of it. Dots are seeds, lines their running mean. Each optimizer is measured at its "
-        "own weights: the variance also falls where training is further on."
+        "1/C of it. Dots are seeds, lines their mean, smoothed over three evaluations. Each "
+        "optimizer is measured at its own weights: the variance also falls where training is "
+        "further on."
     )
     remaining = findings.variance_left(data.records, data.experiment)
     if data.loaded.is_smoke_test:

@@ -36,13 +36,14 @@ def comparison_pictures(
     """
     pictures = []
     families = _families(experiment)
+    several = len(experiment.seeds) > 1
     alone = any(len(family) == len(experiment.optimizers) for family in families.values())
     together = (("training_loss", "Training loss"), ("test_accuracy", "Test accuracy"))
     for value, text in () if alone else together:
         pictures.append(
             _values_picture(
                 f"{value}-C{groups}",
-                f"{text} of all optimizers: mean over seeds.",
+                f"{text} of all optimizers{', mean over seeds' if several else ''}.",
                 records,
                 experiment,
                 experiment.optimizers,
@@ -57,8 +58,8 @@ def comparison_pictures(
             pictures.append(
                 _values_picture(
                     f"{value}-C{groups}-{base}",
-                    f"{base} and its form with the control variate: {text}, seeds and their "
-                    "standard deviation.",
+                    f"{base} and its form with the control variate: {text}"
+                    f"{', seeds and their standard deviation' if several else ''}.",
                     records,
                     experiment,
                     family,

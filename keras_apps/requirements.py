@@ -1,4 +1,4 @@
-"""What the apps need beside the package itself, looked for before anything is trained."""
+"""Packages that the apps need beside TensorFlow, looked for before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens between the segments of a training run: evaluations, records, checkpoints."""
+"""Work between the segments of a training run: evaluations, records, checkpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def identity(run: Run) -> dict[str, Any]:
 
 
 class Recorder:
-    """Evaluates a model and writes the values as records, and for TensorBoard if it is there."""
+    """Evaluates a model and records the values, also for TensorBoard where it is installed."""
 
     def __init__(self, run: Run, experiment: Experiment, problem: Problem, workdir: Workdir):
         self.score = math.nan
@@ -72,8 +72,8 @@ class Recorder:
 class Segments(keras.callbacks.Callback):
     """After each segment of a run: evaluate, record and checkpoint. Watches for Ctrl-C.
 
-    Comes after the callbacks `before`, of which it takes what they measured, and the clusters
-    that they found.
+    It must run after the callbacks in `before`: it records the values that they measured and the
+    clusters that they found.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Data by name: bundled sets that need no network, and TFDS sets for those who have one.
+"""Data by name: bundled sets that need no network, and TFDS sets for users who have one.
 
 Every source comes back in the same form: images [N, height, width, channels] in float32, scaled
 to [0, 1] by the largest value a pixel can have, then with the mean over the training pixels of

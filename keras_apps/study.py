@@ -24,7 +24,7 @@ from keras_apps.trajectory import Study
 
 
 def study_of(config: Any) -> Any:
-    """The study in an experiment that has a trajectory; anything else as it is.
+    """The study in an experiment that has a trajectory; any other configuration unchanged.
 
     Args:
         config: Of either app.

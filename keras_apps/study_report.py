@@ -1,4 +1,4 @@
-"""What was measured along a trajectory: pictures, a table, sentences; a section or a page."""
+"""Report on a trajectory: pictures, a table and sentences, as a section or a page of its own."""
 
 from __future__ import annotations
 

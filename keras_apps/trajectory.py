@@ -1,4 +1,4 @@
-"""What a study of gradient variance is: one SGD trajectory and what is measured along it."""
+"""Definition of a study of gradient variance: one SGD trajectory, and when it is measured."""
 
 from __future__ import annotations
 
