@@ -41,6 +41,18 @@ class Task:
     console: Console
     interruption: Interruption
 
+    def conclude(self, findings: Sequence[str], page: Path) -> None:
+        """Show what was found, which for a smoke test is nothing, and where the page is.
+
+        Args:
+            findings: Sentences.
+            page: The report.
+        """
+        for text in [*self.loaded.conclusions(findings), f"Report: {page}"]:
+            # Sentences are broken between words; commands and paths must stay whole.
+            whole = text.startswith(("python -m ", "Report: "))
+            self.console.print(text, highlight=False, markup=False, soft_wrap=whole)
+
 
 @dataclasses.dataclass(frozen=True)
 class App:

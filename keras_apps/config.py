@@ -76,7 +76,7 @@ class Loaded:
         return f"Smoke test: {self.config.title}" if self.is_smoke_test else self.config.title
 
     def conclusions(self, findings: Sequence[str]) -> list[str]:
-        """Return the findings, sentences; or for a smoke test a notice that there are none."""
+        """Return the findings; for a smoke test a notice that there are none, and a command."""
         if not self.is_smoke_test:
             return list(findings)
         whole = self.name.partition(":")[0]
@@ -85,8 +85,8 @@ class Loaded:
         return [
             "This was a smoke test: everything ran, but not for long enough to compare anything. "
             "Its numbers and pictures only show what a report looks like; nothing follows from "
-            "them. For the experiment itself, run: "
-            f"python -m {app} {shlex.join(['--config', whole, '--workdir', folder])}"
+            "them. The experiment itself:",
+            f"python -m {app} {shlex.join(['--config', whole, '--workdir', folder])}",
         ]
 
 

@@ -77,7 +77,7 @@ def about(name: str, text: str, note: str) -> str:
     versions = (
         f"Configuration {name}. {note} TensorFlow {tf.__version__}, Keras {keras.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}."
-    )
+    ).replace("  ", " ")
     words = (
         "What the configuration says of itself. Values that it calls measured come from runs of "
         "its authors, not from this one."

@@ -72,10 +72,8 @@ def run_study(task: Task) -> bool:
                 return False
     records = task.workdir.variances.read()
     task.console.print(_rich_table(records, task.loaded.title))
-    for sentence in task.loaded.conclusions(study_report.findings(records)):
-        task.console.print(sentence, highlight=False, markup=False)
     page = study_report.write(task.loaded, task.problem.description, task.workdir)
-    task.console.print(f"Report: {page}")
+    task.conclude(study_report.findings(records), page)
     return True
 
 

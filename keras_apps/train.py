@@ -56,11 +56,8 @@ def run_experiment(task: Task) -> bool:
     rows = summary.summarise(records, experiment)
     summary.write_csv(rows, task.workdir.path / "summary.csv")
     task.console.print(summary.rich_table(rows, task.loaded.title))
-    found = findings.of(rows, records, experiment)
-    for sentence in task.loaded.conclusions(found):
-        task.console.print(sentence, highlight=False, markup=False)
     page = report.write(task.loaded, task.problem.description, task.workdir)
-    task.console.print(f"Report: {page}")
+    task.conclude(findings.of(rows, records, experiment), page)
     return True
 
 

@@ -52,7 +52,14 @@ def test_share_within_clusters():
 def test_quick_run_writes_picture_numbers_and_page(tmp_path, capsys):
     arguments = ["--config", "gc_figure_1:quick", "--workdir", str(tmp_path / "run")]
     assert cluster_picture.main(arguments) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    shown = capsys.readouterr().out
+    # The command and the path stay whole, to be copied.
+    *_, command, report = shown.splitlines()
+    assert command == (
+        "python -m keras_apps.cluster_picture --config gc_figure_1 --workdir runs/gc_figure_1"
+    )
+    assert report == f"Report: {tmp_path / 'run' / 'report.html'}"
+    said = " ".join(shown.split())
     assert "This was a smoke test" in said
     assert (tmp_path / "run" / "figures" / "clusters.png").stat().st_size > 1000
     with open(tmp_path / "run" / "figures" / "clusters.csv", encoding="utf-8") as file:
