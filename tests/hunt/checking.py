@@ -4,6 +4,7 @@ The definition: the loss of an example is what Keras computes (`compile` and `co
 batch of this example alone. Nothing here knows a formula for per-example gradients.
 """
 
+import math
 import traceback
 from dataclasses import dataclass, field, replace
 
@@ -62,7 +63,8 @@ def check(problem):
     key = precision(problem.policy)
     if error <= TOLERANCE[key]:
         return "right"
-    if error < DOUBTFUL.get(key, 0.0) and not problem.draws_noise:
+    doubtful = math.inf if key == "float16" and problem.jumps else DOUBTFUL.get(key, 0.0)
+    if error < doubtful and not problem.draws_noise:
         again, what = _largest_error(replace(problem, policy="float64"))
         if again is None or again <= TOLERANCE["float64"]:
             return "rounding"

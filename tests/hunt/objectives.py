@@ -108,13 +108,18 @@ def make_labels(output, shape, rng):
     return labels
 
 
+def rank_of_loss(output, rank):
+    """Return the rank of the unreduced loss of an output of this rank."""
+    return {"examples": 1, "contrast": 1, "everywhere": rank}.get(output.loss, rank - 1)
+
+
 def make_weights(output, shape, rng):
     """Return sample weights for labels of an output of this shape, or None."""
     wanted = {
         None: None,
         "B": shape[:1],
         "B1": (shape[0], 1),
-        "BT": shape[:-1],
+        "BT": shape[: rank_of_loss(output, len(shape))],
     }[output.sample_weight]
     if wanted is None:
         return None

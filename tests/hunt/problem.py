@@ -123,6 +123,11 @@ class Problem(Data):
         return "noise" in self.names()
 
     @property
+    def jumps(self) -> bool:
+        """Whether rounding can change which numbers the gradient goes through."""
+        return any("Max" in name for name in self.names()) or "relu" in repr(self).lower()
+
+    @property
     def may_be_refused(self) -> bool:
         """Whether a sentence of the package is an answer as good as the right number."""
         return self.draws_noise or any(

@@ -14,6 +14,7 @@ MODELS = int(os.environ.get("HUNT_MODELS", "50"))
 SEED = int(os.environ.get("HUNT_SEED", "0"))
 RUNS = MODELS
 SAMPLERS = max(1, MODELS // 4)
+BUFFERS = max(1, MODELS // 4)
 EXAMPLES_OF_A_SEED = 50
 
 
