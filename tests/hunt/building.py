@@ -133,8 +133,7 @@ CALLS = {
     "twice": lambda block, x: chain(block.inner, chain(block.inner, x)),
     "branches": lambda block, x: ops.concatenate([inner(x) for inner in block.inner], axis=-1),
     "attention": lambda block, x: (
-        x
-        + block.layer(x, x, use_causal_mask=block.step.arguments.get("use_causal_mask", False))
+        x + block.layer(x, x, use_causal_mask=block.step.arguments.get("use_causal_mask", False))
     ),
 }
 

@@ -113,9 +113,7 @@ def einsum_sequence(d, shape):
         ("...c,cd->...d", (t, u), None),
         ("abc,cb->ab", (t,), None),
     )
-    return Step(
-        "EinsumDense", {"equation": equation, "output_shape": output, "bias_axes": bias}
-    )
+    return Step("EinsumDense", {"equation": equation, "output_shape": output, "bias_axes": bias})
 
 
 def convolution(d, shape, prefix="Conv"):

@@ -134,7 +134,9 @@ class Problem(Data):
             [
                 any(name in MIXING for name in self.names()),
                 any(o.loss in MIXING_LOSSES for o in self.outputs),
-                any(o.arguments.get("reduction") == "mean_with_sample_weight" for o in self.outputs),
+                any(
+                    o.arguments.get("reduction") == "mean_with_sample_weight" for o in self.outputs
+                ),
             ]
         )
 

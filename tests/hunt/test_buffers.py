@@ -133,13 +133,14 @@ class Task:
 
 
 def _as_keras_takes_them(problem, weights, outputs):
-    """Weights [B] of losses [B, T] as [B, 1], because Keras would multiply positions by them."""
-    shaped = [
-        weight[:, None] if weight.ndim == 1 < rank_of_loss(output, len(value.shape)) else weight
-        for output, weight, value in zip(
-            problem.outputs, in_order(weights), in_order(outputs), strict=True
-        )
-    ]
+    """Weights of examples as [B, 1, ...], because Keras broadcasts them along the last axis."""
+    shaped = []
+    for output, weight, value in zip(
+        problem.outputs, in_order(weights), in_order(outputs), strict=True
+    ):
+        rank = rank_of_loss(output, len(value.shape))
+        whole = output.sample_weight == "BT"
+        shaped.append(weight if whole else np.reshape(weight, [-1, *[1] * (rank - 1)]))
     return packed(problem, "out", shaped)
 
 

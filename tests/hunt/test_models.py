@@ -13,16 +13,20 @@ def test_random_models(seed, record_property):
     counts = {}
 
     def one(problem):
+        outcome = "wrong"
         try:
             outcome = check(problem)
         except Unusable as reason:
             outcome = "unusable"
             hypothesis.note(str(reason))
-        counts[outcome] = counts.get(outcome, 0) + 1
+        finally:
+            counts[outcome] = counts.get(outcome, 0) + 1
 
-    settings.hunt(seed, problems(), one, settings.MODELS)
-    for outcome, count in counts.items():
-        record_property(outcome, count)
+    try:
+        settings.hunt(seed, problems(), one, settings.MODELS)
+    finally:
+        for outcome, count in counts.items():
+            record_property(outcome, count)
     assert counts.get("unusable", 0) <= 0.2 * sum(counts.values())
     assert counts.get("right", 0) >= 0.4 * sum(counts.values())
 

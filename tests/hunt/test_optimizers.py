@@ -100,8 +100,11 @@ def runs(draw):
         tail_fraction=draw(st.sampled_from([1.0, 2.0, 4.5])),
         decay=draw(st.sampled_from([0.0, 0.0, 0.1])),
         schedule=draw(st.booleans()),
-        clip=draw(st.sampled_from([{}, {}, {"clipnorm": 0.7}, {"global_clipnorm": 0.7},
-                                   {"clipvalue": 0.3}])),  # fmt: skip
+        clip=draw(
+            st.sampled_from(
+                [{}, {}, {"clipnorm": 0.7}, {"global_clipnorm": 0.7}, {"clipvalue": 0.3}]
+            )
+        ),  # fmt: skip
         buffer_dtype=draw(st.sampled_from(["float32", "float32", "float32", "bfloat16"])),
         gradient_dtype=draw(st.sampled_from(["float32", "float32", *DTYPES])),
         without=(len(shapes) - 1,) if len(shapes) > 1 and draw(st.integers(0, 3)) == 0 else (),
@@ -113,9 +116,7 @@ def runs(draw):
 
 def _probabilities(num_clusters):
     """K probabilities, some of them 0."""
-    shares = st.lists(
-        st.integers(0, 8), min_size=num_clusters, max_size=num_clusters
-    ).filter(any)
+    shares = st.lists(st.integers(0, 8), min_size=num_clusters, max_size=num_clusters).filter(any)
     return shares.map(lambda n: tuple(share / sum(n) for share in n))
 
 

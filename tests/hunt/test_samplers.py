@@ -245,9 +245,7 @@ def strata_settings(draw):
     draws, batch_size, allocation, deviations = None, None, "proportional", None
     max_weight = draw(st.sampled_from(["auto", "auto", None, 1, 1.25, 3.0]))
     if draw(st.booleans()):
-        draws = draw(
-            st.integers(1, 3) | st.tuples(*[st.integers(1, 3)] * len(sizes))
-        )
+        draws = draw(st.integers(1, 3) | st.tuples(*[st.integers(1, 3)] * len(sizes)))
     else:
         batch_size = draw(st.integers(1, 8))
         allocation = draw(st.sampled_from(["proportional", "equal", "neyman"]))
