@@ -1,5 +1,5 @@
 """Models that were measured wrong once, or crashed, each with what was wrong."""
 
-from tests.hunt.problem import Output, Problem, Source, Step
+from tests.hunt.problem import Problem
 
-CASES = {}
+CASES: dict[str, Problem] = {}

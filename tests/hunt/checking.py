@@ -23,11 +23,11 @@ DOUBTFUL = {"float32": 1e-2, "float16": 0.3}
 SKETCH_SIZE = 8
 
 
-class Fault(AssertionError):
+class FaultError(AssertionError):
     """A wrong number, or a crash without a sentence."""
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """A problem that Keras itself does not run."""
 
 
@@ -54,8 +54,8 @@ def check(problem):
     """Measure a problem; return `"right"`, `"refused"` or `"rounding"`.
 
     Raises:
-        Fault: For a wrong number, or an error that is no sentence of the package.
-        Unusable: If Keras does not run the problem.
+        FaultError: For a wrong number, or an error that is no sentence of the package.
+        UnusableError: If Keras does not run the problem.
     """
     error, what = _largest_error(problem)
     if error is None:
@@ -69,7 +69,7 @@ def check(problem):
         if again is None or again <= TOLERANCE["float64"]:
             return "rounding"
         error = again
-    raise Fault(f"{what} wrong by {error:.2g}\n{describe(problem)}")
+    raise FaultError(f"{what} wrong by {error:.2g}\n{describe(problem)}")
 
 
 def _largest_error(problem):
@@ -78,10 +78,10 @@ def _largest_error(problem):
     with policy_of(problem):
         try:
             data = solve(problem)
-        except (Unusable, KeyboardInterrupt):
+        except (UnusableError, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise Unusable(f"{type(error).__name__}: {error}") from error
+            raise UnusableError(f"{type(error).__name__}: {error}") from error
         try:
             errors = measure(data)
         except Exception as error:
@@ -89,7 +89,7 @@ def _largest_error(problem):
                 return None, "refused"
             last = "".join(traceback.format_tb(error.__traceback__)[-3:])
             text = str(error)
-            raise Fault(
+            raise FaultError(
                 f"{type(error).__name__}: {text[:1500]}\n{last}{describe(problem)}"
             ) from error
     return max((value, name) for name, value in errors.items())
@@ -104,14 +104,14 @@ def solve(problem):
     """Build the problem and work it out, one example after the other.
 
     Raises:
-        Unusable: If the truth is not finite.
+        UnusableError: If the truth is not finite.
     """
     x = make_inputs(problem)
     model = build(problem, x)
     outputs = model(x)
     y, loss, weights, factors = make_targets(problem, outputs)
     if not model.trainable_variables:
-        raise Unusable("Nothing to train.")
+        raise UnusableError("Nothing to train.")
     model.compile(loss=loss, loss_weights=factors)
     options = {"sample_weight": weights, "loss_weights": factors}
     data = Data(problem, model, x, y, loss, options)
@@ -123,7 +123,7 @@ def solve(problem):
     data.losses = np.array(losses, np.float64)
     data.gradients = [np.stack(column).astype(np.float64) for column in zip(*rows, strict=True)]
     if not all(np.isfinite(g).all() for g in data.gradients):
-        raise Unusable("The gradients are not finite.")
+        raise UnusableError("The gradients are not finite.")
     return data
 
 
@@ -160,7 +160,9 @@ def measure(data):
     errors["layers"] = _layers(data, whole)
     scale = 1e-30 + np.abs(whole.sketch).max()
     errors["sketch"] = np.abs(np.array(whole.sketch)[order] - parts.sketch).max() / scale
-    changed = [np.abs(np.array(w) - old).max() for w, old in zip(data.model.weights, before)]
+    changed = [
+        np.abs(np.array(w) - old).max() for w, old in zip(data.model.weights, before, strict=True)
+    ]
     errors["weights of the model"] = float(max(changed))
     return {name: float(np.nan_to_num(value, nan=np.inf)) for name, value in errors.items()}
 
@@ -183,7 +185,7 @@ def _statistics(data, x, y, options, chunk_size):
 
     arguments = (x, y, options["sample_weight"])
     call = data.problem.call
-    if call == "eager" or chunk_size is not None and call == "graph":
+    if call == "eager" or (chunk_size is not None and call == "graph"):
         return per_example.Statistics(**measured(*arguments))
     length = [data.problem.batch if call == "graph" else None]
     specs = keras.tree.map_structure(

@@ -90,12 +90,12 @@ KNOWN = {
 
 def main():
     """Print what becomes of each."""
-    from tests.hunt.checking import Fault, Unusable, check
+    from tests.hunt.checking import FaultError, UnusableError, check
 
     for name, problem in KNOWN.items():
         try:
             outcome = check(problem)
-        except (Fault, Unusable) as error:
+        except (FaultError, UnusableError) as error:
             outcome = f"FAULT: {str(error).splitlines()[0]}"
         print(f"{name}: {outcome}", flush=True)
 

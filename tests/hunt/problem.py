@@ -130,15 +130,11 @@ class Problem(Data):
     @property
     def may_be_refused(self) -> bool:
         """Whether a sentence of the package is an answer as good as the right number."""
-        return self.draws_noise or any(
-            [
-                any(name in MIXING for name in self.names()),
-                any(o.loss in MIXING_LOSSES for o in self.outputs),
-                any(
-                    o.arguments.get("reduction") == "mean_with_sample_weight" for o in self.outputs
-                ),
-            ]
+        mixing = any(name in MIXING for name in self.names()) or any(
+            o.loss in MIXING_LOSSES or o.arguments.get("reduction") == "mean_with_sample_weight"
+            for o in self.outputs
         )
+        return mixing or self.draws_noise
 
 
 def describe(problem: Any) -> str:

@@ -24,7 +24,7 @@ from tests.hunt.building import (
     packed,
     policy_of,
 )
-from tests.hunt.checking import Fault, Unusable, is_a_sentence
+from tests.hunt.checking import FaultError, UnusableError, is_a_sentence
 from tests.hunt.models import problems
 from tests.hunt.objectives import rank_of_loss
 from tests.hunt.problem import describe
@@ -62,19 +62,19 @@ def check(example):
             task = Task(problem, ids, groups)
             expected = task.expected()
         except Exception as error:
-            raise Unusable(str(error)) from error
+            raise UnusableError(str(error)) from error
         try:
             found = task.buffers()
         except Exception as error:
             if problem.may_be_refused and is_a_sentence(error):
                 return "refused"
-            raise Fault(f"{type(error).__name__}: {str(error)[-1500:]}\n{line}") from error
+            raise FaultError(f"{type(error).__name__}: {str(error)[-1500:]}\n{line}") from error
     scale = 1e-30 + max(np.abs(g).max() for row in expected.values() for g in row)
     for k, gradients in expected.items():
         for buffer, gradient in zip(found, gradients, strict=True):
             error = np.abs(buffer[k] - gradient).max() / scale
             if not error <= 1e-4:
-                raise Fault(f"The buffer of cluster {k} is wrong by {error:.2g}\n{line}")
+                raise FaultError(f"The buffer of cluster {k} is wrong by {error:.2g}\n{line}")
     return "right"
 
 
@@ -147,7 +147,7 @@ def _as_keras_takes_them(problem, weights, outputs):
 @pytest.mark.parametrize("seed", settings.seeds(settings.BUFFERS))
 def test_buffers_of_random_models(seed):
     def one(example):
-        with contextlib.suppress(Unusable):
+        with contextlib.suppress(UnusableError):
             check(example)
 
     settings.hunt(seed, trained(), one, settings.BUFFERS)

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 
 from tests.hunt import cases, settings
-from tests.hunt.checking import Unusable, check
+from tests.hunt.checking import UnusableError, check
 from tests.hunt.models import problems
 
 
@@ -16,7 +16,7 @@ def test_random_models(seed, record_property):
         outcome = "wrong"
         try:
             outcome = check(problem)
-        except Unusable as reason:
+        except UnusableError as reason:
             outcome = "unusable"
             hypothesis.note(str(reason))
         finally:

@@ -104,7 +104,7 @@ def runs(draw):
             st.sampled_from(
                 [{}, {}, {"clipnorm": 0.7}, {"global_clipnorm": 0.7}, {"clipvalue": 0.3}]
             )
-        ),  # fmt: skip
+        ),
         buffer_dtype=draw(st.sampled_from(["float32", "float32", "float32", "bfloat16"])),
         gradient_dtype=draw(st.sampled_from(["float32", "float32", *DTYPES])),
         without=(len(shapes) - 1,) if len(shapes) > 1 and draw(st.integers(0, 3)) == 0 else (),

@@ -68,7 +68,7 @@ class ControlVariate:
                 k: self.rounded(
                     mean
                     if transfer is None
-                    else sum(share * old[l] for l, share in enumerate(transfer[k]))
+                    else sum(share * old[j] for j, share in enumerate(transfer[k]))
                 )
                 for k in old
             }
