@@ -150,9 +150,7 @@ def test_a_batch_of_unknown_size(name):
             for form in forms
         ]
 
-    for (gram, sums), gradients in zip(
-        products(solved.x, solved.y), solved.gradients, strict=True
-    ):
+    for (gram, sums), gradients in zip(products(solved.x, solved.y), solved.gradients, strict=True):
         flat = gradients.reshape(EXAMPLES, -1)
         close(gram, flat @ flat.T)
         close(np.sum(np.square(sums)), np.sum(np.square(flat.sum(0))))
