@@ -22,9 +22,10 @@ _LONGEST_RANK = 8
 
 def dense_rule(layer: keras.layers.Dense, inputs: tf.Tensor, output_gradients: tf.Tensor) -> Forms:
     """Kernel: `sum_t a_t d_t^T`; bias: `sum_t d_t`; and a low-rank adapter."""
-    a = as_positions(tf.cast(inputs, output_gradients.dtype))
-    d = as_positions(output_gradients)
-    forms: Forms = [(stored_kernel(layer), Outer(a, d))]
+    kernel = stored_kernel(layer)
+    a = as_positions(tf.cast(inputs, output_gradients.dtype), kernel.shape[0])
+    d = as_positions(output_gradients, kernel.shape[1])
+    forms: Forms = [(kernel, Outer(a, d))]
     if layer.lora_enabled:
         forms += adapters.dense_forms(layer, a, d)
     if layer.bias is not None:
@@ -73,10 +74,10 @@ def sum_to_shape(gradients: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return tf.reduce_sum(gradients, repeated, keepdims=True) if repeated else gradients
 
 
-def as_positions(tensor: tf.Tensor) -> tf.Tensor:
-    """`[B, ..., C]` -> `[B, 1, T, C]`."""
+def as_positions(tensor: tf.Tensor, columns: int) -> tf.Tensor:
+    """`[B, ..., C]` -> `[B, 1, T, C]`, where the tensor itself may not know C."""
     positions = product_or_unknown(tensor.shape[1:-1])
-    return tf.reshape(tensor, [leading(tensor), 1, positions, tensor.shape[-1]])
+    return tf.reshape(tensor, [leading(tensor), 1, positions, columns])
 
 
 def _plain_kernel(layer: keras.layers.Layer) -> bool:
