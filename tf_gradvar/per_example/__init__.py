@@ -9,8 +9,9 @@ All gradients are of the **unreduced** loss: g_i is the gradient of the loss of 
 divided by the batch size. Regularisation terms and losses added by layers belong to no example
 and are left out.
 
-A layer class is measured by its rule (`dense.py`, `convolution.py`, `embedding.py`,
-`normalization.py`, or your own with `register_rule`), anything else by an exact fallback.
+A layer class is measured by its rule (`dense.py`, `convolution.py`, `recurrent.py`, `embedding.py`,
+`normalization.py`, `activations.py`, or your own with `register_rule`), anything else by an exact
+fallback.
 """
 
 import keras

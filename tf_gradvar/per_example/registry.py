@@ -11,7 +11,14 @@ from collections.abc import Callable
 
 import keras
 
-from tf_gradvar.per_example import convolution, dense, embedding, normalization, recurrent
+from tf_gradvar.per_example import (
+    activations,
+    convolution,
+    dense,
+    embedding,
+    normalization,
+    recurrent,
+)
 from tf_gradvar.per_example.rule import Rule, RuleFunction
 
 RULES: dict[type[keras.layers.Layer], Rule] = {
@@ -27,6 +34,7 @@ RULES: dict[type[keras.layers.Layer], Rule] = {
     keras.layers.DepthwiseConv2D: convolution.CONVOLUTION,
     keras.layers.SeparableConv1D: convolution.SEPARABLE,
     keras.layers.SeparableConv2D: convolution.SEPARABLE,
+    keras.layers.PReLU: activations.PRELU,
     keras.layers.LSTM: recurrent.RECURRENT,
     keras.layers.GRU: recurrent.RECURRENT,
     keras.layers.SimpleRNN: recurrent.RECURRENT,
