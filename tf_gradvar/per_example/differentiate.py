@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.losses import example_losses
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example import fallback
 from tf_gradvar.per_example.batches import Batch
 from tf_gradvar.per_example.capture import Recording, Use, call_model, is_float, run_model
 from tf_gradvar.per_example.forms import Explicit, GradientForm, leading, total_of
-from tf_gradvar.per_example.units import Unit, enclosing_units, has_free_calls
+from tf_gradvar.per_example.units import Unit, enclosing_units
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Problem:
     Attributes:
         model: A built model.
         units: Its measured layers.
-        loss: As in `losses.example_losses`.
-        loss_weights: None, or one number for each output.
+        loss: The loss.
         training: Whether layers run in training mode.
         on_unknown: "fallback" or "raise".
+        hidden: Names of units whose recorded calls do not tell the examples apart.
     """
 
     model: keras.Model
     units: Sequence[Unit]
-    loss: Any
-    loss_weights: Any
-    training: bool
-    on_unknown: str
+    loss: ModelLoss
+    training: bool = False
+    on_unknown: str = "fallback"
+    hidden: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.on_unknown not in ("fallback", "raise"):
@@ -43,16 +43,9 @@ class Problem:
                 f"`on_unknown` must be 'fallback' or 'raise', received {self.on_unknown!r}."
             )
 
-    def losses(self, y: Any, outputs: Any, sample_weight: Any) -> tf.Tensor:
-        """Losses `[B]` of the outputs of the model."""
-        return example_losses(
-            self.loss,
-            y,
-            outputs,
-            sample_weight=sample_weight,
-            loss_weights=self.loss_weights,
-            output_names=getattr(self.model, "output_names", None) or (),
-        )
+    def losses(self, batch: Batch, outputs: Any, added: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Losses `[B]` of the outputs of the model, and of what layers added to them."""
+        return self.loss.of_examples(batch.x, batch.y, outputs, batch.sample_weight, added)
 
 
 def gradient_forms(
@@ -94,8 +87,9 @@ def _one_pass(
             training=problem.training,
             tape=tape,
         )
-        losses = problem.losses(batch.y, outputs, batch.sample_weight)
-        total = tf.reduce_sum(losses)
+        losses = problem.losses(batch, outputs, recording.added)
+        total = problem.loss.total(losses, recording.added)
+    _refuse_unknown_share(problem, recording)
     _hide_unbatched(problem, batch, recording, state)
     uses = {
         place: calls for place, calls in recording.uses.items() if place not in recording.hidden
@@ -148,7 +142,7 @@ def _is_lost(
     A rule that sees the whole call knows that the outputs are the only way out of the layer: one
     that is used is enough (an encoder hands on its states alone).
     """
-    enough = any if unit.rule is not None and unit.rule.sees_call else all
+    enough = any if unit.rule is not None and unit.rule.whole_call else all
     complete = all(
         enough(
             gradient is not None
@@ -170,9 +164,10 @@ def _reached(
 ) -> list[keras.Variable]:
     """Which of the variables the loss depends on, from a pass of its own."""
 
-    def loss() -> tf.Tensor:
+    def loss(scope: keras.StatelessScope) -> tf.Tensor:
         outputs = call_model(problem.model, batch.x, problem.training)
-        return tf.reduce_sum(problem.losses(batch.y, outputs, batch.sample_weight))
+        losses = problem.losses(batch, outputs, scope.losses)
+        return problem.loss.total(losses, scope.losses)
 
     return fallback.reached_variables(loss, variables, state)
 
@@ -244,10 +239,9 @@ def _call_forms(
     cotangents: list[tf.Tensor | None],
     state: fallback.State,
 ) -> list[tuple[keras.Variable, GradientForm]]:
-    if unit.rule is not None and unit.rule.sees_call:
-        return unit.rule.function(unit.layer, use.arguments, cotangents)
     if unit.rule is not None:
-        return unit.rule.function(unit.layer, _at_least_float32(use.inputs), cotangents[0])
+        inputs = _at_least_float32(use.inputs)
+        return unit.rule.forms(unit.layer, inputs, cotangents, use.arguments, use.outputs)
     explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
     return [
         (v, Explicit(g)) for v, g in zip(unit.variables, explicit, strict=True) if g is not None
@@ -265,20 +259,28 @@ def _refuse_unknown(problem: Problem, slow: Sequence[tuple[Unit, str]]) -> None:
         )
 
 
+def _refuse_unknown_share(problem: Problem, recording: Recording) -> None:
+    """Layers that are called again must add to the loss what they added in the model."""
+    again = [unit.name for unit in problem.units if unit.rule is None]
+    if problem.loss.computes_itself and recording.added and again:
+        raise ValueError(
+            f"`loss` must be given where layers add losses and {again} have no rule: what "
+            f"{problem.loss.name} makes of the added losses is not known. Pass a `loss`, or "
+            "register rules for these layers."
+        )
+
+
 def _hide_unbatched(
     problem: Problem, batch: Batch, recording: Recording, state: fallback.State
 ) -> None:
     """Hide units that were called on tensors without a batch axis.
 
-    A leading axis of the right length may be an accident (positions 0..T-1 with T = B). A second
-    pass over one example, of which only shapes are used, tells them apart. It costs nothing
-    inside a `tf.function`, and is left out where all layers are called by functional models.
+    A leading axis of the right length may be an accident (positions 0..T-1 with T = B, a batch
+    axis that was moved). A second pass over one example, of which only shapes are used, tells
+    them apart. It costs nothing inside a `tf.function`.
     """
     examples = keras.tree.flatten(batch.x)[0].shape[0]
     seen = _seen_tensors(problem, recording)
-    several = any(problem.units[p].rule is None and len(seen[p]) > 2 for p in seen)
-    if examples != 1 and not several and not has_free_calls(problem.model):
-        return
     one_seen: dict[int, list[Any]] = {}
     if examples != 1:
         _, probe = run_model(
@@ -293,6 +295,8 @@ def _hide_unbatched(
     for place, tensors in seen.items():
         if not (_lead_with(tensors, examples) and _lead_with(one_seen.get(place, []), 1)):
             recording.hidden[place] = "it was called on a tensor without the batch axis"
+        elif problem.units[place].name in problem.hidden:
+            recording.hidden[place] = "its recorded calls do not tell the examples apart"
 
 
 def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]]:
@@ -303,7 +307,7 @@ def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]
     seen: dict[int, list[Any]] = {}
     for place, calls in recording.uses.items():
         rule = problem.units[place].rule
-        again = rule is None or rule.sees_call
+        again = rule is None or rule.whole_call
         values = [(use.arguments if again else use.inputs, use.outputs) for use in calls]
         seen[place] = [leaf for leaf in tf.nest.flatten(values) if tf.is_tensor(leaf)]
     return seen

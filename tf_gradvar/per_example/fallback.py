@@ -23,7 +23,8 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.keras_internals import get_mask, set_mask
-from tf_gradvar.per_example.capture import Use, is_float
+from tf_gradvar.losses import sum_of_added
+from tf_gradvar.per_example.capture import Use, is_float, kept_as_it_is
 from tf_gradvar.per_example.units import Unit, has_random_state, has_recurrence
 
 logger = logging.getLogger("tf_gradvar.per_example")
@@ -116,7 +117,8 @@ def layer_gradients(
             if mask is not None:
                 set_mask(leaf, mask)
         (args, kwargs), cotangents = tf.nest.pack_sequence_as(structure, examples)
-        outputs = keras.tree.flatten(unit.layer(*args, **kwargs))
+        with _without_activity_regularizer(unit.layer), kept_as_it_is(unit.layer):
+            outputs = keras.tree.flatten(unit.layer(*args, **kwargs))
         products = [
             tf.reduce_sum(tf.cast(output, cotangent.dtype) * cotangent)
             for output, cotangent in zip(outputs, cotangents, strict=True)
@@ -135,8 +137,21 @@ def layer_gradients(
     return [None if index in untouched else g for index, g in enumerate(gradients)]
 
 
+@contextmanager
+def _without_activity_regularizer(layer: keras.layers.Layer) -> Iterator[None]:
+    """Leave out what the layer adds for its own outputs: their gradients hold it already."""
+    regularizer = layer.activity_regularizer
+    layer.__dict__["activity_regularizer"] = None
+    try:
+        yield
+    finally:
+        layer.__dict__["activity_regularizer"] = regularizer
+
+
 def reached_variables(
-    loss: Callable[[], tf.Tensor], variables: Sequence[keras.Variable], state: State
+    loss: Callable[[keras.StatelessScope], tf.Tensor],
+    variables: Sequence[keras.Variable],
+    state: State,
 ) -> list[keras.Variable]:
     """The variables that the loss depends on.
 
@@ -148,8 +163,8 @@ def reached_variables(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         own = [variable.value for variable in variables]
         tape.watch(own)
-        with keras.StatelessScope(others):
-            value = loss()
+        with keras.StatelessScope(others, collect_losses=True) as scope:
+            value = loss(scope)
     gradients = tape.gradient(value, own)
     return [v for v, gradient in zip(variables, gradients, strict=True) if gradient is not None]
 
@@ -227,8 +242,10 @@ def _of_one(
         ]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            with keras.StatelessScope(scope):
+            with keras.StatelessScope(scope, collect_losses=True) as inner:
                 result = scalar(example) / copies
+                # A mean over the copies, unlike the sum above.
+                result += sum_of_added(inner.losses, result.dtype)
         gradients = tape.gradient(result, values)
         untouched.update(index for index, g in enumerate(gradients) if g is None)
         return [

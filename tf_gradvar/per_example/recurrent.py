@@ -16,7 +16,6 @@ steps, `[T, B, ...]`. Cost: one forward and one backward pass of the layer besid
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ import tensorflow as tf
 
 from tf_gradvar.per_example.forms import Explicit, GradientForm
 from tf_gradvar.per_example.outer import Outer
-from tf_gradvar.per_example.rule import Arguments, Rule, Variable
+from tf_gradvar.per_example.rule import Call, Rule, Variable
 
 States = list[tf.Tensor]
 
@@ -49,24 +48,23 @@ class Run(NamedTuple):
 
 
 def recurrent_rule(
-    layer: keras.layers.RNN, arguments: Arguments, output_gradients: Sequence[tf.Tensor | None]
+    layer: keras.layers.RNN, inputs: tf.Tensor, output_gradients: tf.Tensor | None, call: Call
 ) -> list[tuple[Variable, GradientForm]]:
     """Kernels: `Outer` of what enters them; biases: the gradients before the gates, summed.
 
     Raises:
         ValueError: For a layer that drops inputs or states in training mode.
     """
-    args, kwargs = arguments
-    call = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
-    _refuse_dropout(layer, call.get("training"))
-    x = _in_order(layer, _at_least_float32(call["sequences"]))
+    arguments = call.arguments
+    _refuse_dropout(layer, arguments["training"])
+    x = _in_order(layer, _at_least_float32(inputs))
     projected = _projected(layer.cell, x)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(projected)
-        run = _run(layer, projected, call.get("initial_state"), call.get("mask"))
+        run = _run(layer, projected, arguments["initial_state"], arguments["mask"])
         outputs = [run.outputs if layer.return_sequences else run.last, *run.states]
     watched, gradients = [], []
-    for output, gradient in zip(outputs, output_gradients, strict=False):
+    for output, gradient in zip(outputs, call.output_gradients, strict=False):
         if gradient is not None:
             watched.append(output)
             gradients.append(_swapped(gradient) if output.shape.rank == 3 else gradient)
@@ -274,4 +272,4 @@ def _known_recurrence(layer: keras.layers.RNN) -> bool:
     )
 
 
-RECURRENT = Rule(recurrent_rule, _known_recurrence, sees_call=True)
+RECURRENT = Rule(recurrent_rule, _known_recurrence, whole_call=True)

@@ -13,18 +13,12 @@ from dataclasses import dataclass
 
 import keras
 
-from tf_gradvar.keras_internals import flatten_layers, is_functional, is_seed
+from tf_gradvar.keras_internals import flatten_layers, is_seed
 from tf_gradvar.per_example.registry import find_rule
 from tf_gradvar.per_example.rule import Rule, Variable
 
 # These call their inner layers inside loops, where nothing can be watched.
 _OPAQUE = (keras.layers.RNN,)
-# Composites that hand on the batch axis to each of their parts.
-_BATCHED = (
-    keras.layers.Bidirectional,
-    keras.layers.SpectralNormalization,
-    keras.layers.TimeDistributed,
-)
 
 
 @dataclass(frozen=True)
@@ -116,18 +110,6 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
     visit(layer)
     return list(found.values())
-
-
-def has_free_calls(model: keras.Model) -> bool:
-    """Whether some composite runs Python code, and so may call a layer on unbatched inputs."""
-    free = (
-        layer
-        for layer in all_layers(model)
-        if _parts(layer)
-        and not (is_functional(layer) or type(layer) in _BATCHED)
-        and find_rule(layer) is None
-    )
-    return next(free, None) is not None
 
 
 def has_random_state(layer: keras.layers.Layer) -> bool:
