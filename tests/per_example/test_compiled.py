@@ -284,6 +284,25 @@ def test_what_cannot_be_compared_or_traced_runs_as_before(traces):
     assert len(traces) == 1  # tried once
 
 
+def test_what_a_model_was_compiled_with_is_read_again(traces):
+    model = small()
+    for loss, weight in (("mse", None), ("mae", None), ("mae", [3.0])):
+        model.compile("sgd", loss, loss_weights=weight)
+        found = per_example.squared_norms(model, X, Y)
+        own = looped_norms(model, X, Y, keras.losses.get(loss))
+        np.testing.assert_allclose(found, own * (1 if weight is None else 9), rtol=1e-4)
+    assert len(traces) == 3
+
+
+def test_examples_that_interact_are_refused_before_anything_is_traced(traces):
+    with pytest.raises(ValueError, match="must be a sum over the examples") as caught:
+        per_example.squared_norms(
+            small(), X, Y, lambda y, p: tf.reduce_sum((p - tf.reduce_mean(p, 0)) ** 2, -1)
+        )
+    assert not traces
+    assert caught.value.__context__ is None
+
+
 def test_inside_a_function_or_a_scope_nothing_is_compiled(traces):
     model = small()
     inner = tf.function(lambda x, y: per_example.squared_norms(model, x, y, "mse"))
