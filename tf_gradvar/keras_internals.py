@@ -21,6 +21,7 @@ __all__ = [
     "HookedOptimizer",
     "added_losses",
     "adds_loss",
+    "build_for_training",
     "clip_gradients",
     "compiled_loss",
     "compiled_loss_weights",
@@ -39,6 +40,8 @@ __all__ = [
     "resolve_loss",
     "set_mask",
     "set_remat_mode",
+    "stored_kernel",
+    "training_argument",
     "variable_index",
 ]
 
@@ -63,6 +66,14 @@ def is_functional(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.Sequential) or (
         isinstance(layer, Functional) and type(layer).call is Functional.call
     )
+
+
+def stored_kernel(layer: keras.layers.Layer) -> keras.Variable:
+    """Return the kernel or table of a layer without its low-rank adapter.
+
+    Why: `kernel` and `embeddings` are the sums with the adapter where there is one.
+    """
+    return layer._embeddings if isinstance(layer, keras.layers.Embedding) else layer._kernel
 
 
 def added_losses(layer: keras.layers.Layer) -> list[Any]:
@@ -120,6 +131,15 @@ def managed_attributes() -> frozenset[str]:
     return frozenset(names)
 
 
+def training_argument(layer: keras.layers.Layer, training: Any) -> dict[str, Any]:
+    """Return `training` as keyword arguments for a layer's call, none if it takes none.
+
+    Why: Keras passes `training` on only to a `call` that has it, and knows which, but a keyword
+    that is given to any other is an error.
+    """
+    return {"training": training} if layer._call_has_training_arg else {}
+
+
 # Tensors ------------------------------------------------------------------------------------
 
 
@@ -171,6 +191,19 @@ def resolve_loss(loss: Any, y_true: Any, y_pred: Any) -> keras.losses.Loss:
     not exported.
     """
     return get_loss(loss, y_true, y_pred)
+
+
+def build_for_training(model: keras.Model, batch: Any) -> None:
+    """Create the variables of a compiled model, of its metrics, loss and optimizer.
+
+    Why: metrics are made in the first training step, where they are too late for a loop of
+    `strategy.run`; nothing public makes them before.
+
+    Args:
+        model: A compiled model.
+        batch: What `train_step` gets, as tensors or `tf.TensorSpec`s; nothing is computed.
+    """
+    model._symbolic_build(data_batch=batch)
 
 
 # Optimizers ---------------------------------------------------------------------------------

@@ -219,6 +219,37 @@ def test_rules_of_users():
         per_example.RULES.pop(Shift, None)
 
 
+def test_a_rule_that_sees_the_whole_call():
+    class Turned(layers.Layer):
+        def build(self, shape):
+            self.shift = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, x, sign=1.0, *, power=2):
+            return sign * (x + self.shift) ** power
+
+    class Both(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head, self.turned = layers.Dense(2), Turned()
+
+        def call(self, x):
+            return self.turned(self.turned(self.head(x)), sign=-0.5, power=3)
+
+    def rule(layer, x, d, call):
+        assert set(call.arguments) == {"x", "sign", "power"}
+        power = call.arguments["power"]
+        return [(layer.shift, per_example.Explicit(d * power * call.outputs / (x + layer.shift)))]
+
+    model = Both()
+    model(X)
+    exact = norms("mse", model)
+    try:
+        per_example.register_rule(Turned, rule, whole_call=True)
+        np.testing.assert_allclose(norms("mse", model, on_unknown="raise"), exact, rtol=1e-4)
+    finally:
+        per_example.RULES.pop(Turned, None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [((3, print), "`layer_class` must be"), ((layers.Dense, 3), "`rule` must be a function")],

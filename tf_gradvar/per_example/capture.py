@@ -36,6 +36,7 @@ from tf_gradvar.keras_internals import (
     remat_mode,
     set_mask,
     set_remat_mode,
+    training_argument,
 )
 from tf_gradvar.per_example.units import Unit, all_layers
 
@@ -171,9 +172,7 @@ def trace_layers(
 
 def call_model(model: keras.Model, x: Any, training: bool) -> Any:
     """`model(x, training=training)` for models that take `training`, else `model(x)`."""
-    parameters = inspect.signature(type(model).call).parameters.values()
-    takes_training = any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
-    return model(x, training=training) if takes_training else model(x)
+    return model(x, **training_argument(model, training))
 
 
 @contextmanager

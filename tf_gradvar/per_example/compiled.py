@@ -22,14 +22,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.keras_internals import compiled_loss_weights, get_mask, in_stateless_scope
+from tf_gradvar.keras_internals import get_mask, in_stateless_scope
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import as_batch, state_of
-from tf_gradvar.per_example.differentiate import Problem
-from tf_gradvar.per_example.independence import check_once
+from tf_gradvar.per_example.independence import check_examples
 from tf_gradvar.per_example.python_state import UnknownStateError, state_of_model, state_of_value
 from tf_gradvar.per_example.registry import RULES
-from tf_gradvar.per_example.units import find_units
 
 logger = logging.getLogger("tf_gradvar.per_example")
 
@@ -63,14 +61,13 @@ def run(function: Function, model: keras.Model, x: Any, y: Any, loss: Any, **opt
         call = _Call(function, model, loss, options)
         try:
             key, leaves = call.prepare(x, y)
+            call.check()
             program = _program(model, key)
         except Exception as error:
             # Wrong arguments among them: the plain call below says what is wrong.
             logger.debug("Running %s eagerly: %r", function.__name__, error)
             program = None
         if program is not None:
-            if program.is_new(leaves):
-                call.check()
             done, result = program.run(call, leaves)
             if done:
                 return result
@@ -98,7 +95,6 @@ class _Call:
         self.options = dict(options)
         self._sample_weight = self.options.pop("sample_weight", None)
         self._weights = {name: self.options.pop(name, None) for name in _WEIGHTS}
-        self._batch: Any = None
         self._structure: Any = None
         self._in_batch = 0
 
@@ -108,8 +104,10 @@ class _Call:
         Raises:
             UnknownStateError: If the loss, the model or the data cannot be compared.
         """
-        self._loss = ModelLoss.of(self.model, self.loss, self.options.get("loss_weights"))
-        self._batch = as_batch(x, y, self._sample_weight)
+        loss = ModelLoss.of(self.model, self.loss, self.options.get("loss_weights"))
+        if loss.computes_itself:
+            raise UnknownStateError("a `compute_loss` of the model's own")
+        self._model_loss, self._batch = loss, as_batch(x, y, self._sample_weight)
         data = self._batch.structure()
         weights = {
             name: None if given is None else [w for _, w in state_of(name, self.model, given)]
@@ -123,7 +121,7 @@ class _Call:
         shapes = tf.nest.map_structure(_form, self._structure)
         key = (
             self.function,
-            state_of_value((self._measured_loss(), self.options, shapes)),
+            state_of_value((loss.loss, loss.loss_weights, self.options, shapes)),
             state_of_model(self.model),
             tuple(RULES.items()),
             (keras.config.floatx(), keras.config.epsilon()),
@@ -131,20 +129,8 @@ class _Call:
         return key, leaves
 
     def check(self) -> None:
-        """Compare single examples with the batch, which needs values.
-
-        Raises:
-            ValueError: As the function itself, where examples interact.
-        """
-        units = find_units(self.model)
-        state = state_of("weights", self.model, self._weights["weights"])
-        check_once(Problem(self.model, units, self._loss), self._batch, state)
-
-    def _measured_loss(self) -> tuple[Any, ...]:
-        """What the loss consists of; that of `compile` where none is given."""
-        if self._loss.computes_itself:  # `compute_loss` of the model, whose class is compared
-            return "own", self.model.loss, compiled_loss_weights(self.model)
-        return "given", self._loss.loss, self._loss.loss_weights
+        """Compare some examples while they have values: a trace could only make some up."""
+        check_examples(self._model_loss, *self._batch.structure())
 
     def trace(self, specs: Sequence[tf.TensorSpec]) -> Function:
         """Compile for tensors of these shapes; the result keeps no reference to the model."""
@@ -184,15 +170,12 @@ class _Program:
     def __init__(self) -> None:
         self._traced: dict[int | None, Function | None] = {}
 
-    def is_new(self, leaves: Sequence[tf.Tensor]) -> bool:
-        """Whether these tensors need a tracing."""
-        return self._size(leaves) not in self._traced
-
     def run(self, call: _Call, leaves: Sequence[tf.Tensor]) -> tuple[bool, Any]:
         """Whether it could run, and the result."""
+        examples = leaves[0].shape[0]
         try:
             with _lock:
-                compiled = self._for(call, leaves)
+                compiled = self._for(call, leaves, examples)
             if compiled is not None:
                 return True, compiled(*leaves)
         except tf.errors.ResourceExhaustedError:
@@ -201,17 +184,14 @@ class _Program:
             logger.debug("Running %s eagerly: %r", call.function.__name__, error)
         return False, None
 
-    def _for(self, call: _Call, leaves: Sequence[tf.Tensor]) -> Function | None:
-        size = self._size(leaves)
+    def _for(self, call: _Call, leaves: Sequence[tf.Tensor], examples: int) -> Function | None:
+        size: int | None = examples
+        if examples not in self._traced and len(self._traced) >= _MOST_BATCH_SIZES:
+            size = None
         if size not in self._traced:
             self._traced[size] = None  # stays, and means eager, if tracing fails
             self._traced[size] = call.trace(call.specs(leaves, size))
         return self._traced[size]
-
-    def _size(self, leaves: Sequence[tf.Tensor]) -> int | None:
-        examples: int = leaves[0].shape[0]
-        known = examples in self._traced or len(self._traced) < _MOST_BATCH_SIZES
-        return examples if known else None
 
 
 class _Programs:
