@@ -236,7 +236,9 @@ def _opacus(model: str) -> Variants:
 
     variants: Variants = {"Opacus GradSampleModule, gradient + norms": explicit}
     try:
-        from opacus.grad_sample import GradSampleModuleFastGradientClipping
+        from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import (
+            GradSampleModuleFastGradientClipping,
+        )
     except ImportError:  # before Opacus 1.5
         return variants
     ghost_network = wrapped(GradSampleModuleFastGradientClipping)
