@@ -65,6 +65,13 @@ def test_a_second_call_traces_nothing_and_reads_new_weights(traces):
     assert len(traces) == 1
 
 
+def test_a_recurrent_layer_is_traced_once(traces):
+    model = sequential((3, 2), layers.LSTM(2))
+    for _ in range(2):
+        check(model, squared_error, X.reshape(4, 3, 2), Y[:4])
+    assert len(traces) == 1
+
+
 @pytest.mark.parametrize(
     "call",
     [
