@@ -212,7 +212,7 @@ def linear_model():
 
 
 INPUTS = np.random.default_rng(0).normal(size=(N, 2)).astype("float32")
-TARGETS = INPUTS.sum(axis=1, keepdims=True)
+TARGETS = np.square(INPUTS).sum(axis=1, keepdims=True)
 
 
 def shuffled(reshuffle, batch=4):
