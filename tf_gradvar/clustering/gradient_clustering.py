@@ -40,6 +40,7 @@ from tf_gradvar.clustering.saving import read, write
 from tf_gradvar.clustering.search import search, start_assignments
 from tf_gradvar.clustering.vectors import InnerProducts, Vectors, scaled_sketches
 from tf_gradvar.data.examples import ArrayExamples, Examples, as_examples
+from tf_gradvar.losses import ModelLoss
 
 REPRESENTATIONS = ("sketch", "full", "rank1", "svd")
 ASSIGNMENTS = ("exact", "paper")
@@ -196,6 +197,7 @@ class GradientClustering:
         loss: Any = None,
         *,
         sample_weight: Any = None,
+        loss_weights: Any = None,
         initial_assignments: Any = None,
     ) -> ClusteringResult:
         """Cluster the gradients of a data set at the model's present weights.
@@ -209,9 +211,10 @@ class GradientClustering:
                 or `keras.utils.PyDataset` of batches (x, y) or (x, y, sample_weight), in the same
                 order at every reading. It is read once more beforehand, to compare the order.
             y: Labels, likewise; None for a dataset.
-            loss: A Keras loss, its name, or a function (y_true, y_pred) -> `[B]`; the unreduced
-                loss is what counts.
+            loss: A Keras loss, its name, or a function (y_true, y_pred) -> `[B]`. Defaults to
+                None: what the model was compiled with, its `loss_weights` included.
             sample_weight: Weights `[N]` that multiply the losses. Defaults to all one.
+            loss_weights: One number for each output, with a `loss`. Defaults to all one.
             initial_assignments: Where to start, `[N]`: those of an earlier result, for instance.
                 Examples with -1 start in the first cluster. Defaults to None, neighbours in norm.
 
@@ -224,7 +227,7 @@ class GradientClustering:
                 fit; and what `per_example.statistics` refuses.
         """
         examples = as_examples(x, y, sample_weight)
-        passes = self._passes_of(model, loss)
+        passes = self._passes_of(model, loss, loss_weights)
         found = passes.sketches(examples, self.sketch_size, self.seed)
         initial = check_initial(initial_assignments, len(found.vectors), self.num_clusters)
         kept, left_out = self._finite(found.squared_norms)
@@ -261,6 +264,7 @@ class GradientClustering:
         loss: Any = None,
         *,
         sample_weight: Any = None,
+        loss_weights: Any = None,
     ) -> np.ndarray:
         """The cluster to which each of some examples would add least, in sketch space.
 
@@ -268,8 +272,9 @@ class GradientClustering:
             model: The model that the clusters were made with, at the same weights.
             x: Inputs, as for `fit`.
             y: Labels.
-            loss: The unreduced loss.
+            loss: As for `fit`.
             sample_weight: Weights of the examples. Defaults to all one.
+            loss_weights: As for `fit`.
 
         Returns:
             Clusters, int64 `[n]`.
@@ -282,7 +287,7 @@ class GradientClustering:
                 "`predict` needs clusters. Call `fit` or `partial_fit` before, or load them with "
                 "`GradientClustering.load`."
             )
-        return self._sums.assign(self._sketches(model, x, y, loss, sample_weight))
+        return self._sums.assign(self._sketches(model, x, y, loss, sample_weight, loss_weights))
 
     def partial_fit(
         self,
@@ -292,6 +297,7 @@ class GradientClustering:
         loss: Any = None,
         *,
         sample_weight: Any = None,
+        loss_weights: Any = None,
     ) -> np.ndarray:
         """Add a batch of a stream to the clusters, and let older examples fade.
 
@@ -302,8 +308,9 @@ class GradientClustering:
             model: A built `keras.Model` at its present weights.
             x: Inputs of the batch, as for `fit`; the first batch needs K examples.
             y: Labels.
-            loss: The unreduced loss.
+            loss: As for `fit`.
             sample_weight: Weights of the examples. Defaults to all one.
+            loss_weights: As for `fit`.
 
         Returns:
             Clusters of the batch, int64 `[n]`.
@@ -326,7 +333,7 @@ class GradientClustering:
 
         Cost: one forward and backward pass over the batch, and b * K * sketch_size operations.
         """
-        vectors = self._sketches(model, x, y, loss, sample_weight)
+        vectors = self._sketches(model, x, y, loss, sample_weight, loss_weights)
         if self._sums is not None:
             return self._sums.update(vectors, self.online_rate)
         check_enough(self.num_clusters, len(vectors))
@@ -428,24 +435,26 @@ class GradientClustering:
         )
 
     def _sketches(
-        self, model: keras.Model, x: Any, y: Any, loss: Any, sample_weight: Any
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any,
+        loss: Any,
+        sample_weight: Any,
+        loss_weights: Any,
     ) -> np.ndarray:
         """Scaled sketches of examples, all of whose gradients must be finite."""
-        passes = self._passes_of(model, loss)
+        passes = self._passes_of(model, loss, loss_weights)
         found = passes.sketches(as_examples(x, y, sample_weight), self.sketch_size, self.seed)
         refuse_not_finite(found.squared_norms)
         return scaled_sketches(found.vectors, found.squared_norms)
 
-    def _passes_of(self, model: keras.Model, loss: Any) -> GradientPasses:
+    def _passes_of(self, model: keras.Model, loss: Any, loss_weights: Any) -> GradientPasses:
         """Compiled passes, kept as long as model, trainable variables and loss stay."""
-        if loss is None:
-            raise ValueError(
-                "`loss` must be a Keras loss, its name, or a function (y_true, y_pred) -> [B]. "
-                "Received None. Pass what the model is trained with."
-            )
-        key = (model, loss, [id(v) for v in model.trainable_variables])
+        model_loss = ModelLoss.of(model, loss, loss_weights)
+        key = (model_loss, [id(v) for v in model.trainable_variables])
         if self._passes is None or not _same(self._passes[0], key):
-            self._passes = (key, GradientPasses(model, loss, self.layers, self.batch_size))
+            self._passes = (key, GradientPasses(model, model_loss, self.layers, self.batch_size))
         return self._passes[1]
 
     def _finite(self, squared_norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -469,4 +478,6 @@ class GradientClustering:
 
 
 def _same(ours: Any, theirs: Any) -> bool:
-    return ours[0] is theirs[0] and ours[1] is theirs[1] and ours[2] == theirs[2]
+    (loss, variables), (other, other_variables) = ours, theirs
+    same = loss.model is other.model and loss.has(other.loss, other.loss_weights)
+    return same and variables == other_variables

@@ -22,6 +22,7 @@ from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
 from tf_gradvar.estimators.subset import SKETCH_SIZE, Seen, choose_subset, standard_error
+from tf_gradvar.losses import ModelLoss
 
 # Key of the gradients at the present weights; those of a snapshot have the estimator's name.
 PRESENT = ""
@@ -30,9 +31,8 @@ PRESENT = ""
 class PieceStatistics:
     """The compiled pass over one piece, which any number of examples go through."""
 
-    def __init__(self, model: keras.Model, loss: Any):
-        self._model = model
-        self._loss = loss
+    def __init__(self, loss: ModelLoss):
+        self._model, self._loss = loss.model, loss
         self._compiled: dict[tuple[bool, bool, bool], Any] = {}
 
     def __call__(
@@ -41,7 +41,7 @@ class PieceStatistics:
         """Statistics of the gradients, or of their differences to those at other weights."""
         key = (other is not None, squares, sketch)
         if key not in self._compiled:
-            self._compiled[key] = tf.function(self._statistics(squares, sketch))
+            self._compiled[key] = tf.function(self._statistics(squares, sketch), autograph=False)
         arguments = keras.tree.map_structure(
             lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf),
             (piece.x, piece.y, piece.sample_weight),

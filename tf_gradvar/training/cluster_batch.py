@@ -80,6 +80,29 @@ def check_same_clusters(sampling, variate):
         )
 
 
+def check_made_in_scope(model):
+    """Raise unless a model was made inside the scope of the strategy that trains it.
+
+    Args:
+        model: A compiled model.
+
+    Raises:
+        ValueError: If variables of the model belong to no strategy, or to another one.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return
+    inside = strategy.extended.variable_created_in_scope
+    outside = [v.path for v in model.variables if not inside(v.value)]
+    if outside:
+        raise ValueError(
+            f"The model must be made inside the scope of the {type(strategy).__name__} with "
+            f"{strategy.num_replicas_in_sync} replicas that trains it. Made outside of it: "
+            f"{', '.join(outside[:4])}{', ...' if len(outside) > 4 else ''}. Make the model, also "
+            "one that is given to `ClusterModel.from_model`, under `with strategy.scope():`."
+        )
+
+
 def refuse_what_cpu_replicas_lack(model):
     """Raise if a compiled model asks for what TensorFlow cannot do on logical CPUs.
 
@@ -95,8 +118,9 @@ def refuse_what_cpu_replicas_lack(model):
     devices = strategy.extended.worker_devices
     if "CPU" in devices[0]:
         raise ValueError(
-            "`steps_per_execution` above 1 fails in TensorFlow's graph optimizer when several "
-            "logical CPUs are the replicas, for every Keras model and optimizer. Received: "
-            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU "
-            "replicas. Compile with steps_per_execution=1 there."
+            "`steps_per_execution` above 1 fails in TensorFlow when several logical CPUs are the "
+            "replicas, for every Keras model and optimizer. Received: "
+            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU replicas. "
+            "Compile with steps_per_execution=1 there, or take several steps in one call with "
+            "`tf_gradvar.training.train_steps`."
         )
