@@ -1,4 +1,4 @@
-"""Trains one SGD trajectory and measures gradient estimators along it."""
+"""Training along one SGD trajectory, and measuring gradient estimators on the way."""
 
 from __future__ import annotations
 

@@ -10,12 +10,10 @@ summary.csv, figures/, records.jsonl, tensorboard/.
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
 from collections.abc import Sequence
 
-from keras_apps import findings, measuring, optimizers, report, summary, tuning
+from keras_apps import findings, measuring, optimizers, report, requirements, summary, tuning
 from keras_apps.command_line import App, Task
 from keras_apps.experiment import Experiment, Run
 from keras_apps.problems import Problem
@@ -57,11 +55,9 @@ def run_experiment(task: Task) -> bool:
     records = task.workdir.records.read()
     rows = summary.summarise(records, experiment)
     summary.write_csv(rows, task.workdir.path / "summary.csv")
-    task.console.print(summary.rich_table(rows, experiment.title))
-    for sentence in findings.of(rows, records, experiment):
-        task.console.print(sentence, highlight=False, markup=False)
+    task.console.print(summary.rich_table(rows, task.loaded.title))
     page = report.write(task.loaded, task.problem.description, task.workdir)
-    task.console.print(f"Report: {page}")
+    task.conclude(findings.of(rows, records, experiment), page)
     return True
 
 
@@ -77,6 +73,11 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     total = len(first) + left + (trajectory is not None)
     if not total:
         return True
+    if not requirements.has_tensorboard():
+        task.console.print(
+            "TensorBoard is not installed, so no logs are written for it; everything else is the "
+            "same. `pip install tensorboard` adds it."
+        )
     started = time.perf_counter()
     with Display(task.console, total) as display:
         trainer = RunTrainer(experiment, task.problem, task.workdir, display, task.interruption)
@@ -97,8 +98,8 @@ def _train(runs: Sequence[Run], trainer: RunTrainer) -> bool:
     return all(trainer.train(run) for run in runs)
 
 
-main = App("keras_apps.train", __doc__ or "", Experiment, prepare, run_experiment).main
+APP = App("keras_apps.train", __doc__ or "", Experiment, prepare, run_experiment)
+main = APP.main
 
 if __name__ == "__main__":
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.exit(main())
+    APP.start()

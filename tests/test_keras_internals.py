@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_gradvar import keras_internals
 
@@ -84,6 +85,20 @@ def test_flatten_layers():
     assert not set(inner.layers) & set(one_down)
 
 
+def test_managed_attributes():
+    model = small_model()
+    model.own, model.layers[0].own = 1, 2
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 3)), np.zeros((4, 2))
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    managed = keras_internals.managed_attributes()
+    left = {name for name in vars(model) if not name.startswith("_self_")} - managed
+    assert left == {"own"}
+    assert {"units", "activation", "use_bias", "own"} <= set(vars(model.layers[0])) - managed
+
+
 def test_is_functional():
     class Own(keras.Model):
         def call(self, x):
@@ -100,6 +115,16 @@ def test_is_functional():
     assert keras_internals.is_functional(small_model())
     assert not keras_internals.is_functional(Own())
     assert not keras_internals.is_functional(Traced(inputs, outputs))
+
+
+def test_stored_kernel():
+    dense, table = keras.layers.Dense(2), keras.layers.Embedding(4, 2)
+    for layer, x in ((dense, np.ones((1, 3))), (table, np.ones((1, 3), "int32"))):
+        layer(x)
+        stored = keras_internals.stored_kernel(layer)
+        assert stored is layer.variables[0]
+        layer.enable_lora(1)
+        assert keras_internals.stored_kernel(layer) is stored
 
 
 def test_added_losses():
@@ -172,6 +197,26 @@ def test_exclusion_from_weight_decay():
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     optimizer.build([variable])
     assert not keras_internals.decays_weight(optimizer, variable)
+
+
+def test_build_for_training():
+    model = small_model()
+    model.compile("adam", "mse", metrics=["mae"])
+    spec = [tf.TensorSpec((None, size), "float32") for size in (3, 2)]
+    keras_internals.build_for_training(model, tuple(spec))
+    assert model.optimizer.built
+    assert len(model.metrics_variables) == 4  # total and count of each, before any step
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_training_argument(takes):
+    class Plain(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    layer = keras.layers.Dropout(0.5) if takes else Plain()
+    expected = {"training": True} if takes else {}
+    assert keras_internals.training_argument(layer, True) == expected
 
 
 def test_distribution_strategy():

@@ -7,19 +7,25 @@ a release of Keras that renames something breaks one function and one test
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.models import Functional
+from keras.src.trainers.compile_utils import get_loss
 
 __all__ = [
     "Functional",
     "HookedOptimizer",
     "added_losses",
+    "adds_loss",
+    "build_for_training",
     "clip_gradients",
     "compiled_loss",
+    "compiled_loss_weights",
+    "compute_loss",
     "decays_weight",
     "distribution_strategy",
     "flatten_layers",
@@ -28,10 +34,14 @@ __all__ = [
     "is_functional",
     "is_seed",
     "learning_rate_setting",
+    "managed_attributes",
     "own_variables",
     "remat_mode",
+    "resolve_loss",
     "set_mask",
     "set_remat_mode",
+    "stored_kernel",
+    "training_argument",
     "variable_index",
 ]
 
@@ -58,12 +68,28 @@ def is_functional(layer: keras.layers.Layer) -> bool:
     )
 
 
+def stored_kernel(layer: keras.layers.Layer) -> keras.Variable:
+    """Return the kernel or table of a layer without its low-rank adapter.
+
+    Why: `kernel` and `embeddings` are the sums with the adapter where there is one.
+    """
+    return layer._embeddings if isinstance(layer, keras.layers.Embedding) else layer._kernel
+
+
 def added_losses(layer: keras.layers.Layer) -> list[Any]:
     """Return the list in which a layer keeps what `add_loss` was given in its last call.
 
     Why: `layer.losses` mixes these with the weight regularisers, and cannot be restored.
     """
     return layer._losses
+
+
+def adds_loss(layer: keras.layers.Layer, loss: Any) -> bool:
+    """Return whether a loss that a `StatelessScope` collected was added by this layer itself.
+
+    Why: the scope keeps one list for all layers.
+    """
+    return id(loss) in layer._loss_ids
 
 
 def remat_mode(layer: keras.layers.Layer) -> Any:
@@ -85,6 +111,33 @@ def is_seed(variable: keras.Variable) -> bool:
     Why: `SeedGenerator` is public, the name of its state is not.
     """
     return variable.name == "seed_generator_state"
+
+
+@functools.cache
+def managed_attributes() -> frozenset[str]:
+    """Return the names of the attributes that Keras keeps in any layer and any model by itself.
+
+    Why: nothing public tells them from the attributes of the layer's author. They are read off a
+    layer and two compiled models; fitting and evaluating add the ones that are named here.
+    """
+    inputs = keras.Input((1,))
+    functional = keras.Model(inputs, inputs)
+    functional.compile("sgd", "mse")
+    sequential = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    names = {"history", "stop_training", "stop_evaluating", "stop_predicting"}
+    names |= {"_eval_epoch_iterator", "inputs", "outputs"}
+    for layer in (keras.layers.Layer(), functional, sequential):
+        names.update(vars(layer))
+    return frozenset(names)
+
+
+def training_argument(layer: keras.layers.Layer, training: Any) -> dict[str, Any]:
+    """Return `training` as keyword arguments for a layer's call, none if it takes none.
+
+    Why: Keras passes `training` on only to a `call` that has it, and knows which, but a keyword
+    that is given to any other is an error.
+    """
+    return {"training": training} if layer._call_has_training_arg else {}
 
 
 # Tensors ------------------------------------------------------------------------------------
@@ -112,6 +165,45 @@ def compiled_loss(model: keras.Model) -> Any:
     Why: `model.loss` is what the user passed, without the loss weights.
     """
     return model._compile_loss
+
+
+def compiled_loss_weights(model: keras.Model) -> Any:
+    """Return the `loss_weights` given to `compile`, or None.
+
+    Why: nothing public keeps them.
+    """
+    loss = compiled_loss(model)
+    return None if loss is None else loss._user_loss_weights
+
+
+def compute_loss(model: keras.Model, **arguments: Any) -> Any:
+    """Return what a model's `compute_loss` gives, as Keras' training step calls it.
+
+    Why: a `compute_loss` written for Keras before 3.3 takes no `training`.
+    """
+    return model._compute_loss(**arguments)
+
+
+def resolve_loss(loss: Any, y_true: Any, y_pred: Any) -> keras.losses.Loss:
+    """Return the loss object that `compile` makes of a loss, a name or a function.
+
+    Why: the wrapper of functions, and the choice that the name "crossentropy" stands for, are
+    not exported.
+    """
+    return get_loss(loss, y_true, y_pred)
+
+
+def build_for_training(model: keras.Model, batch: Any) -> None:
+    """Create the variables of a compiled model, of its metrics, loss and optimizer.
+
+    Why: metrics are made in the first training step, where they are too late for a loop of
+    `strategy.run`; nothing public makes them before.
+
+    Args:
+        model: A compiled model.
+        batch: What `train_step` gets, as tensors or `tf.TensorSpec`s; nothing is computed.
+    """
+    model._symbolic_build(data_batch=batch)
 
 
 # Optimizers ---------------------------------------------------------------------------------

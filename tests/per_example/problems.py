@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from keras.src.applications.convnext import LayerScale
 
 EXAMPLES = 5
 
@@ -23,6 +24,7 @@ class Problem:
     sample_weight: bool = False
     loss_weights: Any = None
     unknown: tuple[str, ...] = field(default=())  # layer classes that need the fallback
+    float64_rtol: float = 1e-10  # larger where Keras keeps weights in float32
 
 
 def normal(*shape):
@@ -123,6 +125,63 @@ def depthwise():
     )
 
 
+def separable():
+    return sequential(
+        (9, 8, 3),
+        layers.SeparableConv2D(4, 3, strides=2, padding="same", depth_multiplier=2),
+        layers.SeparableConv2D(3, 2, dilation_rate=2, use_bias=False, activation="tanh"),
+        layers.Reshape((6, 3)),
+        layers.SeparableConv1D(4, 3, padding="same", activation="elu"),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(2),
+    )
+
+
+def transposed():
+    """A decoder: from a vector to an image and a sequence."""
+    return sequential(
+        (6,),
+        layers.Dense(24),
+        layers.Reshape((2, 3, 4)),
+        layers.Conv2DTranspose(3, 3, strides=2, padding="same", activation="tanh"),
+        layers.Conv2DTranspose(2, (2, 3), use_bias=False),
+        layers.Reshape((20, 4)),
+        layers.Conv1DTranspose(2, 3, strides=3, padding="same", output_padding=1),
+    )
+
+
+def convolutions_3d():
+    return sequential(
+        (5, 6, 4, 2),
+        layers.Conv3D(3, (2, 3, 2), strides=2, padding="same", activation="tanh"),
+        layers.Conv3D(4, 2, padding="same"),
+        layers.Conv3D(3, 1, use_bias=False),
+        layers.Conv3DTranspose(2, 2, strides=(1, 2, 1), activation="elu"),
+        layers.Flatten(),
+        layers.Dense(2),
+    )
+
+
+def adapted_convolutions():
+    """Low-rank adapters on frozen kernels."""
+    model = sequential(
+        (7, 6, 3),
+        layers.Conv2D(4, 3, strides=2, padding="same", activation="tanh"),
+        layers.Reshape((12, 4)),
+        layers.Conv1D(3, 2, padding="causal", dilation_rate=2),
+        layers.Dense(2),
+    )
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv1D | layers.Conv2D):
+            layer.enable_lora(2, **scaled_adapter(layer))
+    return model
+
+
+def scaled_adapter(layer):
+    """Keras before 3.9 has no scale."""
+    return {"lora_alpha": 3.0} if hasattr(layer, "lora_alpha") else {}
+
+
 def normalizations():
     stack = [
         layers.Conv2D(4, 2, use_bias=False),
@@ -148,6 +207,104 @@ def einsum():
         layers.EinsumDense("...x,xy->...y", output_shape=(5,), activation="tanh"),
         layers.EinsumDense("abc,bcd->abd", output_shape=(4, 3), bias_axes="bd"),
         layers.EinsumDense("abc,bce->ae", output_shape=(2,)),
+    )
+
+
+def adapted_dense():
+    """Low-rank adapters, on the last axis of the outputs and of the inputs, and a frozen layer."""
+    stack = [
+        layers.Dense(6, "tanh"),
+        layers.EinsumDense("abc,cde->abde", output_shape=(4, 3, 2), bias_axes="de"),
+        layers.EinsumDense("abde,dec->abc", output_shape=(4, 5), activation="tanh"),
+        layers.EinsumDense("abc,dc->abd", output_shape=(4, 5)),
+        layers.EinsumDense("...x,xy->...y", output_shape=(3,)),
+        layers.Dense(4, "tanh"),
+        layers.Flatten(),
+        layers.Dense(2),
+    ]
+    model = sequential((4, 6), *stack)
+    for layer in model.layers:
+        if isinstance(layer, layers.Dense | layers.EinsumDense):
+            adapt(layer, 2)
+    model.layers[5].trainable = False
+    return model
+
+
+def adapt(layer, rank):
+    """Enable an adapter with a scale, which Keras before 3.9 does not have."""
+    options = {"lora_alpha": 3.0} if hasattr(layer, "lora_alpha") else {}
+    layer.enable_lora(rank, **options)
+
+
+def adapted_embedding():
+    model = text()
+    for layer in (model.layers[0], model.layers[2]):
+        adapt(layer, 2)
+    return model
+
+
+class Tied(keras.Model):
+    """A language model: hidden states are compared with the table that embedded the tokens."""
+
+    def __init__(self, adapter=False, **options):
+        super().__init__()
+        options = {"logit_soft_cap": 2.0} | options
+        self.table = layers.ReversibleEmbedding(7, 4, **options)
+        self.hidden = layers.Dense(4, "tanh")
+        self.adapter = adapter
+
+    def build(self, shape):
+        self.table.build(shape)
+        self.hidden.build((None, None, 4))
+        if self.adapter:
+            adapt(self.table, 2)
+
+    def call(self, ids):
+        hidden = self.hidden(self.table(ids))
+        return self.table(hidden, reverse=True) + self.table(self.table(ids[:, ::-1]), reverse=True)
+
+
+def tied(**options):
+    def build():
+        model = Tied(**options)
+        model(np.zeros((2, 5), "int32"))
+        return model
+
+    return build
+
+
+def scaled():
+    return sequential(
+        (4, 3),
+        LayerScale(0.5, 3),
+        layers.Dense(3, "tanh"),
+        LayerScale(0.5, 3),
+        layers.Flatten(),
+        layers.Dense(2),
+    )
+
+
+def spectral():
+    return sequential(
+        (6, 5, 2),
+        layers.SpectralNormalization(layers.Conv2D(3, 2, activation="tanh")),
+        layers.Flatten(),
+        layers.SpectralNormalization(layers.Dense(2)),
+    )
+
+
+def integer_inputs():
+    inputs = keras.Input((4, 3), dtype="int32")
+    position = layers.EinsumDense("abc,cd->abd", output_shape=(4, 5), bias_axes="d")(inputs)
+    flat = layers.Flatten()(inputs)
+    merged = layers.Concatenate()([layers.Flatten()(position), layers.Dense(3)(flat)])
+    return keras.Model(inputs, layers.Dense(2)(merged))
+
+
+def one_id():
+    """One id for each example, some of them counted from the end."""
+    return keras.Sequential(
+        [keras.Input((), dtype="int32"), layers.Embedding(6, 4), layers.Dense(2)]
     )
 
 
@@ -260,6 +417,26 @@ def recurrent():
     )
 
 
+def recurrent_states():
+    """An encoder whose states start a decoder, as in translation."""
+    inputs = {
+        "source": keras.Input((4, 2), name="source"),
+        "target": keras.Input((3, 2), name="target"),
+    }
+    _, hidden, carry = layers.LSTM(3, return_state=True)(inputs["source"])
+    sequence, last = layers.GRU(3, return_sequences=True, return_state=True)(
+        inputs["target"], initial_state=hidden
+    )
+    decoded = layers.LSTM(3)(sequence, initial_state=[last, carry])
+    return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([decoded, carry])))
+
+
+def stacked_cells():
+    """A loop over cells that have no rule together."""
+    cells = [layers.LSTMCell(3), layers.GRUCell(2)]
+    return sequential((4, 3), layers.RNN(cells), layers.Dense(2))
+
+
 def time_distributed():
     return sequential((3, 4), layers.TimeDistributed(layers.Dense(3, "tanh")), layers.Dense(2))
 
@@ -275,6 +452,10 @@ PROBLEMS = [
     Problem("conv_cropping", cropping_convolutions, normal(10, 8, 2), normal(1)),
     Problem("conv_few_positions", few_positions, normal(3, 4, 24), normal(2)),
     Problem("depthwise", depthwise, normal(8, 7, 3), normal(2)),
+    Problem("separable", separable, normal(9, 8, 3), normal(2)),
+    Problem("transposed", transposed, normal(6), normal(59, 2)),
+    Problem("conv_3d", convolutions_3d, normal(5, 6, 4, 2), normal(2)),
+    Problem("conv_lora", adapted_convolutions, normal(7, 6, 3), normal(12, 2)),
     Problem("normalizations", normalizations, normal(5, 6, 2), normal(2)),
     Problem("einsum", einsum, normal(4, 6), normal(2)),
     Problem(
@@ -292,6 +473,14 @@ PROBLEMS = [
         sample_weight=True,
         loss_weights={"label": 1.0, "score": 0.25},
     ),
+    Problem("lora", adapted_dense, normal(4, 6), normal(2), float64_rtol=1e-6),
+    Problem(
+        "lora_text", adapted_embedding, text_ids, integers(3, 6), cross_entropy, float64_rtol=1e-6
+    ),
+    Problem("layer_scale", scaled, normal(4, 3), normal(2)),
+    Problem("spectral", spectral, normal(6, 5, 2), normal(2)),
+    Problem("integer_inputs", integer_inputs, integers(6, 4, 3), normal(2)),
+    Problem("negative_ids", one_id, lambda rng: rng.integers(-6, 6, size=EXAMPLES), normal(2)),
     Problem("nested", nested, normal(4), normal(2)),
     Problem("frozen", frozen, normal(4), normal(2)),
     Problem("transformer", transformer, integers(7, EXAMPLES), normal(2), unknown=("Embedding",)),
@@ -311,13 +500,32 @@ PROBLEMS = [
             [[1, 2, 0, 0], [3, 1, 5, 2], [4, 0, 0, 0], [2, 2, 2, 0], [5, 4, 3, 1]]
         ),
         normal(2),
-        unknown=("Bidirectional", "LSTM"),
     ),
     Problem(
-        "time_distributed",
-        time_distributed,
-        normal(3, 4),
-        normal(3, 2),
-        unknown=("TimeDistributed",),
+        "recurrent_states",
+        recurrent_states,
+        lambda rng: {"source": normal(4, 2)(rng), "target": normal(3, 2)(rng)},
+        normal(2),
     ),
+    Problem("stacked_cells", stacked_cells, normal(4, 3), normal(2), unknown=("RNN",)),
+    Problem("time_distributed", time_distributed, normal(3, 4), normal(3, 2)),
 ]
+if hasattr(layers, "ReversibleEmbedding"):  # since Keras 3.13
+    PROBLEMS += [
+        Problem("tied", tied(), integers(7, 5), integers(7, 5), cross_entropy),
+        Problem(
+            "tied_lora",
+            tied(adapter=True, reverse_dtype="float64"),
+            integers(7, 5),
+            integers(7, 5),
+            cross_entropy,
+            float64_rtol=1e-6,
+        ),
+        Problem(
+            "untied",
+            tied(tie_weights=False, logit_soft_cap=None, mask_zero=True),
+            integers(7, 6),
+            integers(7, 6),
+            cross_entropy,
+        ),
+    ]

@@ -139,7 +139,9 @@ def noisy_unknown():
     [
         ({"loss": BATCH_LOSS}, "`loss` must give one value per example"),
         ({"loss": lambda y, p: tf.zeros([3])}, "`loss` must give one value per example"),
-        ({"loss": None}, "at least one output"),
+        ({"loss": None}, "`loss` must be given for the model"),
+        ({"loss": [None]}, "at least one output"),
+        ({"loss": None, "loss_weights": [2.0]}, "`loss_weights` must come with a `loss`"),
         ({"loss": {"nobody": "mse"}}, "names of the model's outputs"),
         ({"model": two_outputs(), "loss": ["mse"], "y": [Y, Y]}, "one entry for each"),
         ({"model": two_outputs(), "loss": "mse"}, "`y` must be a list or dictionary"),
@@ -182,7 +184,7 @@ def test_examples_that_cannot_be_told_apart():
 
     model = Pooled()
     model(X)
-    with pytest.raises(ValueError, match="must have a batch axis"):
+    with pytest.raises(ValueError, match="`model` must treat every example on its own"):
         norms("mse", model)
 
 
@@ -215,6 +217,37 @@ def test_rules_of_users():
             norms("mse", model, on_unknown="raise")
     finally:
         per_example.RULES.pop(Shift, None)
+
+
+def test_a_rule_that_sees_the_whole_call():
+    class Turned(layers.Layer):
+        def build(self, shape):
+            self.shift = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, x, sign=1.0, *, power=2):
+            return sign * (x + self.shift) ** power
+
+    class Both(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head, self.turned = layers.Dense(2), Turned()
+
+        def call(self, x):
+            return self.turned(self.turned(self.head(x)), sign=-0.5, power=3)
+
+    def rule(layer, x, d, call):
+        assert set(call.arguments) == {"x", "sign", "power"}
+        power = call.arguments["power"]
+        return [(layer.shift, per_example.Explicit(d * power * call.outputs / (x + layer.shift)))]
+
+    model = Both()
+    model(X)
+    exact = norms("mse", model)
+    try:
+        per_example.register_rule(Turned, rule, whole_call=True)
+        np.testing.assert_allclose(norms("mse", model, on_unknown="raise"), exact, rtol=1e-4)
+    finally:
+        per_example.RULES.pop(Turned, None)
 
 
 @pytest.mark.parametrize(

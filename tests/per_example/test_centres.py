@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tests.per_example.conftest import solve
 from tests.per_example.problems import EXAMPLES, PROBLEMS
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import as_batch
 from tf_gradvar.per_example.centres import (
     Factors,
@@ -15,23 +16,21 @@ from tf_gradvar.per_example.centres import (
     mean_factors,
     weighted_sums,
 )
-from tf_gradvar.per_example.convolution import Patches
 from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.patches import Patches
 from tf_gradvar.per_example.units import find_units
 
 CLUSTERS = 3
 
 
-def forms_of(solved):
+def forms_of(solved, x=None, y=None):
     problem = Problem(
         solved.model,
         find_units(solved.model),
-        solved.loss,
-        solved.options.get("loss_weights"),
-        False,
-        "fallback",
+        ModelLoss(solved.model, solved.loss, solved.options.get("loss_weights")),
     )
-    batch = as_batch(solved.x, solved.y, solved.options.get("sample_weight"))
+    x, y = (solved.x, solved.y) if x is None else (x, y)
+    batch = as_batch(x, y, solved.options.get("sample_weight"))
     return gradient_forms(problem, batch, [])[0]
 
 
@@ -132,3 +131,26 @@ def test_in_a_graph(jit_compile):
     for found, gradients in zip(products(), solved.gradients, strict=True):
         flat = gradients.reshape(EXAMPLES, -1)
         close(found, flat @ flat.T)
+
+
+@pytest.mark.parametrize("name", ["mlp", "masked_text", "long_sequence", "conv_1d", "lora"])
+def test_a_batch_of_unknown_size(name):
+    solved = solve(next(p for p in PROBLEMS if p.name == name))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in (solved.x, solved.y)
+        ],
+        autograph=False,
+    )
+    def products(x, y):
+        forms = forms_of(solved, x, y)
+        return [
+            (form_products(form, form), weighted_sums(form, tf.ones([tf.shape(x)[0], 1])))
+            for form in forms
+        ]
+
+    for (gram, sums), gradients in zip(products(solved.x, solved.y), solved.gradients, strict=True):
+        flat = gradients.reshape(EXAMPLES, -1)
+        close(gram, flat @ flat.T)
+        close(np.sum(np.square(sums)), np.sum(np.square(flat.sum(0))))

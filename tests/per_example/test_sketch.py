@@ -17,6 +17,8 @@ NAMES = (
     "einsum",
     "shared",
     "unknown",
+    "lora",
+    "tied",
 )
 CHOSEN = [problem for problem in PROBLEMS if problem.name in NAMES]
 SIZE = 64

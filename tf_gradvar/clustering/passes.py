@@ -14,8 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradvar.assignments import sizes_of
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.data.fingerprint import Fingerprint
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import as_batch
 from tf_gradvar.per_example.centres import (
     Factors,
@@ -27,6 +29,7 @@ from tf_gradvar.per_example.centres import (
 )
 from tf_gradvar.per_example.differentiate import Problem, gradient_forms
 from tf_gradvar.per_example.forms import GradientForm, Wanted
+from tf_gradvar.per_example.independence import check_once
 from tf_gradvar.per_example.measure import projections
 from tf_gradvar.per_example.units import Unit, find_units
 
@@ -54,7 +57,7 @@ class GradientPasses:
 
     Args:
         model: A built `keras.Model`.
-        loss: The unreduced loss.
+        loss: The loss.
         layers: Names of the layers to look at; None: all.
         batch_size: Examples in a batch.
 
@@ -63,10 +66,10 @@ class GradientPasses:
     """
 
     def __init__(
-        self, model: keras.Model, loss: Any, layers: Sequence[str] | None, batch_size: int
+        self, model: keras.Model, loss: ModelLoss, layers: Sequence[str] | None, batch_size: int
     ):
         self._units = find_units(model)
-        self._problem = Problem(model, self._units, loss, None, False, "fallback")
+        self._problem = Problem(model, self._units, loss)
         self._chosen = _chosen_variables(self._units, layers)
         self._batch_size = batch_size
         self._compiled: dict[Any, Any] = {}
@@ -84,16 +87,15 @@ class GradientPasses:
             return tf.add_n(norms), tf.add_n([m.sketch for m in measured])
 
         data = Fingerprint()
-        found = [
-            (norms[:count].numpy(), vectors[:count].numpy())
-            for count, (norms, vectors) in self._run(
-                ("sketch", size, seed), sketch, self._batches(examples, data=data)
-            )
-        ]
-        if not found:
-            raise ValueError("`x` must hold at least one example, the dataset is empty.")
-        norms, vectors = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Sketches(vectors, norms.astype(np.float64), data.digest())
+        all_norms = np.empty(examples.count)
+        all_vectors = np.empty((examples.count, size), np.float32)
+        start = 0
+        batches = self._batches(examples, data=data)
+        for count, (norms, vectors) in self._run(("sketch", size, seed), sketch, batches):
+            all_norms[start : start + count] = norms[:count]
+            all_vectors[start : start + count] = vectors[:count]
+            start += count
+        return Sketches(all_vectors, all_norms, data.digest())
 
     def inner_products(self, examples: Examples) -> np.ndarray:
         """All <g_i, g_j>, float32 `[N, N]`: a pass over the data for every batch in it."""
@@ -143,9 +145,9 @@ class GradientPasses:
         scale = _one_over_sizes(assignments, num_clusters)
         means = [tuple(_scaled(t, scale) for t in total) for total in totals]
         return [
-            Factors(*(tf.constant(m[:, :, None], tf.float32) for m in mean))
+            Factors(*(tf.constant(m[:, :, None]) for m in mean))
             if len(mean) == 2
-            else tf.constant(mean[0].reshape(num_clusters, -1), tf.float32)
+            else tf.constant(mean[0].reshape(num_clusters, -1))
             for mean in means
         ]
 
@@ -160,9 +162,10 @@ class GradientPasses:
         totals: list[np.ndarray] = []
         batches = self._batches_of_clusters(examples, assignments, num_clusters)
         for cluster, parts in self._run("means", sums, batches):
-            totals = totals or [np.zeros((num_clusters, *part.shape), np.float32) for part in parts]
-            for total, part in zip(totals, parts, strict=True):
-                total[cluster] += part.numpy()
+            arrays = [part.numpy() for part in parts]
+            totals = totals or [np.zeros((num_clusters, *a.shape), a.dtype) for a in arrays]
+            for total, array in zip(totals, arrays, strict=True):
+                total[cluster] += array
         scale = _one_over_sizes(assignments, num_clusters)
         return [_scaled(total, scale) for total in totals]
 
@@ -201,7 +204,7 @@ class GradientPasses:
         The last batch is filled up with its last example, whose copies are in cluster -1.
         """
         start, size = 0, 0
-        for piece in examples.pieces(None, None, self._batch_size):
+        for piece in examples.pieces(None, None, self._batch_size, ordered=True):
             if data is not None:
                 data.add((piece.x, piece.y))
             count = len(keras.tree.flatten(piece.x)[0])
@@ -211,6 +214,9 @@ class GradientPasses:
                 arrays = [_filled(part, rows, size) for part in (piece.x, piece.y)]
                 arrays.append(_filled(piece.sample_weight, rows, size))
                 length = rows.stop - rows.start
+                if not start:
+                    first = as_batch(*(_filled(a, rows, length) for a in piece[1:]))
+                    self._problem = check_once(self._problem, first, [])
                 if assignments is not None:
                     ids = np.full(size, -1)
                     ids[:length] = assignments[start : start + length]
@@ -250,8 +256,7 @@ class GradientPasses:
 
 
 def _one_over_sizes(assignments: np.ndarray, num_clusters: int) -> np.ndarray:
-    sizes = np.bincount(assignments[assignments >= 0], minlength=num_clusters)
-    return 1.0 / np.maximum(sizes, 1)
+    return 1.0 / np.maximum(sizes_of(assignments, num_clusters), 1)
 
 
 def _sum_members(members: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

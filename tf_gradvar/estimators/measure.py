@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_gradvar import per_example
 from tf_gradvar.data.examples import Examples, as_examples
+from tf_gradvar.data.fingerprint import refuse_other_data
 from tf_gradvar.estimators.checks import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
 from tf_gradvar.estimators.norms import norm_histogram
@@ -18,6 +19,7 @@ from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout
 from tf_gradvar.estimators.whole import PieceStatistics, measure_whole
+from tf_gradvar.losses import ModelLoss
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class VarianceMeter:
         model: A built `keras.Model`. It is not changed.
         x: Inputs, as for `gradient_variance`.
         y: Labels.
-        loss: The unreduced loss.
+        loss: As for `gradient_variance`.
         estimators: What is measured.
         **options: `method`, `num_draws`, `seed` and the others of `MeasuringOptions`.
 
@@ -77,15 +79,16 @@ class VarianceMeter:
         self.estimators = check_estimators(estimators)
         self._model = model
         self._examples: Examples = as_examples(x, y, self.options.sample_weight)
-        check_labels(model, x, y, loss)
+        self._loss = ModelLoss(model, loss, self.options.loss_weights)
+        check_labels(model, x, y, self._loss.loss)
         self._layout = Layout.of(
             per_example.variable_layers(model),
             [tuple(variable.shape) for variable in model.trainable_variables],
         )
         if self.options.training and not self.options.draws:
             refuse_training_mode(model, self.options.method)
-        self._statistics = PieceStatistics(model, loss)
-        self._gradient = WeightedGradient(model, loss, self.options.training)
+        self._statistics = PieceStatistics(self._loss)
+        self._gradient = WeightedGradient(self._loss, self.options.training)
 
     @property
     def layout(self) -> Layout:
@@ -115,6 +118,8 @@ class VarianceMeter:
                     self._gradient, self._layout, self._examples, self.estimators, options, step
                 )
             else:
+                first = next(iter(self._examples.pieces(None, None, options.chunk_size)))
+                per_example.check_examples(self._loss, first.x, first.y, first.sample_weight)
                 results, seen = measure_whole(
                     self._statistics, self._layout, self._examples, self.estimators, options, step
                 )
@@ -133,6 +138,10 @@ class VarianceMeter:
                     f"`assignments` of {estimator.name!r} must have one entry for each of the "
                     f"{self._examples.count} examples. Received {len(given)}."
                 )
+            if estimator.data_fingerprint is not None:
+                refuse_other_data(
+                    "assignments", estimator.data_fingerprint, self._examples.fingerprint
+                )
 
 
 def gradient_variance(
@@ -149,21 +158,23 @@ def gradient_variance(
         average variance      V[e] / d,  V[e] = trace of the covariance of one estimate e
         normalized variance   (1/d) sum_j Var[e_j] / E[e_j^2],  from 0 to 1
 
-    over d parameters, of the gradients of the unreduced loss (regularisation left out).
+    over d parameters, of the gradients of the unreduced loss (weight regularisers left out).
 
     Exactly, from a random subset, or from estimates that are drawn: `MeasuringOptions` says what
     each method is for.
 
     Args:
         model: A built `keras.Model`. It is not changed.
-        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
-            batches (x, y) or (x, y, sample_weight), which is streamed and must keep its order.
+        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` or
+            `keras.utils.PyDataset` of batches (x, y) or (x, y, sample_weight), which is streamed,
+            and must keep its order where there are clusters or a subset.
         y: Labels, likewise; None for a dataset.
-        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B].
+        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B]; None: what the model
+            was compiled with, its `loss_weights` and a `compute_loss` of its own included.
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
         method: "exact" (default), "subset", "monte_carlo" or "paper_2020".
         **options: `num_draws`, `subset_size`, `seed`, `per_layer`, `normalized`, `chunk_size`,
-            `sample_weight` and `training`, as in `MeasuringOptions`.
+            `sample_weight`, `loss_weights` and `training`, as in `MeasuringOptions`.
 
     Returns:
         Estimator's name -> `EstimatorVariance` with `average_variance`, `normalized_variance`

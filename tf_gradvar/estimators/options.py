@@ -34,6 +34,8 @@ class MeasuringOptions:
             of every coordinate. Defaults to True.
         chunk_size: The most examples in one pass; results do not depend on it. Defaults to 256.
         sample_weight: Weights `[N]` that multiply the losses. Defaults to all one.
+        loss_weights: One number for each output of the model, with a `loss` that is given; those
+            of `compile` go with the compiled loss. Defaults to all one.
         training: Whether layers run in training mode. Defaults to False.
 
     Raises:
@@ -53,6 +55,7 @@ class MeasuringOptions:
     normalized: bool = True
     chunk_size: int = 256
     sample_weight: Any = None
+    loss_weights: Any = None
     training: bool = False
 
     def __post_init__(self) -> None:

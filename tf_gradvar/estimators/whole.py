@@ -15,12 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar import per_example
+from tf_gradvar.assignments import sizes_of
 from tf_gradvar.data.examples import Examples, Piece
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
 from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
 from tf_gradvar.estimators.subset import SKETCH_SIZE, Seen, choose_subset, standard_error
+from tf_gradvar.losses import ModelLoss
 
 # Key of the gradients at the present weights; those of a snapshot have the estimator's name.
 PRESENT = ""
@@ -29,9 +31,8 @@ PRESENT = ""
 class PieceStatistics:
     """The compiled pass over one piece, which any number of examples go through."""
 
-    def __init__(self, model: keras.Model, loss: Any):
-        self._model = model
-        self._loss = loss
+    def __init__(self, loss: ModelLoss):
+        self._model, self._loss = loss.model, loss
         self._compiled: dict[tuple[bool, bool, bool], Any] = {}
 
     def __call__(
@@ -40,7 +41,7 @@ class PieceStatistics:
         """Statistics of the gradients, or of their differences to those at other weights."""
         key = (other is not None, squares, sketch)
         if key not in self._compiled:
-            self._compiled[key] = tf.function(self._statistics(squares, sketch))
+            self._compiled[key] = tf.function(self._statistics(squares, sketch), autograph=False)
         arguments = keras.tree.map_structure(
             lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf),
             (piece.x, piece.y, piece.sample_weight),
@@ -148,7 +149,7 @@ def _one_pass(
     options: MeasuringOptions,
 ) -> Pass:
     normalized = options.normalized
-    sizes = np.array([examples.count]) if assignments is None else np.bincount(assignments)
+    sizes = np.array([examples.count]) if assignments is None else sizes_of(assignments)
     seen_sizes = sizes if chosen is None else np.array([len(indices) for indices in chosen])
     others = {PRESENT: None, **{e.name: e.snapshot for e in estimators if e.snapshot is not None}}
     found = Pass(
@@ -215,7 +216,7 @@ def _result(
         variances = [coefficients[0] * v for v in population.variances]
         squared_means = present.squared_means
     else:
-        sizes = np.bincount(estimator.assignments)  # type: ignore[arg-type]
+        sizes = sizes_of(estimator.assignments)  # type: ignore[arg-type]
         coefficients = estimator.coefficients(sizes)
         variance = strata.within + strata.between
         variances, squared_means = strata.variances, strata.expected_squares(present)

@@ -6,8 +6,11 @@ without the gradient (for a Dense layer ||g_i||^2 = |a_i|^2 |d_i|^2). No tensor 
 number of parameters is formed unless `gradients` is asked for.
 
 All gradients are of the **unreduced** loss: g_i is the gradient of the loss of example i, never
-divided by the batch size. Regularisation terms and losses added by layers belong to no example
-and are left out.
+divided by the batch size. Weight regularisers belong to no example and are left out; what layers
+add to the loss (`add_loss`, activity regularisers) counts where it is a mean over the examples.
+
+That every example has a gradient of its own is checked once for each model and loss
+(`independence.py`), at the cost of a few examples.
 
 A layer class is measured by its rule (`dense.py`, `convolution.py`, `embedding.py`,
 `normalization.py`, or your own with `register_rule`), anything else by an exact fallback.
@@ -23,6 +26,7 @@ if keras.backend.backend() != "tensorflow":
 
 from tf_gradvar.per_example.embedding import Lookup
 from tf_gradvar.per_example.forms import Explicit, GradientForm
+from tf_gradvar.per_example.independence import check_examples
 from tf_gradvar.per_example.measure import Statistics, statistics
 from tf_gradvar.per_example.outer import Outer
 from tf_gradvar.per_example.quantities import (
@@ -42,6 +46,7 @@ __all__ = [
     "Lookup",
     "Outer",
     "Statistics",
+    "check_examples",
     "gradients",
     "inner_products",
     "register_rule",

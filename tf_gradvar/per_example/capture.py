@@ -36,6 +36,7 @@ from tf_gradvar.keras_internals import (
     remat_mode,
     set_mask,
     set_remat_mode,
+    training_argument,
 )
 from tf_gradvar.per_example.units import Unit, all_layers
 
@@ -65,10 +66,12 @@ class Recording:
     Attributes:
         uses: The calls of each unit, by its place in the list of units.
         hidden: Units whose calls do not show all gradients -> the reason.
+        added: What layers added to the loss.
     """
 
     uses: dict[int, list[Use]] = field(default_factory=dict)
     hidden: dict[int, str] = field(default_factory=dict)
+    added: list[tf.Tensor] = field(default_factory=list)
 
 
 class ReadingScope(keras.StatelessScope):
@@ -87,7 +90,7 @@ class ReadingScope(keras.StatelessScope):
             owners: Id of a measured variable -> place of its unit.
             recording: Where foreign reads are noted.
         """
-        super().__init__(state_mapping=state)
+        super().__init__(state_mapping=state, collect_losses=True)
         self.running: list[int] = []
         self._owners = owners
         self._recording = recording
@@ -130,7 +133,7 @@ def run_model(
     scope = ReadingScope(state, owners, recording)
     with ExitStack() as stack:
         stack.enter_context(_LOCK)
-        stack.enter_context(_kept_as_it_is(model))
+        stack.enter_context(kept_as_it_is(model))
         stack.enter_context(scope)
         for layer in all_layers(model):
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -139,14 +142,37 @@ def run_model(
             call = _recorded_call(unit, place, scope, recording, tape)
             stack.enter_context(_shadowed_call(unit.layer, call))
         outputs = call_model(model, x, training)
+    recording.added = scope.losses
     return outputs, recording
+
+
+def trace_layers(
+    model: keras.Model, x: Any, state: Sequence[tuple[keras.Variable, Any]]
+) -> list[tuple[keras.layers.Layer, Any, Any]]:
+    """Run the model in inference mode and tell (layer, inputs, outputs) in order of completion."""
+    seen: list[tuple[keras.layers.Layer, Any, Any]] = []
+
+    def traced(layer: keras.layers.Layer) -> Callable[..., Any]:
+        def call(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            outputs = real(*args, **kwargs)
+            seen.append((layer, (args, kwargs), outputs))
+            return outputs
+
+        return call
+
+    with ExitStack() as stack:
+        stack.enter_context(_LOCK)
+        stack.enter_context(kept_as_it_is(model))
+        stack.enter_context(keras.StatelessScope(state))
+        for layer in all_layers(model):
+            stack.enter_context(_shadowed_call(layer, traced(layer)))
+        call_model(model, x, training=False)
+    return seen
 
 
 def call_model(model: keras.Model, x: Any, training: bool) -> Any:
     """`model(x, training=training)` for models that take `training`, else `model(x)`."""
-    parameters = inspect.signature(type(model).call).parameters.values()
-    takes_training = any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
-    return model(x, training=training) if takes_training else model(x)
+    return model(x, **training_argument(model, training))
 
 
 @contextmanager
@@ -211,7 +237,7 @@ def _without_activation(layer: keras.layers.Layer, *args: Any, **kwargs: Any) ->
 
 
 @contextmanager
-def _kept_as_it_is(model: keras.Model) -> Iterator[None]:
+def kept_as_it_is(model: keras.Model) -> Iterator[None]:
     """Undo what any call of a Keras model does, and what stands in the way of watching.
 
     A call forgets the losses that the call before has added. Rematerialised layers run where

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_gradvar.per_example.chunks import map_chunks
-from tf_gradvar.per_example.convolution import Patches
 from tf_gradvar.per_example.forms import GradientForm, leading
 from tf_gradvar.per_example.outer import Outer
+from tf_gradvar.per_example.patches import Patches, as_positions
 
 
 class Factors(NamedTuple):
@@ -37,7 +37,7 @@ class Factors(NamedTuple):
     def full(self) -> tf.Tensor:
         """The centres, `[K, rows * columns]`."""
         product = tf.matmul(self.left, self.right, transpose_b=True)
-        return tf.reshape(product, [product.shape[0], -1])
+        return tf.reshape(product, [-1, math.prod(product.shape[1:])])
 
     def squared_norms(self) -> tf.Tensor:
         """||C_k||^2, `[K]`."""
@@ -50,7 +50,7 @@ def factor_products(form: GradientForm, factors: Factors) -> tf.Tensor:
     """<g_i, C_k> for centres of low rank, `[B, K]`."""
     if not isinstance(form, Outer) or not _closed_form_pays(form, factors):
         return full_products(form, factors.full())
-    num_centres, _, rank = factors.left.shape
+    num_centres, rank = leading(factors.left), factors.left.shape[2]
     a, d = (tf.squeeze(tensor, 1) for tensor in form.tensors())
     a = tf.matmul(a, _columns(factors.left))
     d = tf.matmul(d, _columns(factors.right))
@@ -101,8 +101,8 @@ def mean_factors(form: GradientForm) -> tuple[tf.Tensor, tf.Tensor] | None:
         a, d = (tf.squeeze(tensor, 1) for tensor in form.tensors())
         return tf.reduce_mean(a, 1), tf.reduce_sum(d, 1)
     if isinstance(form, Patches) and form.geometry.groups == 1:
-        seen = [tf.reduce_mean(x, [1, 2]) for x in form.shifted()]
-        return tf.concat(seen, 1), tf.reduce_sum(form.output_gradients, [1, 2])
+        seen = [tf.reduce_mean(as_positions(x), 1) for x in form.shifted()]
+        return tf.concat(seen, 1), tf.reduce_sum(as_positions(form.output_gradients), 1)
     return None
 
 
@@ -110,11 +110,13 @@ def _closed_form_pays(form: Outer, factors: Factors) -> bool:
     """Whether `T K r (I + O)` operations are fewer than `T I O + K I O`."""
     groups, positions, rows = form.inputs.shape[1:]
     columns = form.output_gradients.shape[3]
-    if groups != 1 or positions is None:
-        return False
     num_centres, _, rank = factors.left.shape
+    if groups != 1 or positions is None or rank is None:
+        return False
+    if positions == 1 or num_centres is None:
+        return positions == 1
     closed = positions * num_centres * rank * (rows + columns)
-    return positions == 1 or closed < (positions + num_centres) * rows * columns
+    return closed < (positions + num_centres) * rows * columns
 
 
 def _columns(factors: tf.Tensor) -> tf.Tensor:

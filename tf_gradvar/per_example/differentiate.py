@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.losses import example_losses
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example import fallback
 from tf_gradvar.per_example.batches import Batch
 from tf_gradvar.per_example.capture import Recording, Use, call_model, is_float, run_model
 from tf_gradvar.per_example.forms import Explicit, GradientForm, leading, total_of
-from tf_gradvar.per_example.units import Unit, enclosing_units, has_free_calls
+from tf_gradvar.per_example.units import Unit, enclosing_units
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Problem:
     Attributes:
         model: A built model.
         units: Its measured layers.
-        loss: As in `losses.example_losses`.
-        loss_weights: None, or one number for each output.
+        loss: The loss.
         training: Whether layers run in training mode.
         on_unknown: "fallback" or "raise".
+        hidden: Names of units whose recorded calls do not tell the examples apart.
     """
 
     model: keras.Model
     units: Sequence[Unit]
-    loss: Any
-    loss_weights: Any
-    training: bool
-    on_unknown: str
+    loss: ModelLoss
+    training: bool = False
+    on_unknown: str = "fallback"
+    hidden: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.on_unknown not in ("fallback", "raise"):
@@ -43,16 +43,9 @@ class Problem:
                 f"`on_unknown` must be 'fallback' or 'raise', received {self.on_unknown!r}."
             )
 
-    def losses(self, y: Any, outputs: Any, sample_weight: Any) -> tf.Tensor:
-        """Losses `[B]` of the outputs of the model."""
-        return example_losses(
-            self.loss,
-            y,
-            outputs,
-            sample_weight=sample_weight,
-            loss_weights=self.loss_weights,
-            output_names=getattr(self.model, "output_names", None) or (),
-        )
+    def losses(self, batch: Batch, outputs: Any, added: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Losses `[B]` of the outputs of the model, and of what layers added to them."""
+        return self.loss.of_examples(batch.x, batch.y, outputs, batch.sample_weight, added)
 
 
 def gradient_forms(
@@ -68,12 +61,11 @@ def gradient_forms(
     Returns:
         The gradient form of each trainable variable, and the losses `[B]`.
     """
-    for unit in problem.units:
-        if unit.rule is None:
-            _announce_or_refuse(problem, unit, "there is no rule for this layer")
+    slow = [(u, "there is no rule for this layer") for u in problem.units if u.rule is None]
+    _refuse_unknown(problem, slow)
     forms, hidden, losses = _one_pass(problem, batch, state)
-    for unit, reason in hidden:
-        _announce_or_refuse(problem, unit, reason)
+    _refuse_unknown(problem, hidden)
+    fallback.announce(problem.model, slow + hidden)
     while hidden:
         larger = enclosing_units(problem.model, [unit for unit, _ in hidden])
         problem = replace(problem, units=larger)
@@ -95,8 +87,9 @@ def _one_pass(
             training=problem.training,
             tape=tape,
         )
-        losses = problem.losses(batch.y, outputs, batch.sample_weight)
-        total = tf.reduce_sum(losses)
+        losses = problem.losses(batch, outputs, recording.added)
+        total = problem.loss.total(losses, recording.added)
+    _refuse_unknown_share(problem, recording)
     _hide_unbatched(problem, batch, recording, state)
     uses = {
         place: calls for place, calls in recording.uses.items() if place not in recording.hidden
@@ -144,11 +137,19 @@ def _is_lost(
     batch: Batch,
     state: fallback.State,
 ) -> bool:
-    """Whether an output carries no gradient though the loss depends on the variables."""
+    """Whether an output carries no gradient though the loss depends on the variables.
+
+    A rule that sees the whole call knows that the outputs are the only way out of the layer: one
+    that is used is enough (an encoder hands on its states alone).
+    """
+    enough = any if unit.rule is not None and unit.rule.whole_call else all
     complete = all(
-        gradient is not None or not is_float(leaf)
+        enough(
+            gradient is not None
+            for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
+            if is_float(leaf)
+        )
         for use, found in zip(calls, gradients, strict=True)
-        for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
     )
     if complete or unit.layer is problem.model:
         return False
@@ -163,9 +164,10 @@ def _reached(
 ) -> list[keras.Variable]:
     """Which of the variables the loss depends on, from a pass of its own."""
 
-    def loss() -> tf.Tensor:
+    def loss(scope: keras.StatelessScope) -> tf.Tensor:
         outputs = call_model(problem.model, batch.x, problem.training)
-        return tf.reduce_sum(problem.losses(batch.y, outputs, batch.sample_weight))
+        losses = problem.losses(batch, outputs, scope.losses)
+        return problem.loss.total(losses, scope.losses)
 
     return fallback.reached_variables(loss, variables, state)
 
@@ -180,6 +182,12 @@ def _unit_forms(
 ) -> dict[int, GradientForm]:
     """Forms of a unit's variables, by their index in the model; calls are added."""
     found: dict[int, list[GradientForm]] = {id(v): [] for v in unit.variables}
+    if len(calls) > 1 and getattr(unit.layer, "stateful", False):
+        raise ValueError(
+            f"A stateful layer must be called once by `model`, '{unit.name}' is called "
+            f"{len(calls)} times; its later calls start where the earlier ones ended. Use "
+            "stateful=False and pass `initial_state`."
+        )
     for use, cotangents in zip(calls, gradients, strict=True):
         if all(cotangent is None for cotangent in cotangents):
             continue
@@ -232,21 +240,34 @@ def _call_forms(
     state: fallback.State,
 ) -> list[tuple[keras.Variable, GradientForm]]:
     if unit.rule is not None:
-        return unit.rule.function(unit.layer, _at_least_float32(use.inputs), cotangents[0])
+        inputs = _at_least_float32(use.inputs)
+        return unit.rule.forms(unit.layer, inputs, cotangents, use.arguments, use.outputs)
     explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
     return [
         (v, Explicit(g)) for v, g in zip(unit.variables, explicit, strict=True) if g is not None
     ]
 
 
-def _announce_or_refuse(problem: Problem, unit: Unit, reason: str) -> None:
-    if problem.on_unknown == "raise":
+def _refuse_unknown(problem: Problem, slow: Sequence[tuple[Unit, str]]) -> None:
+    """Raise for units that need the fallback, if that is what the user wants."""
+    if problem.on_unknown == "raise" and slow:
+        unit, reason = slow[0]
         raise ValueError(
             "`on_unknown` is 'raise', and the per-example gradients of layer "
             f"'{unit.name}' ({type(unit.layer).__name__}) need the fallback: {reason}. Register a "
             "rule with `register_rule`, or use on_unknown='fallback'."
         )
-    fallback.announce(unit, reason)
+
+
+def _refuse_unknown_share(problem: Problem, recording: Recording) -> None:
+    """Layers that are called again must add to the loss what they added in the model."""
+    again = [unit.name for unit in problem.units if unit.rule is None]
+    if problem.loss.computes_itself and recording.added and again:
+        raise ValueError(
+            f"`loss` must be given where layers add losses and {again} have no rule: what "
+            f"{problem.loss.name} makes of the added losses is not known. Pass a `loss`, or "
+            "register rules for these layers."
+        )
 
 
 def _hide_unbatched(
@@ -254,15 +275,12 @@ def _hide_unbatched(
 ) -> None:
     """Hide units that were called on tensors without a batch axis.
 
-    A leading axis of the right length may be an accident (positions 0..T-1 with T = B). A second
-    pass over one example, of which only shapes are used, tells them apart. It costs nothing
-    inside a `tf.function`, and is left out where all layers are called by functional models.
+    A leading axis of the right length may be an accident (positions 0..T-1 with T = B, a batch
+    axis that was moved). A second pass over one example, of which only shapes are used, tells
+    them apart. It costs nothing inside a `tf.function`.
     """
     examples = keras.tree.flatten(batch.x)[0].shape[0]
     seen = _seen_tensors(problem, recording)
-    several = any(problem.units[p].rule is None and len(seen[p]) > 2 for p in seen)
-    if examples != 1 and not several and not has_free_calls(problem.model):
-        return
     one_seen: dict[int, list[Any]] = {}
     if examples != 1:
         _, probe = run_model(
@@ -277,16 +295,19 @@ def _hide_unbatched(
     for place, tensors in seen.items():
         if not (_lead_with(tensors, examples) and _lead_with(one_seen.get(place, []), 1)):
             recording.hidden[place] = "it was called on a tensor without the batch axis"
+        elif problem.units[place].name in problem.hidden:
+            recording.hidden[place] = "its recorded calls do not tell the examples apart"
 
 
 def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]]:
     """For each unit the tensors that must have a batch axis.
 
-    These are all arguments where the layer is called again, and the first otherwise.
+    These are all arguments where all of them matter, and the first otherwise.
     """
     seen: dict[int, list[Any]] = {}
     for place, calls in recording.uses.items():
-        again = problem.units[place].rule is None
+        rule = problem.units[place].rule
+        again = rule is None or rule.whole_call
         values = [(use.arguments if again else use.inputs, use.outputs) for use in calls]
         seen[place] = [leaf for leaf in tf.nest.flatten(values) if tf.is_tensor(leaf)]
     return seen

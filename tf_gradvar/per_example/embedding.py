@@ -1,7 +1,11 @@
-"""Rule for Embedding: the rows that an example looked up, each with its output gradient.
+"""Rules for Embedding and ReversibleEmbedding.
 
-g = sum_t e_{id_t} d_t^T, so rows that were not looked up are zero and nothing of the size of the
-table is formed for a single example.
+Embedding looks up rows: g = sum_t e_{id_t} d_t^T, so rows that were not looked up are zero, and
+nothing of the size of the table is formed for a single example.
+
+ReversibleEmbedding also multiplies hidden states h with the transposed table E, z = E h: this call
+adds sum_t z'_t h_t^T with the gradients z' of the logits. With tied weights the table has both
+parts, whose products need no table either (`Lookup.inner_products`).
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from dataclasses import dataclass, replace
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import stored_kernel
+from tf_gradvar.per_example.adapters import scaled_factors
 from tf_gradvar.per_example.chunks import map_chunks
+from tf_gradvar.per_example.dense import as_positions
 from tf_gradvar.per_example.forms import (
     CHUNK_NUMBERS,
     GradientForm,
@@ -21,7 +28,9 @@ from tf_gradvar.per_example.forms import (
     leading,
     sum_per_example,
 )
-from tf_gradvar.per_example.rule import Rule, Variable
+from tf_gradvar.per_example.labels import product_or_unknown
+from tf_gradvar.per_example.outer import Outer
+from tf_gradvar.per_example.rule import Call, Forms, Rule
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,14 @@ class Lookup(GradientForm):
             sketch=sketch,
         )
 
+    def knows_products(self, other: GradientForm) -> bool:
+        """Those with other rows, and with a table that is a sum of outer products."""
+        return isinstance(other, Lookup) or _is_table(other)
+
     def inner_products(self, other: GradientForm) -> tf.Tensor:
         """`sum_{t,t'} [id_t = id'_t'] d_t . d'_t'`, `[B]`."""
+        if isinstance(other, Outer) and _is_table(other):
+            return self._products_with(other)
         if not isinstance(other, Lookup):
             return super().inner_products(other)
 
@@ -91,8 +106,30 @@ class Lookup(GradientForm):
         )
 
     def minus(self, other: Lookup) -> Lookup:
-        """The positions of both, the second with the opposite sign."""
-        return self.joined([replace(other, output_gradients=-other.output_gradients)])
+        """`d - d'` where both looked up the same row, which does not cancel, else the two."""
+        negative = replace(other, output_gradients=-other.output_gradients)
+        if self.ids.shape[1] is None or self.ids.shape[1] != other.ids.shape[1]:
+            return self.joined([negative])
+        same = tf.equal(self.ids, other.ids)[:, :, tf.newaxis]
+        zeros = tf.zeros_like(other.output_gradients)
+        shared = tf.where(same, other.output_gradients, zeros)
+        mine = replace(self, output_gradients=self.output_gradients - shared)
+        rest = tf.where(same, zeros, negative.output_gradients)
+        return mine.joined([replace(other, output_gradients=rest)])
+
+    def _products_with(self, table: Outer) -> tf.Tensor:
+        """With `sum_t' z_t' h_t'^T`: `sum_{t,t'} z_t'[id_t] (d_t . h_t')`."""
+
+        def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            ids, d, z, h = tensors
+            seen = tf.gather(tf.squeeze(z, 1), ids, axis=2, batch_dims=1)
+            products = tf.matmul(tf.squeeze(h, 1), d, transpose_b=True)
+            return [sum_per_example(seen * products)], []
+
+        tensors = [*self.tensors(), *table.tensors()]
+        positions = max(self.ids.shape[1] or 1024, table.inputs.shape[2] or 1024)
+        chunk = max(1, CHUNK_NUMBERS // (2 * positions**2))
+        return map_chunks(of_slice, tensors, chunk)[0][0]
 
     def _squares_of_positions(self) -> tf.Tensor:
         """Squares of each row's sum, shared equally by the positions that looked it up."""
@@ -116,24 +153,61 @@ class Lookup(GradientForm):
 
 def embedding_rule(
     layer: keras.layers.Embedding, inputs: tf.Tensor, output_gradients: tf.Tensor
-) -> list[tuple[Variable, GradientForm]]:
-    """Table: the rows that were looked up."""
-    examples = leading(inputs)
-    ids = tf.reshape(tf.cast(inputs, tf.int32), [examples, -1])
-    gradients = tf.reshape(
-        output_gradients, [examples, *_positions(output_gradients), layer.output_dim]
+) -> Forms:
+    """Table: the rows that were looked up; with a low-rank adapter, the same for its factors."""
+    ids, d, rows = _ids(layer, inputs), _flat(output_gradients), layer.input_dim
+    forms: Forms = [(stored_kernel(layer), Lookup(ids, d, rows))]
+    if layer.lora_enabled:
+        a, b = layer.lora_embeddings_a, layer.lora_embeddings_b
+        A, B = scaled_factors(layer, a, b, d.dtype)
+        forms.append((a, Lookup(ids, tf.einsum("bto,ro->btr", d, B), rows)))
+        forms.append((b, Outer(tf.gather(A, ids)[:, tf.newaxis], d[:, tf.newaxis])))
+    return forms
+
+
+def reversible_rule(
+    layer: keras.layers.Embedding, inputs: tf.Tensor, output_gradients: tf.Tensor, call: Call
+) -> Forms:
+    """`embedding_rule` forwards; in reverse a sum of outer products over the positions."""
+    if not call.arguments["reverse"]:
+        return embedding_rule(layer, inputs, output_gradients)
+    if layer.reverse_dtype is not None:  # what the product was formed of
+        inputs = tf.cast(tf.cast(inputs, layer.reverse_dtype), inputs.dtype)
+    z, h = as_positions(_logit_gradients(layer, output_gradients, call)), as_positions(inputs)
+    z = tf.cast(z, h.dtype)
+    if not layer.tie_weights:
+        return [(layer.reverse_embeddings, Outer(h, z))]
+    forms: Forms = [(stored_kernel(layer), Outer(z, h))]
+    if layer.lora_enabled:
+        a, b = layer.lora_embeddings_a, layer.lora_embeddings_b
+        A, B = scaled_factors(layer, a, b, h.dtype)
+        forms.append((a, Outer(z, tf.einsum("bsto,ro->bstr", h, B))))
+        forms.append((b, Outer(tf.einsum("bstv,vr->bstr", z, A), h)))
+    return forms
+
+
+def _logit_gradients(
+    layer: keras.layers.Embedding, output_gradients: tf.Tensor, call: Call
+) -> tf.Tensor:
+    """Through `c tanh(z / c)`, whose derivative is `1 - (output / c)^2`."""
+    if layer.logit_soft_cap is None:
+        return output_gradients
+    capped = tf.cast(call.outputs, output_gradients.dtype) / layer.logit_soft_cap
+    return output_gradients * (1.0 - tf.square(capped))
+
+
+def _ids(layer: keras.layers.Embedding, inputs: tf.Tensor) -> tf.Tensor:
+    """`[B, T]` int32; Keras counts negative ids from the end."""
+    ids = tf.reshape(
+        tf.cast(inputs, tf.int32), [leading(inputs), product_or_unknown(inputs.shape[1:])]
     )
-    return [(layer.embeddings, Lookup(ids, gradients, layer.input_dim))]
+    return tf.where(ids < 0, ids + layer.input_dim, ids)
 
 
-def _positions(gradients: tf.Tensor) -> list[int]:
-    lengths = gradients.shape[1:-1].as_list()
-    if None in lengths:
-        return [-1]
-    count = 1
-    for length in lengths:
-        count *= length
-    return [count]
+def _flat(gradients: tf.Tensor) -> tf.Tensor:
+    """`[B, ..., O]` -> `[B, T, O]`."""
+    shape = [leading(gradients), product_or_unknown(gradients.shape[1:-1]), gradients.shape[-1]]
+    return tf.reshape(gradients, shape)
 
 
 def _same(ids: tf.Tensor, other: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -141,8 +215,14 @@ def _same(ids: tf.Tensor, other: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(tf.equal(ids[:, :, tf.newaxis], other[:, tf.newaxis, :]), dtype)
 
 
+def _is_table(form: GradientForm) -> bool:
+    """Whether a form is a sum of outer products in the layout of the variable."""
+    return isinstance(form, Outer) and form.arrangement is None and form.inputs.shape[1] == 1
+
+
 def _plain_table(layer: keras.layers.Embedding) -> bool:
-    return not (getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
+    return not getattr(layer, "quantization_mode", None)
 
 
 EMBEDDING = Rule(embedding_rule, _plain_table)
+REVERSIBLE_EMBEDDING = Rule(reversible_rule, _plain_table, whole_call=True)

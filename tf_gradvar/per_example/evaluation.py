@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import Batch, as_batch, in_chunks, state_of
 from tf_gradvar.per_example.differentiate import Problem
+from tf_gradvar.per_example.independence import check_once
 from tf_gradvar.per_example.units import find_units
 
 
@@ -27,7 +29,7 @@ class Evaluation:
         model: keras.Model,
         x: Any,
         y: Any,
-        loss: Any,
+        loss: Any = None,
         *,
         sample_weight: Any = None,
         loss_weights: Any = None,
@@ -37,9 +39,12 @@ class Evaluation:
         on_unknown: str = "fallback",
     ):
         self.units = find_units(model)
-        self.problem = Problem(model, self.units, loss, loss_weights, training, on_unknown)
         self.state = state_of("weights", model, weights)
         self._batch = as_batch(x, y, sample_weight)
+        problem = Problem(
+            model, self.units, ModelLoss.of(model, loss, loss_weights), training, on_unknown
+        )
+        self.problem = check_once(problem, self._batch, self.state)
         self._chunk_size = chunk_size
 
     def in_chunks(

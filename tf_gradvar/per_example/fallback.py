@@ -13,36 +13,67 @@ composite around it that does show them: in the last resort the whole model.
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_gradvar.keras_internals import get_mask, set_mask
-from tf_gradvar.per_example.capture import Use, is_float
+from tf_gradvar.losses import sum_of_added
+from tf_gradvar.per_example.capture import Use, is_float, kept_as_it_is
 from tf_gradvar.per_example.units import Unit, has_random_state, has_recurrence
 
 logger = logging.getLogger("tf_gradvar.per_example")
 
 State = Sequence[tuple[keras.Variable, Any]]
 _announced: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+# Vectorising these fails.
+_looping: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+# Layers of one class that the announcement calls by their names.
+_NAMED = 3
 
 # What vectorized_map raises for operations that it cannot vectorise.
 _NOT_VECTORIZABLE = (ValueError, TypeError, LookupError, NotImplementedError, tf.errors.OpError)
 
 
-def announce(unit: Unit, reason: str) -> None:
-    """Log once for each layer that it is measured by the fallback."""
-    if unit.layer not in _announced:
+def announce(model: keras.Model, slow: Sequence[tuple[Unit, str]]) -> None:
+    """Log in one line which layers are measured by the fallback, and each of them once.
+
+    Args:
+        model: The model.
+        slow: Units with the reason why no rule measures them.
+    """
+    reasons: dict[str, dict[str, list[str]]] = {}
+    new = [(unit, reason) for unit, reason in slow if unit.layer not in _announced]
+    for unit, reason in new:
         _announced.add(unit.layer)
-        logger.warning(
-            "Per-example gradients of layer '%s' (%s) come from the slower fallback: %s.",
-            unit.name,
-            type(unit.layer).__name__,
-            reason,
-        )
+        kinds = reasons.setdefault(reason, {})
+        kinds.setdefault(type(unit.layer).__name__, []).append(unit.name)
+    if not new:
+        return
+    parts = [
+        f"{', '.join(_listed(*kind) for kind in kinds.items())}: {reason}"
+        for reason, kinds in reasons.items()
+    ]
+    logger.warning(
+        "Per-example gradients of %d layer%s of model '%s' come from the slower fallback: %s.",
+        len(new),
+        "s" if len(new) > 1 else "",
+        model.name,
+        "; ".join(parts),
+    )
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    """`2 Swish ('a', 'b')`."""
+    shown = [f"'{name}'" for name in names[:_NAMED]]
+    if len(names) > _NAMED:
+        shown.append(f"and {len(names) - _NAMED} more")
+    return f"{len(names)} {kind} ({', '.join(shown)})"
 
 
 def refuse_random_state(layer: keras.layers.Layer, training: bool) -> None:
@@ -86,7 +117,8 @@ def layer_gradients(
             if mask is not None:
                 set_mask(leaf, mask)
         (args, kwargs), cotangents = tf.nest.pack_sequence_as(structure, examples)
-        outputs = keras.tree.flatten(unit.layer(*args, **kwargs))
+        with _without_activity_regularizer(unit.layer), kept_as_it_is(unit.layer):
+            outputs = keras.tree.flatten(unit.layer(*args, **kwargs))
         products = [
             tf.reduce_sum(tf.cast(output, cotangent.dtype) * cotangent)
             for output, cotangent in zip(outputs, cotangents, strict=True)
@@ -94,14 +126,32 @@ def layer_gradients(
         ]
         return tf.add_n(products)
 
-    gradients_of = _looped if has_recurrence(unit.layer) else _vectorized
     untouched: set[int] = set()
-    gradients = gradients_of(weighted_output, unit.variables, [*leaves, *masks], state, untouched)
+    arguments = (weighted_output, unit.variables, [*leaves, *masks], state, untouched)
+    gradients = None
+    if not (has_recurrence(unit.layer) or unit.layer in _looping):
+        gradients = _vectorized(*arguments)
+    if gradients is None:
+        _looping.add(unit.layer)
+        gradients = _looped(*arguments)
     return [None if index in untouched else g for index, g in enumerate(gradients)]
 
 
+@contextmanager
+def _without_activity_regularizer(layer: keras.layers.Layer) -> Iterator[None]:
+    """Leave out what the layer adds for its own outputs: their gradients hold it already."""
+    regularizer = layer.activity_regularizer
+    layer.__dict__["activity_regularizer"] = None
+    try:
+        yield
+    finally:
+        layer.__dict__["activity_regularizer"] = regularizer
+
+
 def reached_variables(
-    loss: Callable[[], tf.Tensor], variables: Sequence[keras.Variable], state: State
+    loss: Callable[[keras.StatelessScope], tf.Tensor],
+    variables: Sequence[keras.Variable],
+    state: State,
 ) -> list[keras.Variable]:
     """The variables that the loss depends on.
 
@@ -113,8 +163,8 @@ def reached_variables(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         own = [variable.value for variable in variables]
         tape.watch(own)
-        with keras.StatelessScope(others):
-            value = loss()
+        with keras.StatelessScope(others, collect_losses=True) as scope:
+            value = loss(scope)
     gradients = tape.gradient(value, own)
     return [v for v, gradient in zip(variables, gradients, strict=True) if gradient is not None]
 
@@ -125,8 +175,8 @@ def _vectorized(
     leaves: Sequence[Any],
     state: State,
     untouched: set[int],
-) -> list[tf.Tensor]:
-    """All examples at once, or a loop over them where TensorFlow cannot vectorise.
+) -> list[tf.Tensor] | None:
+    """All examples at once; None where TensorFlow cannot vectorise.
 
     Each example is given as two copies. With one, vectorising gives products of [B, 1, ...] with
     broadcast weights, for which the CPU kernel of BatchMatMulV2 (seen with TensorFlow 2.21 and
@@ -134,11 +184,27 @@ def _vectorized(
     """
     of_one, batched = _of_one(scalar, variables, leaves, state, untouched, copies=2)
     try:
-        gradients = tf.vectorized_map(of_one, batched, fallback_to_while_loop=False)
+        with _silent_tensorflow():
+            gradients = tf.vectorized_map(of_one, batched, fallback_to_while_loop=False)
     except _NOT_VECTORIZABLE as error:
         logger.debug("Looping over the examples, vectorized_map failed: %s", error)
-        return _looped(scalar, variables, leaves, state, untouched)
+        return None
     return _at_least_float32(gradients)
+
+
+@contextmanager
+def _silent_tensorflow() -> Iterator[None]:
+    """Keep back what `vectorized_map` logs: hundreds of lines for one operation, and retracing."""
+    tensorflow_logger, thread = tf.get_logger(), threading.get_ident()
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    tensorflow_logger.addFilter(from_elsewhere)
+    try:
+        yield
+    finally:
+        tensorflow_logger.removeFilter(from_elsewhere)
 
 
 def _looped(
@@ -176,8 +242,10 @@ def _of_one(
         ]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            with keras.StatelessScope(scope):
+            with keras.StatelessScope(scope, collect_losses=True) as inner:
                 result = scalar(example) / copies
+                # A mean over the copies, unlike the sum above.
+                result += sum_of_added(inner.losses, result.dtype)
         gradients = tape.gradient(result, values)
         untouched.update(index for index, g in enumerate(gradients) if g is None)
         return [

@@ -14,6 +14,7 @@ few examples at a time, so that a new form needs that method only.
 from __future__ import annotations
 
 import abc
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -112,8 +113,14 @@ class GradientForm(abc.ABC):
         """`arrange` for a sum over the examples."""
         return self.arrange(raw[tf.newaxis])[0]
 
+    def knows_products(self, other: GradientForm) -> bool:
+        """Whether `inner_products` with a form of another class needs no explicit gradients."""
+        return False
+
     def inner_products(self, other: GradientForm) -> tf.Tensor:
         """`<g_i, h_i>` with the gradients h of `other`, `[B]`."""
+        if type(self) is not type(other) and other.knows_products(self):
+            return other.inner_products(self)
         mine = self.tensors()
 
         def of_slice(tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -216,6 +223,38 @@ class Combined(GradientForm):
         """As the parts do."""
         return self.parts[0].arrange(raw) if self._alike() else raw
 
+    def measure(self, wanted: Wanted) -> Measured:
+        """Part by part where the products of the parts are known: a table that is tied."""
+        if wanted.gradients or wanted.squares or not self._knows_all(self):
+            return super().measure(wanted)
+        measured = [part.measure(wanted) for part in self.parts]
+        norms = total = sketch = None
+        if wanted.squared_norms:
+            pairs = itertools.combinations(self.parts, 2)
+            mixed = [2.0 * part.inner_products(other) for part, other in pairs]
+            norms = tf.add_n([*(m.squared_norms for m in measured), *mixed])
+            norms = tf.maximum(norms, 0.0)  # but for rounding
+        if wanted.total:
+            total = tf.add_n([m.total for m in measured])
+        if wanted.projection is not None:
+            sketch = tf.add_n([m.sketch for m in measured])
+        return Measured(squared_norms=norms, total=total, sketch=sketch)
+
+    def inner_products(self, other: GradientForm) -> tf.Tensor:
+        """Pair by pair where the products of the parts are known."""
+        if not isinstance(other, Combined) or not self._knows_all(other):
+            return super().inner_products(other)
+        pairs = itertools.product(self.parts, other.parts)
+        return tf.add_n([part.inner_products(theirs) for part, theirs in pairs])
+
+    def minus(self, other: Combined) -> Combined:
+        """Part by part, which does not cancel."""
+        mine, theirs = ([type(part) for part in form.parts] for form in (self, other))
+        if mine != theirs or self.factors != other.factors:
+            return super().minus(other)
+        pairs = zip(self.parts, other.parts, strict=True)
+        return replace(self, parts=tuple(part.minus(theirs) for part, theirs in pairs))
+
     def numbers_per_example(self) -> int:
         """The result, and the largest part while it is formed."""
         return 2 * max(part.numbers_per_example() for part in self.parts)
@@ -235,14 +274,26 @@ class Combined(GradientForm):
     def _alike(self) -> bool:
         return len({type(part) for part in self.parts}) == 1
 
+    def _knows_all(self, other: Combined) -> bool:
+        """Whether both are plain sums of parts whose products with each other are known."""
+        pairs = itertools.product(self.parts, other.parts)
+        known = all(
+            part is theirs
+            or (not self._alike() and type(part) is type(theirs))
+            or part.knows_products(theirs)
+            or theirs.knows_products(part)
+            for part, theirs in pairs
+        )
+        return known and set(self.factors + other.factors) == {1.0}
+
 
 def total_of(forms: Sequence[GradientForm]) -> GradientForm:
     """The form of the sum over several calls that use one variable."""
-    if len(forms) == 1:
-        return forms[0]
-    if len({type(form) for form in forms}) == 1:
-        return forms[0].joined(forms[1:])
-    return Combined(tuple(forms), (1.0,) * len(forms))
+    kinds: dict[type[GradientForm], list[GradientForm]] = {}
+    for form in forms:
+        kinds.setdefault(type(form), []).append(form)
+    parts = [same[0].joined(same[1:]) if len(same) > 1 else same[0] for same in kinds.values()]
+    return parts[0] if len(parts) == 1 else Combined(tuple(parts), (1.0,) * len(parts))
 
 
 def difference_of(form: GradientForm, other: GradientForm) -> GradientForm:

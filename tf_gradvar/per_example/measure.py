@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.per_example.batches import Batch, State, state_of
+from tf_gradvar.per_example.compiled import run
 from tf_gradvar.per_example.differentiate import gradient_forms
 from tf_gradvar.per_example.evaluation import Evaluation
 from tf_gradvar.per_example.forms import GradientForm, Measured, Wanted, difference_of
@@ -44,7 +45,7 @@ def statistics(
     model: keras.Model,
     x: Any,
     y: Any,
-    loss: Any,
+    loss: Any = None,
     *,
     sample_weight: Any = None,
     loss_weights: Any = None,
@@ -69,10 +70,12 @@ def statistics(
         x: Inputs, `[B, ...]` or a structure of them, as `model(x)` takes them.
         y: Labels, structured as the outputs of the model.
         loss: A Keras loss, its name, or a function `(y_true, y_pred)` -> `[B]` or `[B, ...]`; a
-            list or dictionary of these for several outputs. A `reduction` over the batch is not
-            applied: gradients are always of the unreduced loss.
-        sample_weight: Weights of the examples, `[B]`. Defaults to all one.
-        loss_weights: One number for each output. Defaults to all one.
+            list or dictionary of these for several outputs. Defaults to None: what the model was
+            compiled with, `loss_weights` and a `compute_loss` of its own included. The loss of an
+            example is what Keras computes for a batch that holds it alone.
+        sample_weight: Weights of the examples, `[B]` or `[B, 1]`, or one for each position of
+            the loss. Defaults to all one.
+        loss_weights: One number for each output, with a `loss`. Defaults to all one.
         training: Whether layers run in training mode. Defaults to False.
         weights: Evaluate at these instead of the model's own weights; a list in the order of
             `model.trainable_variables`, or of `model.weights`.
@@ -91,8 +94,9 @@ def statistics(
         `Statistics`; float32, or float64 for a float64 model.
 
     Raises:
-        ValueError: For arguments that break these rules, a loss that reduces over the batch,
-            batch normalisation in training mode, and with `on_unknown="raise"` an unknown layer.
+        ValueError: For arguments that break these rules, examples that interact (in the model or
+            the loss), layers that draw noise in inference mode, batch normalisation in training
+            mode, and with `on_unknown="raise"` an unknown layer.
 
     Example:
         >>> import keras
@@ -108,10 +112,11 @@ def statistics(
         array([24., 34.], dtype=float32)
 
     Cost: about one plain forward and backward pass where all layers have rules; the memory of
-    one such pass plus a slice of per-example gradients of one layer. Wrap it in `tf.function`
-    to call it often.
+    one such pass plus a slice of per-example gradients of one layer. The first call is traced,
+    later ones with the same loss, options and shapes run compiled (`compiled.py` says when).
     """
-    evaluation = Evaluation(
+    return run(
+        _statistics,
         model,
         x,
         y,
@@ -120,9 +125,33 @@ def statistics(
         loss_weights=loss_weights,
         training=training,
         weights=weights,
+        other_weights=other_weights,
+        mean_gradient=mean_gradient,
+        second_moments=second_moments,
+        sketch_size=sketch_size,
+        seed=seed,
+        per_layer=per_layer,
         chunk_size=chunk_size,
         on_unknown=on_unknown,
     )
+
+
+def _statistics(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    *,
+    mean_gradient: bool,
+    second_moments: bool,
+    sketch_size: int | None,
+    seed: int,
+    per_layer: bool,
+    other_weights: Sequence[Any] | None = None,
+    **options: Any,
+) -> Statistics:
+    """`statistics` as it is traced; `options` are those of `Evaluation`."""
+    evaluation = Evaluation(model, x, y, loss, **options)
     units = evaluation.units
     other = None if other_weights is None else state_of("other_weights", model, other_weights)
     sketches = None

@@ -11,7 +11,15 @@ from collections.abc import Callable
 
 import keras
 
-from tf_gradvar.per_example import convolution, dense, embedding, normalization
+from tf_gradvar.per_example import (
+    convolution,
+    dense,
+    embedding,
+    normalization,
+    positions,
+    recurrent,
+    scaling,
+)
 from tf_gradvar.per_example.rule import Rule, RuleFunction
 
 RULES: dict[type[keras.layers.Layer], Rule] = {
@@ -19,8 +27,18 @@ RULES: dict[type[keras.layers.Layer], Rule] = {
     keras.layers.EinsumDense: dense.EINSUM_DENSE,
     keras.layers.Conv1D: convolution.CONVOLUTION,
     keras.layers.Conv2D: convolution.CONVOLUTION,
+    keras.layers.Conv3D: convolution.CONVOLUTION,
+    keras.layers.Conv1DTranspose: convolution.TRANSPOSED,
+    keras.layers.Conv2DTranspose: convolution.TRANSPOSED,
+    keras.layers.Conv3DTranspose: convolution.TRANSPOSED,
     keras.layers.DepthwiseConv1D: convolution.CONVOLUTION,
     keras.layers.DepthwiseConv2D: convolution.CONVOLUTION,
+    keras.layers.SeparableConv1D: convolution.SEPARABLE,
+    keras.layers.SeparableConv2D: convolution.SEPARABLE,
+    keras.layers.LSTM: recurrent.RECURRENT,
+    keras.layers.GRU: recurrent.RECURRENT,
+    keras.layers.SimpleRNN: recurrent.RECURRENT,
+    keras.layers.RNN: recurrent.RECURRENT,
     keras.layers.Embedding: embedding.EMBEDDING,
     keras.layers.BatchNormalization: normalization.NORMALIZATION,
     keras.layers.GroupNormalization: normalization.NORMALIZATION,
@@ -28,6 +46,36 @@ RULES: dict[type[keras.layers.Layer], Rule] = {
 }
 if hasattr(keras.layers, "RMSNormalization"):  # since Keras 3.9
     RULES[keras.layers.RMSNormalization] = normalization.NORMALIZATION
+if hasattr(keras.layers, "ReversibleEmbedding"):  # newer; KerasHub had its own before
+    RULES[keras.layers.ReversibleEmbedding] = embedding.REVERSIBLE_EMBEDDING
+
+# Layers of packages that need not be installed, and those that Keras does not export, by
+# (package, class name). Their `call` has been read.
+NAMED_RULES: dict[tuple[str, str], Rule] = {
+    ("keras", "LayerScale"): scaling.SCALING,
+    ("keras_hub", "PositionEmbedding"): positions.POSITIONS,
+    ("keras_hub", "ReversibleEmbedding"): embedding.REVERSIBLE_EMBEDDING,
+    **{
+        ("keras_hub", name): scaling.SCALING
+        for name in (
+            "DINOV2LayerScale",
+            "DINOV3LayerScale",
+            "Gemma3nRMSNorm",
+            "GptOssLayerNormalization",
+            "LlamaLayerNorm",
+            "MistralLayerNormalization",
+            "MixtralLayerNormalization",
+            "Phi3LayerNorm",
+            "Qwen3LayerNorm",
+            "Qwen3MoeLayerNorm",
+            "QwenLayerNorm",
+            "QwenMoeLayerNorm",
+            "RMSNormalization",
+            "RoformerNorm",
+            "T5LayerNorm",
+        )
+    },
+}
 
 
 def register_rule(
@@ -36,6 +84,7 @@ def register_rule(
     *,
     supports: Callable[[keras.layers.Layer], bool] | None = None,
     before_activation: bool = False,
+    whole_call: bool = False,
 ) -> None:
     """Teach `tf_gradvar.per_example` a layer class.
 
@@ -53,6 +102,9 @@ def register_rule(
             fallback. Defaults to always.
         before_activation: True if the gradient is wanted with respect to the argument of
             `layer.activation`, and `call` ends with that activation. Defaults to False.
+        whole_call: True if the rule takes a fourth argument: an object with `arguments`, the
+            dictionary of all arguments of the call with their defaults, and `outputs`, what the
+            call has returned (before the activation with `before_activation`). Defaults to False.
 
     Raises:
         TypeError: If `layer_class` is not a layer class or `rule` cannot be called.
@@ -83,10 +135,8 @@ def register_rule(
         raise TypeError(
             f"`rule` must be a function (layer, inputs, output_gradients), received {rule!r}."
         )
-    if supports is None:
-        RULES[layer_class] = Rule(rule, before_activation=before_activation)
-    else:
-        RULES[layer_class] = Rule(rule, supports, before_activation)
+    supports = supports or (lambda layer: True)
+    RULES[layer_class] = Rule(rule, supports, before_activation, whole_call)
 
 
 def find_rule(layer: keras.layers.Layer) -> Rule | None:
@@ -94,8 +144,12 @@ def find_rule(layer: keras.layers.Layer) -> Rule | None:
     if "call" in layer.__dict__:  # somebody else has replaced `call` on this layer
         return None
     for base in type(layer).__mro__:
-        rule = RULES.get(base)
+        rule = RULES.get(base) or NAMED_RULES.get(_name(base))
         if rule is not None:
             same_call = type(layer).call is base.call  # type: ignore[attr-defined]
             return rule if same_call and rule.supports(layer) else None
     return None
+
+
+def _name(layer_class: type) -> tuple[str, str]:
+    return layer_class.__module__.partition(".")[0], layer_class.__name__

@@ -1,8 +1,8 @@
 """Which layers are measured, and by what: a rule, or the fallback.
 
 A unit is a layer together with the trainable variables that it accounts for. Layers with a rule
-are units; so are layers that run their parts in a loop of their own (recurrent layers, wrappers),
-with all their variables; other composites are looked into, and are units only for the variables
+are units; so are layers that run their parts in a loop of their own (recurrent layers), with all
+their variables; other composites are looked into, and are units only for the variables
 that they own themselves. Frozen layers are no units.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import keras
 
-from tf_gradvar.keras_internals import flatten_layers, is_functional, is_seed
+from tf_gradvar.keras_internals import flatten_layers, is_seed
 from tf_gradvar.per_example.registry import find_rule
 from tf_gradvar.per_example.rule import Rule, Variable
 
-# These call their inner layers inside loops or vectorised maps, where nothing can be watched.
-_OPAQUE = (keras.layers.RNN, keras.layers.Wrapper)
+# These call their inner layers inside loops, where nothing can be watched.
+_OPAQUE = (keras.layers.RNN,)
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,6 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
     visit(layer)
     return list(found.values())
-
-
-def has_free_calls(model: keras.Model) -> bool:
-    """Whether some composite runs Python code, and so may call a layer on unbatched inputs."""
-    free = (
-        layer
-        for layer in all_layers(model)
-        if _parts(layer) and not is_functional(layer) and find_rule(layer) is None
-    )
-    return next(free, None) is not None
 
 
 def has_random_state(layer: keras.layers.Layer) -> bool:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_gradvar.keras_internals import compiled_loss, flatten_layers
+from tf_gradvar.keras_internals import compute_loss, flatten_layers, training_argument
+from tf_gradvar.losses import ModelLoss, overrides_compute_loss
 
 
 class Batch(NamedTuple):
@@ -55,21 +56,27 @@ def loss_scale(optimizer):
     return None if tf.get_static_value(scale) == 1.0 else scale
 
 
-def _pass(model, batch):
+def _whole_loss(model, batch, predictions):
+    """Return the loss of a batch as Keras computes it, and the same without regularisers."""
+    loss = compute_loss(
+        model,
+        x=batch.x,
+        y=batch.y,
+        y_pred=predictions,
+        sample_weight=ModelLoss(model).keras_weights(batch.y, predictions, batch.sample_weight),
+        training=True,
+    )
+    loss = loss * model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
+    regularization = regularization_loss(model)
+    return loss, loss if regularization is None else loss - tf.cast(regularization, loss.dtype)
+
+
+def _pass(model, batch, loss_of=_whole_loss):
     """Return loss, predictions and gradients of one group, by one forward and backward."""
     scale = loss_scale(model.optimizer)
     with tf.GradientTape() as tape:
-        predictions = model(batch.x, training=True)
-        loss = model.compute_loss(
-            x=batch.x,
-            y=batch.y,
-            y_pred=predictions,
-            sample_weight=batch.sample_weight,
-            training=True,
-        )
-        loss = loss * model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
-        regularization = regularization_loss(model)
-        target = loss if regularization is None else loss - tf.cast(regularization, loss.dtype)
+        predictions = model(batch.x, **training_argument(model, True))
+        loss, target = loss_of(model, batch, predictions)
         if scale is not None:
             target = target * tf.cast(scale, target.dtype)
     gradients = tape.gradient(target, [v.value for v in model.trainable_weights])
@@ -134,15 +141,23 @@ def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
 def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
     """Return the gradients of the K clusters in a batch and how many examples each has.
 
-    A cluster's gradient comes from a pass in which all other examples weigh nothing;
-    clusters that do not occur are not computed and have the gradient 0.
+    A cluster's gradient is that of the loss of its examples alone, as Keras has it for a
+    batch of them (masks, weights, every reduction); clusters that do not occur are not
+    computed and have the gradient 0.
 
     Returns:
         `GroupGradients` with K rows, and the sizes, float32 [K].
 
     Raises:
-        ValueError: If layers add losses of their own, which weights do not reach.
+        ValueError: If layers add losses of their own, or the model has a `compute_loss` of its
+            own, neither of which can be told apart by cluster.
     """
+    if overrides_compute_loss(model):
+        raise ValueError(
+            f"`compute_loss` of {type(model).__name__} cannot be told apart by cluster. Train on "
+            "`tf_gradvar.data.cluster_batches`, or set `model.groups_per_batch`."
+        )
+    model_loss = ModelLoss(model)
     with _kept_finite(_moving_statistics(model)):
         loss, predictions, gradients = _pass(model, batch)
     regularized = sum(v.regularizer is not None for v in model.trainable_weights)
@@ -156,21 +171,19 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
     members = tf.equal(cluster_ids[tf.newaxis], tf.range(num_clusters)[:, tf.newaxis])
     sizes = tf.reduce_sum(tf.cast(members, "float32"), axis=1)
 
-    def masked(k):
-        scale = tf.cast(tf.size(cluster_ids), "float32") / sizes[k]
-        weight = tf.cast(members[k], "float32") * scale
-        if batch.sample_weight is not None:
-            weight = keras.tree.map_structure(
-                lambda given: given if given is None else weight * tf.cast(given, "float32"),
-                batch.sample_weight,
-            )
-        with _restored([*_moving_statistics(model), *_loss_trackers(model)]):
-            _, _, rows = _pass(model, batch._replace(sample_weight=weight))
+    def of_members(k):
+        def loss_of(model, batch, predictions):
+            terms = model_loss.terms(batch.y, predictions, batch.sample_weight)
+            losses = [tf.cast(term.of_group(members[k]), "float32") for term in terms]
+            return tf.add_n(losses), tf.add_n(losses)
+
+        with _restored(_moving_statistics(model)):
+            _, _, rows = _pass(model, batch, loss_of)
         return [rows[i] for i in given]
 
     def row(k):
         zeros = [tf.zeros_like(gradients[i]) for i in given]
-        return tf.cond(sizes[k] > 0, lambda: masked(k), lambda: zeros)
+        return tf.cond(sizes[k] > 0, lambda: of_members(k), lambda: zeros)
 
     specs = [tf.TensorSpec(gradients[i].shape, gradients[i].dtype) for i in given]
     rows: list = [None] * len(gradients)
@@ -197,12 +210,6 @@ def _moving_statistics(model):
         for v in layer.weights
     }
     return [v for v in model.non_trainable_weights if id(v) not in frozen]
-
-
-def _loss_trackers(model):
-    """Return the variables in which Keras averages the loss of each of several outputs."""
-    compiled = compiled_loss(model)
-    return [v for metric in compiled.metrics for v in metric.variables] if compiled else []
 
 
 @contextlib.contextmanager

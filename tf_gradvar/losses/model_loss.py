@@ -1,0 +1,284 @@
+"""The loss of a model, for examples, groups and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.keras_internals import (
+    compiled_loss,
+    compiled_loss_weights,
+    compute_loss,
+    get_mask,
+    resolve_loss,
+    set_mask,
+)
+from tf_gradvar.losses.terms import LossLike, Terms, expanded, terms_of, unreduced_values
+
+
+class ModelLoss:
+    """The loss that a model is measured with.
+
+    Args:
+        model: A Keras model.
+        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B, ...]; a list or
+            dictionary of these for several outputs. None: what the model was compiled with, its
+            loss weights included, or its own `compute_loss` where it overrides that of Keras.
+        loss_weights: None, or one number for each output; those of `compile` go with its loss.
+
+    Raises:
+        ValueError: If `loss` is None for a model that was compiled without one, or
+            `loss_weights` are given without a loss.
+    """
+
+    def __init__(self, model: keras.Model, loss: LossLike = None, loss_weights: Any = None):
+        if loss is None and loss_weights is not None:
+            raise ValueError(
+                "`loss_weights` must come with a `loss`: those given to `compile` belong to its "
+                f"loss. Received loss=None and loss_weights={loss_weights!r}. Pass the losses, too."
+            )
+        self.model = model
+        self.computes_itself = loss is None and overrides_compute_loss(model)
+        if loss is None and not self.computes_itself:
+            if compiled_loss(model) is None:
+                raise ValueError(
+                    f"`loss` must be given for the model '{model.name}', which is compiled "
+                    "without one. Pass a Keras loss, its name, or a function (y_true, y_pred) -> "
+                    "[B], or compile the model with what it is trained with."
+                )
+            loss, loss_weights = model.loss, compiled_loss_weights(model)
+        self.loss, self.loss_weights = loss, loss_weights
+
+    @classmethod
+    def of(cls, model: keras.Model, loss: Any = None, loss_weights: Any = None) -> ModelLoss:
+        """Return a loss that is a `ModelLoss` already, or one made of the arguments."""
+        return loss if isinstance(loss, ModelLoss) else cls(model, loss, loss_weights)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        if self.computes_itself:
+            return f"`{type(self.model).__name__}.compute_loss`"
+        return f"the loss {_name(self.loss)}"
+
+    def has(self, loss: LossLike, loss_weights: Any) -> bool:
+        """Whether it is made of this loss and these weights."""
+        pairs = ((self.loss, loss), (self.loss_weights, loss_weights))
+        return all(a is b or _equal(a, b) for a, b in pairs)
+
+    def of_examples(
+        self,
+        x: Any,
+        y: Any,
+        outputs: Any,
+        sample_weight: Any = None,
+        added: Sequence[tf.Tensor] = (),
+    ) -> tf.Tensor:
+        """The loss of each example, summed over the outputs of the model.
+
+        Args:
+            x: Inputs of the model.
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: None, weights `[B]`, `[B, 1]` or one for each position, or a list or
+                dictionary of them.
+            added: What layers added in the call that gave the outputs. Only a model's own
+                `compute_loss` looks at it; else `total` does.
+
+        Returns:
+            `[B]`, at least float32.
+
+        Raises:
+            ValueError: If the loss reduces over the batch or the structures do not match.
+        """
+        if self.computes_itself:
+            return self._own_losses((x, y, outputs, sample_weight), added)
+        terms = self.terms(y, outputs, sample_weight, alone=True)
+        values = [term.of_examples() for term in terms]
+        return tf.add_n([tf.cast(value, values[0].dtype) for value in values])
+
+    def total(self, losses: tf.Tensor, added: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The sum over the examples of the whole loss, a scalar.
+
+        Args:
+            losses: What `of_examples` gave, `[B]`.
+            added: What layers added in the same call: means over the examples.
+        """
+        return self.weighted_total(losses, added, tf.ones_like(losses))
+
+    def weighted_total(
+        self, losses: tf.Tensor, added: Sequence[tf.Tensor], coefficients: tf.Tensor
+    ) -> tf.Tensor:
+        """`sum_i a_i L_i` with coefficients `[B]`, added losses as in `total`."""
+        coefficients = tf.cast(coefficients, losses.dtype)
+        total = tf.reduce_sum(coefficients * losses)
+        if not added or self.computes_itself:
+            return total
+        return total + tf.reduce_sum(coefficients) * sum_of_added(added, losses.dtype)
+
+    def of_batch(
+        self,
+        x: Any,
+        y: Any,
+        outputs: Any,
+        sample_weight: Any = None,
+        added: Sequence[tf.Tensor] = (),
+    ) -> tf.Tensor:
+        """What a model's own `compute_loss` gives for the batch as it is, a scalar."""
+        scope = keras.StatelessScope(_values_in_scope(self.model), collect_losses=True)
+        scope.losses = list(added)
+        with scope:  # metrics are not moved
+            value = compute_loss(
+                self.model, x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=True
+            )
+        replicas = self.model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
+        return tf.reduce_sum(value) * tf.cast(replicas, value.dtype)
+
+    def terms(
+        self, y: Any, outputs: Any, sample_weight: Any = None, *, alone: bool = False
+    ) -> list[Terms]:
+        """The terms of every output that has a loss.
+
+        Args:
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: As in `of_examples`.
+            alone: Whether they serve single examples; refuses what has no meaning there.
+        """
+        _, *columns = self._columns(y, outputs, sample_weight)
+        found = []
+        for loss, *data, factor in zip(*columns, strict=True):
+            if loss is not None:
+                n, d = terms_of(loss, *data, alone=alone)
+                found.append(Terms(n if factor is None else n * tf.cast(factor, n.dtype), d))
+        if not found:
+            raise ValueError(
+                "`loss` must name a loss for at least one output, received None for all."
+            )
+        return found
+
+    def _columns(self, y: Any, outputs: Any, sample_weight: Any) -> tuple[list[Any], ...]:
+        """For each output: name, loss, label, prediction, weights, and weight of the loss."""
+        names, predictions = _named_outputs(outputs, getattr(self.model, "output_names", None))
+        single = len(names) == 1
+        return (
+            names,
+            _per_output("loss", self.loss, names, same_for_all=True),
+            _per_output("y", y, names, same_for_all=single),
+            predictions,
+            _per_output("sample_weight", sample_weight, names, same_for_all=True),
+            _per_output("loss_weights", self.loss_weights, names, same_for_all=single),
+        )
+
+    def keras_weights(self, y: Any, outputs: Any, sample_weight: Any) -> Any:
+        """Weights that Keras applies as this module does: one axis for each of the loss.
+
+        Keras multiplies weights `[B]` and losses `[B, T]` as arrays do, so that a weight of an
+        example lands on a position (T = B) or nothing fits.
+
+        Args:
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: As in `of_examples`.
+
+        Returns:
+            A tensor, or a list or dictionary for several outputs; None for None.
+        """
+        if sample_weight is None or self.computes_itself:
+            return sample_weight
+        names, *columns = self._columns(y, outputs, sample_weight)
+        found = []
+        for loss, label, prediction, weight in zip(*columns[:4], strict=True):
+            if loss is not None and weight is not None:
+                loss_object = resolve_loss(loss, label, prediction)
+                values = unreduced_values(loss_object, loss, label, prediction)
+                weight = expanded("sample_weight", weight, values)
+            found.append(weight)
+        if len(names) == 1:
+            return found[0]
+        named = isinstance(outputs, Mapping)
+        return dict(zip(names, found, strict=True)) if named else found
+
+    def _own_losses(self, data: tuple[Any, ...], added: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`compute_loss` of one example after the other, from (x, y, outputs, sample_weight)."""
+        leaves = tf.nest.flatten(data)
+        masks = [get_mask(leaf) for leaf in leaves]
+        dtype = max((tf.float32, *_float_dtypes(data[2])), key=lambda d: d.size)
+
+        def of_one(slices: list[tf.Tensor]) -> tf.Tensor:
+            remaining = iter(slices)
+            one = [next(remaining)[tf.newaxis] if tf.is_tensor(e) else e for e in leaves]
+            for leaf, mask in zip(one, masks, strict=True):
+                if mask is not None:
+                    set_mask(leaf, next(remaining)[tf.newaxis])
+            value = self.of_batch(*tf.nest.pack_sequence_as(data, one), added)
+            return tf.cast(value, dtype)
+
+        tensors = [leaf for leaf in (*leaves, *masks) if tf.is_tensor(leaf)]
+        return tf.map_fn(of_one, tensors, fn_output_signature=tf.TensorSpec([], dtype))
+
+
+def overrides_compute_loss(model: keras.Model) -> bool:
+    """Return whether a model has a `compute_loss` of its own."""
+    return type(model).compute_loss is not keras.Model.compute_loss
+
+
+def sum_of_added(added: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """Return the sum of the losses that layers added in one call of a model, a scalar."""
+    return tf.add_n([tf.zeros([], dtype), *(tf.cast(tf.reduce_sum(a), dtype) for a in added)])
+
+
+def _values_in_scope(model: keras.Model) -> list[tuple[Any, Any]]:
+    """The values that hold now: a new `StatelessScope` hides the one around it."""
+    return [(variable, variable.value) for variable in model.variables]
+
+
+def _named_outputs(outputs: Any, output_names: Any) -> tuple[list[str], list[tf.Tensor]]:
+    if isinstance(outputs, Mapping):
+        return list(outputs), list(outputs.values())
+    flat = keras.tree.flatten(outputs)
+    names = list(output_names or ())
+    return names if len(names) == len(flat) else [str(i) for i in range(len(flat))], flat
+
+
+def _per_output(name: str, value: Any, names: list[str], *, same_for_all: bool) -> list[Any]:
+    """Spread an argument over the outputs."""
+    if isinstance(value, Mapping):
+        unknown = set(value) - set(names)
+        if unknown:
+            raise ValueError(
+                f"`{name}` must use the names of the model's outputs {names}, "
+                f"received {sorted(unknown)}; rename these keys."
+            )
+        return [value.get(output) for output in names]
+    if isinstance(value, list | tuple):
+        if len(value) != len(names):
+            raise ValueError(
+                f"`{name}` must have one entry for each of the {len(names)} outputs of the model, "
+                f"received {len(value)}; use None for an output without a loss."
+            )
+        return list(value)
+    if value is not None and not same_for_all:
+        raise ValueError(
+            f"`{name}` must be a list or dictionary for a model with outputs {names}, "
+            f"received {type(value).__name__}."
+        )
+    return [value] * len(names)
+
+
+def _float_dtypes(outputs: Any) -> list[tf.DType]:
+    return [leaf.dtype for leaf in keras.tree.flatten(outputs) if leaf.dtype.is_floating]
+
+
+def _name(loss: Any) -> str:
+    if isinstance(loss, str):
+        return f"'{loss}'"
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    plain = (str, int, float, list, tuple, dict)
+    return type(a) is type(b) and isinstance(a, plain) and a == b

@@ -1,0 +1,157 @@
+"""A check, once for each model and loss, that examples have gradients of their own.
+
+Everything here rests on the loss of a batch being a sum over its examples. A model or a loss that
+mixes examples (batch statistics, a contrastive loss), or that draws noise at every call, breaks
+this silently. So a few examples of the first batch are compared (`comparison.py`), and what was
+found is remembered.
+"""
+
+from __future__ import annotations
+
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar.losses import ModelLoss
+from tf_gradvar.per_example.batches import Batch, State, as_batch
+from tf_gradvar.per_example.comparison import Comparison
+from tf_gradvar.per_example.differentiate import Problem
+from tf_gradvar.per_example.units import all_layers, find_units
+
+_MOST_EXAMPLES = 4
+_MOST_LOSSES = 8
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What was checked: with this loss, and the layers whose gradients were not told apart."""
+
+    loss: Any
+    loss_weights: Any
+    num_layers: int
+    hidden: frozenset[str]
+
+
+_passed: weakref.WeakKeyDictionary[keras.Model, list[_Passed]] = weakref.WeakKeyDictionary()
+
+
+def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
+    """Check a model and its loss unless it was done before.
+
+    Args:
+        problem: The model and its loss.
+        batch: Examples; inside a `tf.function`, where they have no values, random ones of their
+            shapes are taken, and nothing is checked where that cannot be (unknown lengths).
+        state: Values to use instead of those of the variables.
+
+    Returns:
+        The problem, with the layers named that are to be measured by calling again what is
+        around them.
+
+    Raises:
+        ValueError: If examples interact, the model or the loss draws noise, or it cannot run on
+            one example.
+    """
+    if not tf.distribute.in_cross_replica_context() and tf.distribute.has_strategy():
+        return problem
+    entry = _find(problem.loss)
+    if entry is None:
+        hidden = _check(replace(problem, training=False), batch, state)
+        if hidden is None:
+            return problem
+        entry = _remember(problem, hidden)
+    return replace(problem, hidden=entry.hidden) if entry.hidden else problem
+
+
+def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -> None:
+    """Check some examples as `check_once` does, before anything is compiled.
+
+    Args:
+        loss: The loss, with its model.
+        x: Inputs, arrays or tensors.
+        y: Labels.
+        sample_weight: Weights, or None.
+
+    Raises:
+        ValueError: As `check_once`.
+    """
+    if _find(loss) is None:
+        problem = Problem(loss.model, find_units(loss.model), loss)
+        check_once(problem, as_batch(x, y, sample_weight), [])
+
+
+def _find(loss: ModelLoss) -> _Passed | None:
+    count = len(all_layers(loss.model))
+    for entry in _passed.get(loss.model, ()):
+        if loss.has(entry.loss, entry.loss_weights) and entry.num_layers == count:
+            return entry
+    return None
+
+
+def _remember(problem: Problem, hidden: frozenset[str]) -> _Passed:
+    loss = problem.loss
+    entry = _Passed(loss.loss, loss.loss_weights, len(all_layers(problem.model)), hidden)
+    entries = _passed.setdefault(problem.model, [])
+    entries.append(entry)
+    del entries[:-_MOST_LOSSES]
+    return entry
+
+
+def _check(problem: Problem, batch: Batch, state: State) -> frozenset[str] | None:
+    """The layers that fail the last comparison; None where nothing can be said."""
+    if tf.executing_eagerly():
+        return Comparison(problem, _some_examples(batch), state).verdict()
+    made = _random_examples(batch)
+    if made is None:
+        return None
+    # A thread of its own is outside of the graph that is being traced. (So is `tf.init_scope`,
+    # but it stops gradient tapes.)
+    with ThreadPoolExecutor(1) as outside:
+        return outside.submit(_of_random_examples, problem, made).result()
+
+
+def _of_random_examples(problem: Problem, batch: Batch) -> frozenset[str] | None:
+    try:
+        comparison = Comparison(problem, batch, [])
+    except Exception:  # random numbers are not always valid data
+        return None
+    return comparison.verdict()
+
+
+def _some_examples(batch: Batch) -> Batch:
+    """Up to four of them, from the whole batch."""
+    count = int(_leaves(batch.x)[0].shape[0])
+    rows = np.unique(np.linspace(0, count - 1, min(count, _MOST_EXAMPLES)).astype(int))
+
+    def take(leaf: Any) -> Any:
+        return tf.gather(leaf, rows) if tf.is_tensor(leaf) else leaf
+
+    return Batch(*tf.nest.map_structure(take, batch.structure()))
+
+
+def _random_examples(batch: Batch) -> Batch | None:
+    """Examples of the shapes and types of a symbolic batch; None where that cannot be."""
+    rng = np.random.default_rng(0)
+
+    def make(leaf: Any) -> Any:
+        if not tf.is_tensor(leaf):
+            return leaf
+        shape = (_MOST_EXAMPLES, *leaf.shape[1:])
+        if leaf.dtype.is_floating:
+            return tf.constant(rng.uniform(0.1, 1.0, shape), leaf.dtype)
+        return tf.cast(rng.integers(0, 2, shape), leaf.dtype)
+
+    try:
+        with tf.init_scope():
+            return Batch(*tf.nest.map_structure(make, batch.structure()))
+    except (TypeError, ValueError, tf.errors.OpError):  # unknown lengths, strings
+        return None
+
+
+def _leaves(structure: Any) -> list[Any]:
+    return [leaf for leaf in keras.tree.flatten(structure) if tf.is_tensor(leaf)]

@@ -1,0 +1,116 @@
+"""Rule for learned position embeddings: a table of which every example uses the same rows.
+
+The output is rows s to s + T of the table for each example, so its gradient is the output's in
+these rows and zero elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_gradvar.per_example.embedding import Lookup
+from tf_gradvar.per_example.forms import (
+    Explicit,
+    GradientForm,
+    Measured,
+    Wanted,
+    measure_explicit,
+    sum_per_example,
+)
+from tf_gradvar.per_example.rule import Call, Forms, Rule
+
+
+@dataclass(frozen=True)
+class Window(GradientForm):
+    """Gradients that are zero outside of some rows.
+
+    Attributes:
+        output_gradients: The rows that are not, `[B, T, O]`.
+        start: The first of them.
+        rows: Rows of the table.
+    """
+
+    output_gradients: tf.Tensor
+    start: Any
+    rows: int
+
+    def raw(self) -> tf.Tensor:
+        """The gradients as full tables, `[B, rows, O]`."""
+        return self._padded(self.output_gradients)
+
+    def numbers_per_example(self) -> int:
+        """The size of the table."""
+        return self.rows * self.output_gradients.shape[2]
+
+    def tensors(self) -> list[tf.Tensor]:
+        """The one tensor with an example axis."""
+        return [self.output_gradients]
+
+    def with_tensors(self, tensors: Any) -> Window:
+        """The same rows with other gradients."""
+        return replace(self, output_gradients=tensors[0])
+
+    def measure(self, wanted: Wanted) -> Measured:
+        """From the rows alone; a sketch from full tables."""
+        measured = measure_explicit(self.output_gradients, wanted._replace(projection=None))
+        sketch = None
+        if wanted.projection is not None:
+            sketch = super().measure(Wanted(projection=wanted.projection)).sketch
+        gradients = measured.gradients
+        return measured._replace(
+            total=self._padded_one(measured.total),
+            squares=self._padded_one(measured.squares),
+            gradients=None if gradients is None else self._padded(gradients),
+            sketch=sketch,
+        )
+
+    def inner_products(self, other: GradientForm) -> tf.Tensor:
+        """From the rows alone where both are in the same place."""
+        if self._is_beside(other):
+            return sum_per_example(self.output_gradients * other.output_gradients)
+        return super().inner_products(other)
+
+    def minus(self, other: Window) -> GradientForm:
+        """The difference of the rows where both are in the same place."""
+        if self._is_beside(other):
+            return replace(self, output_gradients=self.output_gradients - other.output_gradients)
+        return super().minus(other)
+
+    def _is_beside(self, other: GradientForm) -> bool:
+        if not isinstance(other, Window) or not isinstance(self.start, int):
+            return False
+        rows = (self.output_gradients.shape[1], other.output_gradients.shape[1])
+        return self.start == other.start and None not in rows and rows[0] == rows[1]
+
+    def _padded_one(self, values: tf.Tensor | None) -> tf.Tensor | None:
+        return None if values is None else self._padded(values[tf.newaxis])[0]
+
+    def _padded(self, values: tf.Tensor) -> tf.Tensor:
+        after = self.rows - self.start - tf.shape(values)[1]
+        padded = tf.pad(values, [[0, 0], [self.start, after], [0, 0]])
+        return tf.ensure_shape(padded, [values.shape[0], self.rows, values.shape[2]])
+
+
+def position_rule(
+    layer: keras.layers.Layer, inputs: tf.Tensor, output_gradients: tf.Tensor, call: Call
+) -> Forms:
+    """Table: the output gradients in the rows of the window, or of the given positions."""
+    (table,) = layer.variables
+    d, positions = output_gradients, call.arguments.get("positions")
+    if d.shape.rank > 3:  # every entry of the axes between uses the same rows
+        d = tf.reduce_sum(d, list(range(1, d.shape.rank - 2)))
+    if positions is None:
+        return [(table, Window(d, call.arguments["start_index"], table.shape[0]))]
+    ids = tf.broadcast_to(tf.cast(positions, tf.int32), tf.shape(d)[:2])
+    return [(table, Explicit(Lookup(ids, d, table.shape[0]).raw()))]
+
+
+def _is_table(layer: keras.layers.Layer) -> bool:
+    return [len(variable.shape) for variable in layer.variables] == [2]
+
+
+POSITIONS = Rule(position_rule, _is_table, whole_call=True)
