@@ -4,9 +4,9 @@ After mending one, move its entry to `cases.py`.
 `python -m tests.hunt.known_faults` says which of them are right by now.
 """
 
-from tests.hunt.problem import Output, Problem, Source, Step
+from tests.hunt.problem import Problem
 
-KNOWN = {}
+KNOWN: dict[str, Problem] = {}
 
 
 def main():
