@@ -1,6 +1,7 @@
 # Everything in a virtual environment of this folder; needs Python 3.10+ and make.
 #   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
 #   make test    lint, types, all tests and the notebook
+#   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
 TENSORFLOW ?= $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),tensorflow-cpu,tensorflow)
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(TENSORFLOW)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint types pytest jax notebook clean
+.PHONY: demo test lint types pytest jax notebook hunt clean
 
 $(READY): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +40,14 @@ jax: $(READY)
 
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
+
+# Prints its seed, which `make hunt HUNT_SEED=...` takes to draw the same again.
+HUNT_MODELS ?= 1000
+HUNT_SEED ?= $(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
+hunt: export HUNT_MODELS := $(HUNT_MODELS)
+hunt: export HUNT_SEED := $(HUNT_SEED)
+hunt: $(READY)
+	$(BIN)/python -m pytest tests/hunt --numprocesses 2 --dist load
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -19,6 +19,8 @@ APPS = [
     "tensorboard",
     "tensorflow-datasets>=4.9.4",
 ]
+# What the benchmarks compare with or run on; every part of them is left out where it is missing.
+BENCHMARKS = ["keras-hub>=0.18", "torch>=2.2", "opacus>=1.5"]
 TEST = [
     "hypothesis>=6.100",
     "ipykernel",
@@ -45,6 +47,7 @@ setup(
         "tensorflow": ["tensorflow>=2.18"],
         "tensorflow-cpu": ["tensorflow-cpu>=2.18"],
         "apps": APPS,
+        "benchmarks": BENCHMARKS,
         "jax": ["jax>=0.4.34"],
         "plots": ["matplotlib>=3.8"],
         "test": [*APPS, *TEST],

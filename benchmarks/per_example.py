@@ -25,6 +25,8 @@ from typing import Any
 
 from benchmarks import per_example_peers
 from benchmarks.timing import (
+    allocated_mib,
+    finished,
     interleaved_medians,
     peak_memory_mb,
     print_ratios,
@@ -110,20 +112,9 @@ def our_variants(model: Any) -> Variants:
     }
     specs = [tf.TensorSpec([None, *model.input_shape[1:]]), tf.TensorSpec([None], tf.int32)]
     return {
-        name: _finished(tf.function(function, input_signature=specs))
+        name: finished(tf.function(function, input_signature=specs))
         for name, function in functions.items()
     }
-
-
-def _finished(compiled: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """Return when the function is done, without copying its large results out of TensorFlow."""
-    import tensorflow as tf
-
-    def run(x, y):
-        results = [t for t in tf.nest.flatten(compiled(x, y)) if t is not None]
-        return min(results, key=lambda t: t.shape.num_elements()).numpy()
-
-    return run
 
 
 def our_data(model: Any, batch: int) -> tuple[Any, Any]:
@@ -157,18 +148,8 @@ def memory_worker(framework: str, model_name: str, variant: str) -> float:
     run, full = variants[variant], data(BATCH)
     run(*data(2))
     if framework == "tensorflow":
-        return _allocated_mib(lambda: run(*full))
+        return allocated_mib(lambda: run(*full))
     return peak_memory_mb(lambda: run(*full), interval=0.0005)
-
-
-def _allocated_mib(run: Callable[[], Any]) -> float:
-    """Peak of what TensorFlow allocates for tensors beyond what is there before the call."""
-    import tensorflow as tf
-
-    tf.config.experimental.reset_memory_stats("CPU:0")
-    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-    run()
-    return (tf.config.experimental.get_memory_info("CPU:0")["peak"] - before) / 2**20
 
 
 def _worker_output(

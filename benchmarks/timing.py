@@ -117,6 +117,31 @@ def peak_memory_mb(run: Callable[[], Any], interval: float = 0.001) -> float:
     return (max(peak, resident()) - start) / 2**20
 
 
+def finished(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return when a function is done, without copying its large results out of TensorFlow."""
+    import tensorflow as tf
+
+    def run(*arguments: Any) -> Any:
+        results = tf.nest.flatten(compiled(*arguments), expand_composites=True)
+        tensors = [t for t in results if tf.is_tensor(t)]
+        return min(tensors, key=lambda t: t.shape.num_elements()).numpy()
+
+    return run
+
+
+def allocated_mib(run: Callable[[], Any]) -> float:
+    """Peak of what TensorFlow allocates for tensors beyond what is there before the call.
+
+    The process must have been started with `TF_CPU_ALLOCATOR_USE_BFC=1`.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    run()
+    return (tf.config.experimental.get_memory_info("CPU:0")["peak"] - before) / 2**20
+
+
 def run_pinned(
     arguments: Sequence[str], cores: int, environment: Mapping[str, str] | None = None
 ) -> str:
@@ -172,6 +197,7 @@ def environment_facts() -> dict[str, str]:
         "tensorflow",
         "tensorflow-cpu",
         "keras",
+        "keras-hub",
         "jax",
         "torch",
         "backpack-for-pytorch",

@@ -4,3 +4,7 @@ import os
 
 # The apps show their own progress. This must be set before TensorFlow is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from keras_apps import requirements
+
+requirements.check()

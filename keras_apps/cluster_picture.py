@@ -10,9 +10,6 @@ Results are in the workdir: report.html, and figures/ with the numbers beside th
 from __future__ import annotations
 
 import dataclasses
-import logging
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -208,29 +205,25 @@ def run(task: Task) -> bool:
         lambda ax: plot(found, task.problem, config.step_size, ax),
         numbers(found, task.problem, config.step_size),
     )
-    said = sentences(found, task.problem)
     path = task.workdir.path / "report.html"
-    path.write_text(_page(task, config, found, picture, said), "utf-8")
-    for sentence in said:
-        task.console.print(sentence, highlight=False, markup=False)
-    task.console.print(f"Report: {path}")
+    path.write_text(_page(task, config, found, picture), "utf-8")
+    task.conclude(sentences(found, task.problem), path)
     return True
 
 
-def _page(
-    task: Task, config: ClusterPicture, found: Found, picture: figures.Picture, said: Sequence[str]
-) -> str:
+def _page(task: Task, config: ClusterPicture, found: Found, picture: figures.Picture) -> str:
     how = (
         f"{task.problem.description} {config.steps} steps of gradient descent on all the points, "
         f"learning rate {config.learning_rate:g}; then their gradients are clustered."
     )
     cells = table(found, task.problem, config.step_size)
+    said = task.loaded.conclusions(sentences(found, task.problem))
     parts = [
         paragraph(said[0], "finding") + "".join(map(paragraph, said[1:])) + grid([picture]),
         section("Clusters", paragraph(how) + scrolling_table(HEADINGS, cells, ())),
         about(task.loaded.name, task.loaded.text, ""),
     ]
-    return page(config.title, parts)
+    return page(task.loaded.title, parts)
 
 
 def _height(weights: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -242,8 +235,8 @@ def _angle(weights: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(weights[1], weights[0])))
 
 
-main = App("keras_apps.cluster_picture", __doc__ or "", ClusterPicture, prepare, run).main
+APP = App("keras_apps.cluster_picture", __doc__ or "", ClusterPicture, prepare, run)
+main = APP.main
 
 if __name__ == "__main__":
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.exit(main())
+    APP.start()

@@ -1,21 +1,25 @@
-"""What the command lines of the apps share: words, configurations, the workdir, Ctrl-C."""
+"""Common parts of the command lines: options, configurations, the workdir, faults, Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from keras_apps import config as configs
+from keras_apps import faults
 from keras_apps.problems import Problem
 from keras_apps.progress import Interruption
-from keras_apps.workdir import Workdir
+from keras_apps.workdir import Workdir, WorkdirError
 
-# What a shell reports for a program that Ctrl-C ended.
+# Exit statuses: a fault outside the program, and what a shell reports after Ctrl-C.
+FAILED = 1
 INTERRUPTED = 130
 
 
@@ -36,6 +40,18 @@ class Task:
     workdir: Workdir
     console: Console
     interruption: Interruption
+
+    def conclude(self, findings: Sequence[str], page: Path) -> None:
+        """Show what was found, which for a smoke test is nothing, and where the page is.
+
+        Args:
+            findings: Sentences.
+            page: The report.
+        """
+        for text in [*self.loaded.conclusions(findings), f"Report: {page}"]:
+            # Sentences are broken between words; commands and paths must stay whole.
+            whole = text.startswith(("python -m ", "Report: "))
+            self.console.print(text, highlight=False, markup=False, soft_wrap=whole)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +82,11 @@ class App:
             arguments: Words after the program's name. Defaults to those of the process.
 
         Returns:
-            The exit status: 0, or 130 after Ctrl-C.
+            The exit status: 0; 130 after Ctrl-C; 1 where the machine is at fault (the disk is
+            full, the workdir is read-only, the network is gone).
+
+        Raises:
+            SystemExit: With status 2, where the command line asks for something impossible.
         """
         parser = self._parser()
         parsed = parser.parse_args(arguments)
@@ -78,33 +98,52 @@ class App:
             return 0
         if parsed.config is None:
             parser.error("`--config` is needed. `--list` shows the configurations.")
+        folder = parsed.workdir or _default_workdir(parsed.config)
         try:
             loaded = self._load(parsed.config, parsed.set)
             problem = self.prepare(loaded.config)
-            folder = parsed.workdir or _default_workdir(parsed.config)
             workdir = Workdir(folder, configs.to_json(loaded.config))
-        except (ValueError, TypeError, RuntimeError, ConnectionError) as error:
+        except (ValueError, TypeError, RuntimeError, ImportError) as error:
             parser.error(str(error))
+        except OSError as error:
+            return self._fail(faults.sentence(error, folder))
         try:
             return self._run(loaded, problem, workdir, console)
+        except WorkdirError as error:
+            return self._fail(str(error))
+        except OSError as error:
+            return self._fail(faults.sentence(error, folder))
         finally:
             workdir.close()
+
+    def start(self) -> NoReturn:
+        """Run the command line as the whole process."""
+        # These tell of the inside of TensorFlow; the user of an app can do nothing about it.
+        for name in ("absl", "tensorflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        sys.exit(self.main())
 
     def _load(self, name: str, changes: Sequence[str]) -> configs.Loaded:
         loaded = configs.load(name, changes)
         config = self.adapt(loaded.config)
         if not isinstance(config, self.kind):
+            received = type(config).__name__
+            other = configs.APPS.get(received)
             raise ValueError(
                 f"`--config` of {self.name} must be one of {configs.names(self.kind)}, or a file "
-                f"whose functions return `{self.kind.__name__}`. Received {name!r}, an "
-                f"`{type(config).__name__}`."
+                f"whose functions return `{self.kind.__name__}`. Received {name!r}, of type "
+                f"`{received}`." + (f" Use `python -m {other} --config {name}`." if other else "")
             )
         return dataclasses.replace(loaded, config=config)
+
+    def _fail(self, message: str) -> int:
+        print(f"python -m {self.name}: error: {message}", file=sys.stderr)
+        return FAILED
 
     def _run(
         self, loaded: configs.Loaded, problem: Problem, workdir: Workdir, console: Console
     ) -> int:
-        console.print(f"[bold]{loaded.config.title}[/bold]  ({loaded.name}, in {workdir.path})")
+        console.print(f"[bold]{loaded.title}[/bold]  ({loaded.name}, in {workdir.path})")
         with Interruption() as interruption:
             if self.run(Task(loaded, problem, workdir, console, interruption)):
                 return 0

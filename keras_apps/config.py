@@ -23,6 +23,7 @@ import importlib.machinery
 import inspect
 import json
 import pkgutil
+import shlex
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import keras_apps.configs
+
+# The variant of every configuration that only shows that everything runs.
+SMOKE_TEST = "quick"
+
+# Which app takes the configurations of each kind.
+APPS = {
+    "Experiment": "keras_apps.train",
+    "Study": "keras_apps.study",
+    "ClusterPicture": "keras_apps.cluster_picture",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +51,43 @@ class Loaded:
         name: What was asked for, "NAME" or "NAME:VARIANT".
         config: The dataclass.
         text: The docstring of its file.
+        changes: The assignments "key=value" that were made in it.
     """
 
     name: str
     config: Any
     text: str
+    changes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The words of a command line that ask for the same configuration."""
+        changes = (word for change in self.changes for word in ("--set", change))
+        return shlex.join(["--config", self.name, *changes])
+
+    @property
+    def is_smoke_test(self) -> bool:
+        """Whether it only shows that everything runs, so that its numbers mean nothing."""
+        return self.name.partition(":")[2] == SMOKE_TEST
+
+    @property
+    def title(self) -> str:
+        """The title of the configuration; that of a smoke test says so."""
+        return f"Smoke test: {self.config.title}" if self.is_smoke_test else self.config.title
+
+    def conclusions(self, findings: Sequence[str]) -> list[str]:
+        """Return the findings; for a smoke test a notice that there are none, and a command."""
+        if not self.is_smoke_test:
+            return list(findings)
+        whole = self.name.partition(":")[0]
+        app = APPS[type(load(whole).config).__name__]
+        folder = str(Path("runs") / Path(whole).stem)
+        return [
+            "This was a smoke test: everything ran, but not for long enough to compare anything. "
+            "Its numbers and pictures only show what a report looks like; nothing follows from "
+            "them. The experiment itself:",
+            f"python -m {app} {shlex.join(['--config', whole, '--workdir', folder])}",
+        ]
 
 
 def load(name: str, changes: Iterable[str] = ()) -> Loaded:
@@ -66,6 +109,7 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
         >>> load("digits_classes:quick", ["steps=60"]).config.steps
             60
     """
+    changes = tuple(changes)
     module_name, _, variant = name.partition(":")
     module = _module(module_name)
     variants = {
@@ -83,7 +127,7 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
     config = change(chosen(), changes)
     if hasattr(config, "check"):  # Not at construction: several changes may only fit together.
         config.check()
-    return Loaded(name, config, inspect.getdoc(module) or "")
+    return Loaded(name, config, inspect.getdoc(module) or "", changes)
 
 
 def names(kind: type = object) -> list[str]:
@@ -166,7 +210,10 @@ def _changed(node: Any, path: Sequence[str], text: str, key: str) -> Any:
     if isinstance(node, dict):
         entry = _changed(node.get(head, {}), rest, text, key) if rest else _literal(text)
         return {**node, head: entry}
-    raise ValueError(f"`{key}` must name a field. Nothing can follow before {head!r} in it.")
+    raise ValueError(
+        f"`{key}` must name a field. There is no {head!r} in it, because what comes before holds "
+        f"{node!r} in this configuration."
+    )
 
 
 def _parsed(text: str, kind: Any, old: Any, key: str) -> Any:

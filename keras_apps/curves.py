@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from keras_apps.experiment import Experiment, OptimizerChoice
 from keras_apps.summary import EARLY
@@ -80,7 +80,7 @@ def plot_values(
     if value in FACTORS:
         _cut_off_beginning(ax, experiment.steps)
     else:
-        ax.set_yscale("log")
+        _set_log_axis(ax)
     ax.set_xlabel("step")
     ax.set_ylabel(AXIS_LABELS.get(value, value.replace("_", " ")))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -118,7 +118,7 @@ def plot_variances(
             _draw_seeds(ax, curve, style["color"])
             smooth = smoothed([point.mean for point in curve], 3)
             ax.plot(steps, smooth, linewidth=1.8, label=f"{optimizer.label}: {text}", **style)
-    ax.set_yscale("log")
+    _set_log_axis(ax)
     ax.set_xlim(left=0)
     ax.set_xlabel("step")
     ax.set_ylabel("between-cluster variance\n(squared gradient norm)")
@@ -216,6 +216,18 @@ def _draw_curve(
 def _draw_seeds(ax: Axes, curve: Sequence[Point], color: str) -> None:
     dots = [(point.step, value) for point in curve for value in point.values]
     ax.plot(*zip(*dots, strict=True), ".", color=color, markersize=2.5, alpha=0.35)
+
+
+def _set_log_axis(ax: Axes) -> None:
+    """A log axis whose ticks are plain numbers, 1.8 and not 1.8 x 10^0, where these are short."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if low < 1e-3 or high >= 1e4:
+        return
+    # The decades are always labelled, what lies between them where there are few of them.
+    between = LogFormatter(minor_thresholds=(1.0, 0.5))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(between)
 
 
 def _cut_off_beginning(ax: Axes, steps: int) -> None:

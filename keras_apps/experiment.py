@@ -1,4 +1,4 @@
-"""What a training experiment is: optimizers x groups in a step x seeds on one problem."""
+"""Definition of a training experiment: optimizers x groups per step x seeds on one problem."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Experiment:
                 raise ValueError(f"{rule}. Received {received}.")
         self._check_learning_rates()
         if self.gradient_variance is not None:
-            self.gradient_variance.check()
+            self.gradient_variance.check("gradient_variance")
 
     def _check_learning_rates(self) -> None:
         counts = {

@@ -1,4 +1,4 @@
-"""What the numbers of an experiment say, in sentences that are computed from them."""
+"""Findings of an experiment: sentences computed from its numbers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def changes(
             headings.append(f"C = {groups}, {name}")
             for pair in found:
                 row = cells.setdefault(pair.name, [f"{pair.name} against {pair.base}"])
-                mark = "*" if pair.is_lower else ""
+                mark = "*" if pair.is_lower and len(pair.values) > 1 else ""
                 row.append(f"{_signed(pair.change)}{mark}")
     return headings, list(cells.values())
 
@@ -168,6 +168,17 @@ def _verdict(finals: dict[int, list[Pair]]) -> list[str]:
     """Whether it pays: where the loss is lower on every seed in at least half of the pairs."""
     if not finals:
         return []
+    counts = [
+        f"{sum(pair.is_lower for pair in found)} of {_optimizers(len(found))} with "
+        f"{_groups(groups)}"
+        for groups, found in finals.items()
+    ]
+    if any(len(pair.values) == 1 for found in finals.values() for pair in found):
+        return [
+            f"With the control variate the final training loss is lower for {_list(counts)}. "
+            "That is one seed, which shows nothing of the spread between seeds, so no verdict is "
+            "given."
+        ]
     share = {
         groups: statistics.fmean(pair.is_lower for pair in found)
         for groups, found in finals.items()
@@ -186,10 +197,6 @@ def _verdict(finals: dict[int, list[Pair]]) -> list[str]:
         )
     else:
         verdict = "The control variate pays here, also where a step mixes the clusters."
-    counts = [
-        f"{sum(pair.is_lower for pair in found)} of {len(found)} optimizers with {_groups(groups)}"
-        for groups, found in finals.items()
-    ]
     return [f"{verdict} It lowers the final training loss on every seed for {_list(counts)}."]
 
 
@@ -220,9 +227,10 @@ def _test_accuracy(rows: Sequence[Row]) -> list[str]:
             spreads += [100 * own.deviation, 100 * other.deviation]
     if not differences:
         return []
+    ends = list(dict.fromkeys(map(_points, (min(differences), max(differences)))))
     sentence = (
-        f"Test accuracy changes by {_points(min(differences))} to {_points(max(differences))} "
-        "points from a base to its form with the control variate."
+        f"Test accuracy changes by {' to '.join(ends)} points from a base to its form with the "
+        "control variate."
     )
     if rows[0].final["test_accuracy"].count > 1:
         sentence += f" Its standard deviation over seeds is up to {max(spreads):.2f} points."
@@ -270,6 +278,10 @@ def _by_seed(
 
 def _list(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _optimizers(count: int) -> str:
+    return "1 optimizer" if count == 1 else f"{count} optimizers"
 
 
 def _groups(count: int) -> str:

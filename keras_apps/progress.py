@@ -1,4 +1,4 @@
-"""What the user sees while an experiment runs, and how it is stopped."""
+"""Progress of an experiment on the terminal, and stopping it."""
 
 from __future__ import annotations
 

@@ -37,9 +37,7 @@ class ReportData:
     """What the sections write about.
 
     Attributes:
-        name: Of the configuration.
-        text: Docstring of the configuration's file.
-        experiment: The experiment.
+        loaded: The configuration, of an `Experiment`.
         records: All the records of runs, tuning included.
         variances: The records along the trajectory.
         rows: The summary.
@@ -47,14 +45,17 @@ class ReportData:
         description: Of the data, in a sentence or two.
     """
 
-    name: str
-    text: str
-    experiment: Experiment
+    loaded: Loaded
     records: Sequence[dict[str, Any]]
     variances: Sequence[dict[str, Any]]
     rows: Sequence[summary.Row]
     figures: Path
     description: str
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment."""
+        return self.loaded.config
 
 
 def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
@@ -68,35 +69,39 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
     Returns:
         The page's path.
     """
-    experiment: Experiment = loaded.config
     records = workdir.records.read()
     data = ReportData(
-        name=loaded.name,
-        text=loaded.text,
-        experiment=experiment,
+        loaded=loaded,
         records=records,
         variances=workdir.variances.read(),
-        rows=summary.summarise(records, experiment),
+        rows=summary.summarise(records, loaded.config),
         figures=workdir.figures,
         description=description,
     )
     path = workdir.path / "report.html"
-    path.write_text(page(experiment.title, [part(data) for part in SECTIONS]), "utf-8")
+    path.write_text(page(loaded.title, [part(data) for part in SECTIONS]), "utf-8")
     return path
 
 
 def headline(data: ReportData) -> str:
-    """What the numbers say."""
-    first, *others = [*findings.of(data.rows, data.records, data.experiment), ""]
-    if not first:
+    """What the numbers say; for a smoke test, that they say nothing."""
+    found = findings.of(data.rows, data.records, data.experiment)
+    said = data.loaded.conclusions(found)
+    if not said:
         return ""
-    text = paragraph(first, "finding") + "".join(map(paragraph, filter(None, others)))
+    text = paragraph(said[0], "finding") + "".join(map(paragraph, said[1:]))
+    if data.loaded.is_smoke_test:
+        return text
     headings, cells = findings.changes(data.records, data.experiment, data.rows[0].early_step)
     if not cells:
         return text
     note = (
-        "Mean over seeds of the relative change from the optimizer without the control variate to "
-        "the one with it, each at its own best learning rate. * lower on every seed."
+        "Relative change from the optimizer without the control variate to the one with it, each "
+        "at its own learning rate"
+    ) + (
+        "; mean over seeds. * lower on every seed."
+        if len(data.experiment.seeds) > 1
+        else ", on one seed: nothing tells how much of it is chance."
     )
     return text + scrolling_table(headings, cells, ()) + paragraph(note, "note")
 
@@ -128,8 +133,13 @@ def table(data: ReportData) -> str:
         return ""
     headings, cells = summary.table(data.rows)
     bold = {index for index, row in enumerate(data.rows) if row.optimizer.base is not None}
+    values = (
+        "Mean ± standard deviation over seeds."
+        if len(data.experiment.seeds) > 1
+        else "The values of one seed."
+    )
     note = (
-        "Mean ± standard deviation over seeds. “Rate chosen” tells whether the learning rate was "
+        f"{values} “Rate chosen” tells whether the learning rate was "
         "the best of several candidates, and whether it was the smallest or largest of them. "
         "Steps per second are medians without evaluations, on a machine that may have had other "
         "work to do. All digits are in summary.csv."
@@ -164,10 +174,13 @@ def between_clusters(data: ReportData) -> str:
         "figure; momentum has one buffer for all clusters. “Left in the step” is the part that "
         "really remains in the corrected gradient, Σ q<sub>k</sub>‖∇R<sub>k</sub> &minus; "
         "g<sub>k</sub> &minus; (∇R &minus; Σ q<sub>k</sub>g<sub>k</sub>)‖². A step of C groups has "
-        "1/C of it. Dots are seeds, lines their running mean. Each optimizer is measured at its "
-        "own weights: the variance also falls where training is further on."
+        "1/C of it. Dots are seeds, lines their mean, smoothed over three evaluations. Each "
+        "optimizer is measured at its own weights: the variance also falls where training is "
+        "further on."
     )
     remaining = findings.variance_left(data.records, data.experiment)
+    if data.loaded.is_smoke_test:
+        remaining = []
     return section(
         "Between-cluster variance over training",
         f"<p>{text}</p>\n" + "".join(map(paragraph, remaining)) + grid(pictures),
@@ -179,7 +192,7 @@ def gradient_variance(data: ReportData) -> str:
     trajectory = data.experiment.gradient_variance
     if trajectory is None:
         return ""
-    return variance_section(trajectory, data.variances, data.figures, data.name)
+    return variance_section(trajectory, data.variances, data.figures, data.loaded)
 
 
 SNIPPET = """\
@@ -202,8 +215,8 @@ def run_your_own(data: ReportData) -> str:
     """Commands and a few lines of code."""
     commands = "\n".join(
         [
-            f"python -m keras_apps.train --config {data.name} --workdir runs/again",
-            f"python -m keras_apps.train --config {data.name} --workdir runs/other --set seeds=7",
+            f"python -m keras_apps.train {data.loaded.words} --workdir runs/again",
+            f"python -m keras_apps.train {data.loaded.words} --workdir runs/other --set seeds=7",
             "python -m keras_apps.train --list",
         ]
     )
@@ -224,7 +237,7 @@ def about(data: ReportData) -> str:
         if "steps_per_second" in record
     )
     note = f"Steps took {seconds:.0f} s in all, evaluations apart."
-    return report_page.about(data.name, data.text, note)
+    return report_page.about(data.loaded.name, data.loaded.text, note)
 
 
 SECTIONS: list[Callable[[ReportData], str]] = [

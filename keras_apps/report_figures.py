@@ -23,6 +23,8 @@ def comparison_pictures(
 ) -> list[Picture]:
     """All optimizers in one picture for loss and one for accuracy, then each family alone.
 
+    Where one family is all there is, only its pictures are drawn.
+
     Args:
         records: Of the experiment.
         experiment: The experiment.
@@ -33,11 +35,15 @@ def comparison_pictures(
         Pictures of what was measured.
     """
     pictures = []
-    for value, text in (("training_loss", "Training loss"), ("test_accuracy", "Test accuracy")):
+    families = _families(experiment)
+    several = len(experiment.seeds) > 1
+    alone = any(len(family) == len(experiment.optimizers) for family in families.values())
+    together = (("training_loss", "Training loss"), ("test_accuracy", "Test accuracy"))
+    for value, text in () if alone else together:
         pictures.append(
             _values_picture(
                 f"{value}-C{groups}",
-                f"{text} of all optimizers: mean over seeds.",
+                f"{text} of all optimizers{', mean over seeds' if several else ''}.",
                 records,
                 experiment,
                 experiment.optimizers,
@@ -47,13 +53,13 @@ def comparison_pictures(
                 seeds=False,
             )
         )
-    for base, family in _families(experiment).items():
+    for base, family in families.items():
         for value, text in (("training_loss", "training loss"), ("test_accuracy", "test accuracy")):
             pictures.append(
                 _values_picture(
                     f"{value}-C{groups}-{base}",
-                    f"{base} and its form with the control variate: {text}, seeds and their "
-                    "standard deviation.",
+                    f"{base} and its form with the control variate: {text}"
+                    f"{', seeds and their standard deviation' if several else ''}.",
                     records,
                     experiment,
                     family,

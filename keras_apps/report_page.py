@@ -77,8 +77,15 @@ def about(name: str, text: str, note: str) -> str:
     versions = (
         f"Configuration {name}. {note} TensorFlow {tf.__version__}, Keras {keras.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}."
+    ).replace("  ", " ")
+    words = (
+        "What the configuration says of itself. Values that it calls measured come from runs of "
+        "its authors, not from this one."
     )
-    return section("About this experiment", preformatted(text) + paragraph(versions, "note"))
+    return section(
+        "About this experiment",
+        paragraph(words) + preformatted(text) + paragraph(versions, "note"),
+    )
 
 
 def paragraph(text: str, kind: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What happens between the segments of a training run: evaluations, records, checkpoints."""
+"""Work between the segments of a training run: evaluations, records, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_apps import requirements
 from keras_apps.checkpointing import RunCheckpoint
 from keras_apps.experiment import Experiment, Run
+from keras_apps.faults import of_the_system
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
 from keras_apps.workdir import Workdir
@@ -35,7 +37,7 @@ def identity(run: Run) -> dict[str, Any]:
 
 
 class Recorder:
-    """Evaluates a model and writes what came of it, as records and for TensorBoard."""
+    """Evaluates a model and records the values, also for TensorBoard where it is installed."""
 
     def __init__(self, run: Run, experiment: Experiment, problem: Problem, workdir: Workdir):
         self.score = math.nan
@@ -43,9 +45,11 @@ class Recorder:
         self._identity = identity(run)
         self._problem = problem
         self._records = workdir.records
-        self._writer = (
-            None if run.tunes else tf.summary.create_file_writer(str(workdir.tensorboard(run.name)))
-        )
+        self._logs = workdir.tensorboard(run.name)
+        self._writer = None
+        if not run.tunes and requirements.has_tensorboard():
+            with of_the_system(self._logs):
+                self._writer = tf.summary.create_file_writer(str(self._logs))
 
     def record(self, step: int, model: keras.Model, **others: float) -> None:
         """Evaluate the model at a step; `others` are recorded beside."""
@@ -54,21 +58,22 @@ class Recorder:
         self.diverged = not math.isfinite(self.score)
         self._records.append({"kind": "evaluation", **self._identity, "step": step, **values})
         if self._writer is not None:
-            with self._writer.as_default(step=step):
+            with of_the_system(self._logs), self._writer.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
 
     def close(self) -> None:
         """Finish the TensorBoard log."""
         if self._writer is not None:
-            self._writer.close()
+            with of_the_system(self._logs):
+                self._writer.close()
 
 
 class Segments(keras.callbacks.Callback):
     """After each segment of a run: evaluate, record and checkpoint. Watches for Ctrl-C.
 
-    Comes after the callbacks `before`, of which it takes what they measured, and the clusters
-    that they found.
+    It must run after the callbacks in `before`: it records the values that they measured and the
+    clusters that they found.
     """
 
     def __init__(

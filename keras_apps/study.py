@@ -11,8 +11,6 @@ continues where it was stopped. Results are in the workdir: report.html, varianc
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Any
 
 from rich.table import Table
@@ -26,7 +24,7 @@ from keras_apps.trajectory import Study
 
 
 def study_of(config: Any) -> Any:
-    """The study in an experiment that has a trajectory; anything else as it is.
+    """The study in an experiment that has a trajectory; any other configuration unchanged.
 
     Args:
         config: Of either app.
@@ -73,11 +71,9 @@ def run_study(task: Task) -> bool:
             ):
                 return False
     records = task.workdir.variances.read()
-    task.console.print(_rich_table(records, study.title))
-    for sentence in study_report.findings(records):
-        task.console.print(sentence, highlight=False, markup=False)
+    task.console.print(_rich_table(records, task.loaded.title))
     page = study_report.write(task.loaded, task.problem.description, task.workdir)
-    task.console.print(f"Report: {page}")
+    task.conclude(study_report.findings(records), page)
     return True
 
 
@@ -91,8 +87,8 @@ def _rich_table(records: list[dict[str, Any]], title: str) -> Table:
     return shown
 
 
-main = App("keras_apps.study", __doc__ or "", Study, prepare, run_study, study_of).main
+APP = App("keras_apps.study", __doc__ or "", Study, prepare, run_study, study_of)
+main = APP.main
 
 if __name__ == "__main__":
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.exit(main())
+    APP.start()

@@ -1,4 +1,4 @@
-"""What was measured along a trajectory: pictures, a table, sentences; a section or a page."""
+"""Report on a trajectory: pictures, a table and sentences, as a section or a page of its own."""
 
 from __future__ import annotations
 
@@ -60,17 +60,18 @@ def write(loaded: Loaded, description: str, workdir: Workdir) -> Path:
     study: Study = loaded.config
     records = workdir.variances.read()
     parts = [
+        *(paragraph(text, "finding") for text in loaded.conclusions([])),
         section("What was run", paragraph(description)),
-        variance_section(study.trajectory, records, workdir.figures, loaded.name),
+        variance_section(study.trajectory, records, workdir.figures, loaded),
         about(loaded.name, loaded.text, _cost(records)),
     ]
     path = workdir.path / "report.html"
-    path.write_text(page(study.title, parts), "utf-8")
+    path.write_text(page(loaded.title, parts), "utf-8")
     return path
 
 
 def variance_section(
-    trajectory: Trajectory, records: Sequence[Record], folder: Path, name: str
+    trajectory: Trajectory, records: Sequence[Record], folder: Path, loaded: Loaded
 ) -> str:
     """The section of a report: what to see, two pictures, a table, and how to run it.
 
@@ -78,7 +79,7 @@ def variance_section(
         trajectory: What was trained.
         records: What was measured along it.
         folder: Where pictures and their numbers go.
-        name: Of the configuration.
+        loaded: The configuration, of either app.
 
     Returns:
         HTML; empty if nothing was measured.
@@ -103,10 +104,10 @@ def variance_section(
         "clustering. All of it is along the trajectory of plain SGD: training on the batches of "
         "another estimator is another matter. All numbers: variances.jsonl."
     )
-    commands = f"python -m keras_apps.study --config {name} --workdir runs/variance"
+    commands = f"python -m keras_apps.study {loaded.words} --workdir runs/variance"
     return section(
         "Gradient variance along one trajectory",
-        paragraph(" ".join(findings(records)), "finding")
+        (paragraph(" ".join(findings(records)), "finding") if not loaded.is_smoke_test else "")
         + paragraph(how)
         + grid(pictures(records, folder))
         + scrolling_table(headings, cells, ())

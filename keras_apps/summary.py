@@ -107,7 +107,7 @@ def _row(
         by_seed.setdefault(record["seed"], []).append(record)
     seeds = list(by_seed.values())
     steps = sorted({record["step"] for record in curves})
-    # Not the values before the first step, which are nobody's merit.
+    # Without the values before any training.
     taken = [step for step in steps if step] or steps
     early = min(taken, key=lambda step: abs(step - experiment.steps * EARLY))
     late = [[r for r in seed if r["step"] > experiment.steps / 2] or seed[-1:] for seed in seeds]

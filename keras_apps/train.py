@@ -10,12 +10,11 @@ summary.csv, figures/, records.jsonl, tensorboard/.
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
 from collections.abc import Sequence
 
-from keras_apps import findings, measuring, optimizers, report, summary, tuning
+from keras_apps import findings, measuring, optimizers, report, requirements, summary, tuning
+from keras_apps.checkpointing import discard
 from keras_apps.command_line import App, Task
 from keras_apps.experiment import Experiment, Run
 from keras_apps.problems import Problem
@@ -57,17 +56,17 @@ def run_experiment(task: Task) -> bool:
     records = task.workdir.records.read()
     rows = summary.summarise(records, experiment)
     summary.write_csv(rows, task.workdir.path / "summary.csv")
-    task.console.print(summary.rich_table(rows, experiment.title))
-    for sentence in findings.of(rows, records, experiment):
-        task.console.print(sentence, highlight=False, markup=False)
+    task.console.print(summary.rich_table(rows, task.loaded.title))
     page = report.write(task.loaded, task.problem.description, task.workdir)
-    task.console.print(f"Report: {page}")
+    task.conclude(findings.of(rows, records, experiment), page)
     return True
 
 
 def _train_all(experiment: Experiment, task: Task) -> bool:
     """Tune, compare, then measure along the trajectory. Returns False if it was interrupted."""
     finished = task.workdir.finished()
+    for name, record in finished.items():  # A killed process may have left some behind.
+        discard(task.workdir.checkpoints(name), keep_weights=not record["tunes"])
     first = [run for run in experiment.tuning_runs() if run.name not in finished]
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = compared - sum(not record["tunes"] for record in finished.values())
@@ -77,6 +76,11 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     total = len(first) + left + (trajectory is not None)
     if not total:
         return True
+    if not requirements.has_tensorboard():
+        task.console.print(
+            "TensorBoard is not installed, so no logs are written for it; everything else is the "
+            "same. `pip install tensorboard` adds it."
+        )
     started = time.perf_counter()
     with Display(task.console, total) as display:
         trainer = RunTrainer(experiment, task.problem, task.workdir, display, task.interruption)
@@ -97,8 +101,8 @@ def _train(runs: Sequence[Run], trainer: RunTrainer) -> bool:
     return all(trainer.train(run) for run in runs)
 
 
-main = App("keras_apps.train", __doc__ or "", Experiment, prepare, run_experiment).main
+APP = App("keras_apps.train", __doc__ or "", Experiment, prepare, run_experiment)
+main = APP.main
 
 if __name__ == "__main__":
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.exit(main())
+    APP.start()

@@ -1,4 +1,4 @@
-"""What a study of gradient variance is: one SGD trajectory and what is measured along it."""
+"""Definition of a study of gradient variance: one SGD trajectory, and when it is measured."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ class Trajectory:
     refresh_every: int = 250
     seed: int = 0
 
-    def check(self) -> None:
+    def check(self, name: str) -> None:
         """Refuse what cannot be run.
+
+        Args:
+            name: What the configuration calls this trajectory.
 
         Raises:
             ValueError: Fields that do not go together.
@@ -43,13 +46,13 @@ class Trajectory:
         counts = (self.batch_size, self.steps, self.measure_every, self.refresh_every)
         if min(counts) < 1:
             raise ValueError(
-                "`batch_size`, `steps`, `measure_every` and `refresh_every` must be at least 1. "
-                f"Received {counts}."
+                f"In `{name}`, `batch_size`, `steps`, `measure_every` and `refresh_every` must be "
+                f"at least 1. Received {counts}."
             )
         if self.steps % self.refresh_every or self.refresh_every % self.measure_every:
             raise ValueError(
-                "`steps` must be a multiple of `refresh_every`, and that of `measure_every`. "
-                f"Received {(self.steps, self.refresh_every, self.measure_every)}."
+                f"In `{name}`, `steps` must be a multiple of `refresh_every`, and that of "
+                f"`measure_every`. Received {(self.steps, self.refresh_every, self.measure_every)}."
             )
 
 
@@ -73,4 +76,4 @@ class Study:
         Raises:
             ValueError: Fields that do not go together.
         """
-        self.trajectory.check()
+        self.trajectory.check("trajectory")

@@ -40,7 +40,7 @@ BELOW = {
 }
 WITH_TENSORFLOW = {
     "data",
-    "losses.py",
+    "losses",
     "per_example",
     "training",
     "callbacks",

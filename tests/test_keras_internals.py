@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_gradvar import keras_internals
 
@@ -82,6 +83,20 @@ def test_flatten_layers():
     one_down = keras_internals.flatten_layers(outer, include_self=False, recursive=False)
     assert inner in one_down
     assert not set(inner.layers) & set(one_down)
+
+
+def test_managed_attributes():
+    model = small_model()
+    model.own, model.layers[0].own = 1, 2
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 3)), np.zeros((4, 2))
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    managed = keras_internals.managed_attributes()
+    left = {name for name in vars(model) if not name.startswith("_self_")} - managed
+    assert left == {"own"}
+    assert {"units", "activation", "use_bias", "own"} <= set(vars(model.layers[0])) - managed
 
 
 def test_is_functional():
@@ -182,6 +197,26 @@ def test_exclusion_from_weight_decay():
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     optimizer.build([variable])
     assert not keras_internals.decays_weight(optimizer, variable)
+
+
+def test_build_for_training():
+    model = small_model()
+    model.compile("adam", "mse", metrics=["mae"])
+    spec = [tf.TensorSpec((None, size), "float32") for size in (3, 2)]
+    keras_internals.build_for_training(model, tuple(spec))
+    assert model.optimizer.built
+    assert len(model.metrics_variables) == 4  # total and count of each, before any step
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_training_argument(takes):
+    class Plain(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    layer = keras.layers.Dropout(0.5) if takes else Plain()
+    expected = {"training": True} if takes else {}
+    assert keras_internals.training_argument(layer, True) == expected
 
 
 def test_distribution_strategy():

@@ -39,5 +39,5 @@ def test_blocks_run(tmp_path, monkeypatch):
         exec(compile(block, str(README), "exec"), namespace)
     (record,) = map(json.loads, (tmp_path / "variance.jsonl").read_text("utf-8").splitlines())
     assert record["step"] == 8  # the steps of three fits
-    assert set(record["estimators"]) == {"SG-128", "SG-256", "GC-10"}
+    assert set(record["estimators"]) == {"SG-128", "SG-256", "stratified-10"}
     assert 0 < namespace["result"].variance_ratio < 1

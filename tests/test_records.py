@@ -1,5 +1,6 @@
 """Records survive torn lines, numbers that JSON does not have, and continued runs."""
 
+import errno
 import json
 import logging
 import math
@@ -7,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from tf_gradvar import records as records_module
 from tf_gradvar.records import RecordFile, from_plain, to_plain
 
 
@@ -21,6 +23,44 @@ def test_records_come_back_in_order(records):
         records.append(record)
     assert records.read() == written
     assert RecordFile(records.path).read() == written
+
+
+def test_a_full_disk_leaves_no_torn_line_behind(records, monkeypatch):
+    """The disk is full after half a line; then somebody makes room."""
+
+    class Full:
+        def __init__(self, *arguments):
+            self.file = open(*arguments)  # noqa: SIM115
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            self.file.close()
+
+        def write(self, line):
+            self.file.write(line[: len(line) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    records.append({"step": 1})
+    with monkeypatch.context() as full:
+        full.setattr(records_module, "open", Full, raising=False)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                records.append({"step": 2})
+    assert not records.path.read_bytes().endswith(b"\n")
+    assert records.read() == [{"step": 1}]
+    records.append({"step": 3})
+    records.append({"step": 4})
+    assert records.read() == [{"step": 1}, {"step": 3}, {"step": 4}]
+
+
+def test_checking_a_path_changes_nothing(records):
+    records.check_writable()
+    assert not records.path.exists()
+    records.append({"step": 1})
+    records.check_writable()
+    assert records.read() == [{"step": 1}]
 
 
 def test_a_file_that_does_not_exist_holds_no_records(records):

@@ -7,6 +7,7 @@ a release of Keras that renames something breaks one function and one test
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "HookedOptimizer",
     "added_losses",
     "adds_loss",
+    "build_for_training",
     "clip_gradients",
     "compiled_loss",
     "compiled_loss_weights",
@@ -32,12 +34,14 @@ __all__ = [
     "is_functional",
     "is_seed",
     "learning_rate_setting",
+    "managed_attributes",
     "own_variables",
     "remat_mode",
     "resolve_loss",
     "set_mask",
     "set_remat_mode",
     "stored_kernel",
+    "training_argument",
     "variable_index",
 ]
 
@@ -109,6 +113,33 @@ def is_seed(variable: keras.Variable) -> bool:
     return variable.name == "seed_generator_state"
 
 
+@functools.cache
+def managed_attributes() -> frozenset[str]:
+    """Return the names of the attributes that Keras keeps in any layer and any model by itself.
+
+    Why: nothing public tells them from the attributes of the layer's author. They are read off a
+    layer and two compiled models; fitting and evaluating add the ones that are named here.
+    """
+    inputs = keras.Input((1,))
+    functional = keras.Model(inputs, inputs)
+    functional.compile("sgd", "mse")
+    sequential = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    names = {"history", "stop_training", "stop_evaluating", "stop_predicting"}
+    names |= {"_eval_epoch_iterator", "inputs", "outputs"}
+    for layer in (keras.layers.Layer(), functional, sequential):
+        names.update(vars(layer))
+    return frozenset(names)
+
+
+def training_argument(layer: keras.layers.Layer, training: Any) -> dict[str, Any]:
+    """Return `training` as keyword arguments for a layer's call, none if it takes none.
+
+    Why: Keras passes `training` on only to a `call` that has it, and knows which, but a keyword
+    that is given to any other is an error.
+    """
+    return {"training": training} if layer._call_has_training_arg else {}
+
+
 # Tensors ------------------------------------------------------------------------------------
 
 
@@ -160,6 +191,19 @@ def resolve_loss(loss: Any, y_true: Any, y_pred: Any) -> keras.losses.Loss:
     not exported.
     """
     return get_loss(loss, y_true, y_pred)
+
+
+def build_for_training(model: keras.Model, batch: Any) -> None:
+    """Create the variables of a compiled model, of its metrics, loss and optimizer.
+
+    Why: metrics are made in the first training step, where they are too late for a loop of
+    `strategy.run`; nothing public makes them before.
+
+    Args:
+        model: A compiled model.
+        batch: What `train_step` gets, as tensors or `tf.TensorSpec`s; nothing is computed.
+    """
+    model._symbolic_build(data_batch=batch)
 
 
 # Optimizers ---------------------------------------------------------------------------------

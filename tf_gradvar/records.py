@@ -62,14 +62,36 @@ class RecordFile:
 
         Raises:
             TypeError: A value or key that JSON cannot hold.
+            OSError: The file cannot be written, as on a full disk. What was written of the line
+                is cut off by the next call.
         """
         line = json.dumps(to_plain(record), allow_nan=False) + "\n"
         if not self._tail_checked:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_torn_line()
-            self._tail_checked = True
+        self._tail_checked = False  # a write that fails halfway leaves a torn line
         with open(self.path, "ab") as file:
             file.write(line.encode("utf-8"))
+        self._tail_checked = True
+
+    def check_writable(self) -> None:
+        """Raise unless records can be appended; the file is not changed, nor made.
+
+        Raises:
+            ValueError: The path is a folder, or cannot be written.
+        """
+        existed = self.path.exists()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab"):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"`path` must be a file that can be written. Received: {os.fspath(self.path)!r} "
+                f"({error.strerror}). Choose another folder or name."
+            ) from error
+        if not existed:
+            self.path.unlink()
 
     def read(self) -> list[dict[str, Any]]:
         """All complete records, in the order they were written.

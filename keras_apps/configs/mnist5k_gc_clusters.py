@@ -1,4 +1,4 @@
-"""Whose clusters serve Discover: the classes, those that Gradient Clustering finds, or chance.
+"""Discover on three kinds of clusters: classes, clusters of the gradients, and random ones.
 
 Reproduces: nothing published; it joins the two papers. Clusters as in Faghri et al. 2020, found in
 the per-example gradients every 100 steps, take the place of the classes in the Discover paper's

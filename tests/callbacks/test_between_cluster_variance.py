@@ -282,10 +282,11 @@ def test_values_join_the_logs_of_the_epoch_in_which_they_were_measured():
     ).history
     assert [values["step"] for values in callback.history] == [6, 10]
     # Multiples of 5 are passed at the end of the executions that end with steps 6 and 10.
-    assert len(history["between_cluster_variance_sgd"]) == 2
-    assert history["between_cluster_variance_momentum"] == [
-        values["momentum"] for values in callback.history
-    ]
+    assert len(history["between_cluster_variance_sgd"]) == 3
+    np.testing.assert_array_equal(
+        history["between_cluster_variance_momentum"],
+        [np.nan, *(values["momentum"] for values in callback.history)],
+    )
 
 
 def test_a_resumed_run_measures_at_the_same_steps():
@@ -341,13 +342,14 @@ def test_every_way_to_name_a_loss_gives_the_same(loss):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clusters": CLUSTERS[:-1]}, "`clusters` must be one integer for each example"),
-        ({"clusters": CLUSTERS.astype("float32")}, "`clusters` must be one integer"),
-        ({"clusters": CLUSTERS[:, None]}, "`clusters` must be one integer"),
-        ({"y": [0.0] * N}, "`clusters` must be one integer for each example"),
-        ({"clusters": CLUSTERS + 1}, "`clusters` must hold every number from 0"),
-        ({"clusters": CLUSTERS - 1}, "`clusters` must hold every number from 0"),
-        ({"num_clusters": 4}, "`clusters` must hold every number from 0"),
+        ({"clusters": CLUSTERS[:-1]}, "`clusters` must be integers of shape"),
+        ({"clusters": CLUSTERS.astype("float32")}, "`clusters` must be integers of shape"),
+        ({"y": [0.0] * (N - 1)}, "`x` and `y` must be arrays with one row for each example"),
+        ({"y": 0.0}, "`x` and `y` must be arrays with one row for each example"),
+        ({"clusters": CLUSTERS + 1}, r"`clusters` must lie in \[0, 3\)"),
+        ({"clusters": CLUSTERS - 2}, r"`clusters` must lie in \[0, 3\)"),
+        ({"clusters": CLUSTERS - 1}, "`clusters` gives no example of cluster 2 of 3"),
+        ({"num_clusters": 4}, "`clusters` gives no example of cluster 3 of 4"),
         ({"every_steps": 0}, "`every_steps` must be at least 1"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
     ],
@@ -357,3 +359,17 @@ def test_bad_arguments_get_a_sentence(changes, message):
     arguments = {"x": x, "y": y, "clusters": CLUSTERS, "num_clusters": K, **changes}
     with pytest.raises(ValueError, match=message):
         BetweenClusterVariance(**arguments)
+
+
+def test_clusters_of_every_kind():
+    x, y = data()
+    names = np.array(["a", "b", "c"])[CLUSTERS]
+    left_out = np.where(np.arange(N) == N - 1, -1, CLUSTERS)
+    for clusters, expected in [
+        (CLUSTERS[:, None], CLUSTERS),
+        (names, CLUSTERS),
+        (left_out, left_out),
+    ]:
+        members = BetweenClusterVariance(x, y, clusters, K)._members
+        for k, found in enumerate(members):
+            np.testing.assert_array_equal(found, np.flatnonzero(expected == k))

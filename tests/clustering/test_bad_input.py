@@ -50,7 +50,7 @@ def test_more_clusters_than_examples():
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (np.zeros(40, int), r"of shape \(41,\).*assignments of another data set\?"),
+        (np.zeros(40, int), r"of shape \(41,\).*Received shape \(40,\)"),
         (np.zeros(41), "dtype float64"),
         (np.full(41, 3), r"must lie in \[0, 3\).* from 3 to 3"),
         (np.full(41, -2), "numbers from -2"),

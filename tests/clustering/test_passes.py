@@ -1,10 +1,12 @@
 """Passes over the data and low-rank centres, against the gradients themselves."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.clustering.problem import LOSS, dense
+from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.clustering.low_rank import truncated
 from tf_gradvar.clustering.passes import GradientPasses
 from tf_gradvar.data.examples import as_examples
@@ -48,3 +50,21 @@ def _matrix_of(rows, columns, singular_values, rng):
     size = len(singular_values)
     left, right = (np.linalg.qr(rng.normal(size=(n, size)))[0] for n in (rows, columns))
     return ((left * singular_values) @ right.T).astype("float32")
+
+
+@pytest.mark.parametrize("assignment", ["exact", "paper"])
+@pytest.mark.parametrize("representation", ["sketch", "full", "rank1", "svd"])
+def test_a_float64_model(representation, assignment):
+    """The same clusters as of the same model in float32, whose distances differ by 1e-6."""
+    found = []
+    for dtype in ("float32", "float64"):
+        kernel = keras.initializers.RandomNormal(seed=0)
+        layers = [keras.layers.Dense(3, "tanh", dtype=dtype, kernel_initializer=kernel)]
+        layers.append(keras.layers.Dense(1, dtype=dtype, kernel_initializer=kernel))
+        model = keras.Sequential([keras.Input((4,), dtype=dtype), *layers])
+        model.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in model.weights])
+        x = np.random.default_rng(0).normal(size=(20, 4))
+        clustering = GradientClustering(3, representation, assignment, seed=0, verbose=False)
+        found.append(clustering.fit(model, x.astype(dtype), x[:, :1].astype(dtype), "mse"))
+    np.testing.assert_array_equal(found[0].assignments, found[1].assignments)
+    np.testing.assert_allclose(found[0].objective, found[1].objective, rtol=1e-3)

@@ -13,7 +13,6 @@ from tf_gradvar.data.allocation import (
     Design,
     allocation_shares,
     check_max_weight,
-    cluster_members,
     expected_ticks,
     resolve_max_weight,
 )
@@ -78,12 +77,6 @@ def test_empty_clusters_get_nothing():
     design = design_of([2, 0, 4], 3, allocation_shares("equal", np.array([2, 0, 4])), 1.2)
     assert design.ticks[1] == design.weights[1] == 0
     np.testing.assert_allclose(design.weights @ design.expected_draws, 3)
-
-
-def test_members_are_numbered_by_the_clusters_that_occur():
-    rows, sizes = cluster_members(np.array([7, -1, 3, 7, 3, 3]), 3)
-    np.testing.assert_array_equal(rows, [2, 4, 5, 0, 3])
-    np.testing.assert_array_equal(sizes, [3, 2, 0])
 
 
 EXPECTED = [

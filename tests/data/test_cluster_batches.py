@@ -182,8 +182,8 @@ BAD_CALLS = {
         r"must lie in \[0, 4\)",
     ),
     "negative ids": (
-        lambda: cluster_batches((X, IDS), IDS - 1, **SETTINGS),
-        r"must lie in \[0, 4\)",
+        lambda: cluster_batches((X, IDS), IDS - 2, **SETTINGS),
+        r"must lie in \[0, 4\), or be -1",
     ),
     "ids dtype": (
         lambda: cluster_batches((X, IDS), IDS.astype("float32"), **SETTINGS),
@@ -225,7 +225,7 @@ BAD_CALLS = {
     ),
     "ids of another dataset": (
         lambda: cluster_batches(dataset_of(X, IDS), IDS[:-1], **SETTINGS),
-        "the cluster of each element",
+        r"must be integers of shape \(\d+,\), the cluster of each",
     ),
     "empty cluster in a dataset": (
         lambda: make("dataset", num_clusters=5),

@@ -154,7 +154,7 @@ BAD_CALLS = {
     "no arrays": (lambda: from_dataset().reassign(NEW), "`reassign` needs .*read_ahead"),
     "length": (lambda: make().reassign(NEW[1:]), r"`clusters` must be integers of shape \(53,\)"),
     "too many": (lambda: make().reassign(NEW + 1), r"`clusters` must lie in \[0, 4\)"),
-    "left out": (lambda: make().reassign(NEW - 1), r"`clusters` must lie in \[0, 4\)"),
+    "left out": (lambda: make().reassign(NEW - 2), r"`clusters` must lie in \[0, 4\)"),
     "probabilities": (lambda: make().reassign(NEW, [0.5] * 4), "must sum to 1"),
     "empty": (lambda: make().reassign(NEW % 3, [0.25] * 4), "no example of cluster 3 of 4"),
     "cycle": (lambda: make(order="cycle").reassign(NEW), "needs uniform"),

@@ -309,7 +309,7 @@ BAD = {
     "allocation alone": ({"allocation": "equal"}, "`allocation` shares out the draws of a"),
     "max_weight": ({"max_weight": 0.9}, r"`max_weight` must be a number in \[1, inf\]"),
     "seed": ({"seed": 0.5}, "`seed` must be an integer of at most 63 bits"),
-    "data": ({"data": X}, r"`data` must be \(x, y\) or \(x, y, sample_weight\)\. Received"),
+    "data": ({"data": X}, r"`data` must be \(x, y\) or \(x, y, sample_weight\), or a tf"),
     "weights": ({"data": (X, IDS, IDS)}, "sample weights of a floating-point type"),
     "state": ({"state": {"batches_taken": 3}}, "`state` must come from stratified batches"),
     "state of other clusters": (

@@ -95,16 +95,27 @@ def run_half_precision():
         keras.mixed_precision.set_global_policy("float32")
 
 
-def run_own_loop(groups_per_batch=4):
+def run_own_loop(groups_per_batch=4, metrics=()):
     """Train through `strategy.run`; mapping the dataset hides the number of groups."""
     with strategy.scope():
-        model = make_model(lambda: Discover(0.1, NUM_CLUSTERS))
+        model = make_model(lambda: Discover(0.1, NUM_CLUSTERS), metrics=list(metrics))
     dataset = batches(4).map(lambda *batch: batch)
     model.groups_per_batch = groups_per_batch
-    for _ in train_steps(model, dataset, STEPS, steps_per_call=5):
-        pass
+    results = list(train_steps(model, dataset, STEPS, steps_per_call=5))
     state, spread = state_of(model)
-    return {"state": state, "spread": spread}
+    return {"state": state, "spread": spread, "results": results}
+
+
+def run_plain_loop():
+    """A plain model with a metric in `train_steps`; its optimizer is made outside the scope."""
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.1), LOSS, metrics=["accuracy"])
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(20).repeat()
+    results = list(train_steps(model, dataset, 4, steps_per_call=2))
+    state, spread = state_of(model)
+    return {"state": state, "spread": spread, "results": results}
 
 
 def message_of(action):
@@ -119,6 +130,22 @@ def fit_with(optimizer, groups=4, **compile_arguments):
     with strategy.scope():
         model = make_model(optimizer, **compile_arguments)
     model.fit(batches(groups), steps_per_epoch=1, verbose=0)
+
+
+def fit_a_model_from_outside():
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with strategy.scope():
+        model = ClusterModel.from_model(plain)
+        model.compile(Discover(0.1, NUM_CLUSTERS), LOSS, jit_compile=False)
+    model.fit(batches(4), steps_per_epoch=1, verbose=0)
+
+
+def loop_over_a_model_from_outside():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.1), LOSS)
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(20).repeat()
+    with strategy.scope():
+        next(train_steps(model, dataset, 1, steps_per_call=1))
 
 
 def refusals():
@@ -138,6 +165,8 @@ def refusals():
             )
         ),
         "steps_per_execution": message_of(lambda: fit_with(accumulating(), steps_per_execution=2)),
+        "made outside, fit": message_of(fit_a_model_from_outside),
+        "made outside, train_steps": message_of(loop_over_a_model_from_outside),
         "odd groups": message_of(lambda: fit_with(accumulating(), groups=3)),
     }
 
@@ -156,6 +185,8 @@ def run_all(replicas):
     """Return the outcome of every case by its name."""
     outcome = {name: run_case(*case) for name, case in CASES.items()}
     outcome["own loop"] = run_own_loop()
+    outcome["own loop with a metric"] = run_own_loop(metrics=["accuracy"])
+    outcome["plain model in a loop"] = run_plain_loop()
     if replicas < 4:
         outcome["own loop, unknown groups"] = run_own_loop(groups_per_batch=None)
         outcome["mixed_float16"] = run_half_precision()

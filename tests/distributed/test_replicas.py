@@ -17,6 +17,8 @@ ON_TWO_AND_FOUR = [
     "igt without clusters",
     "adamw",
     "own loop",
+    "own loop with a metric",
+    "plain model in a loop",
 ]
 ON_TWO = ["own loop, unknown groups", "mixed_float16", "batch normalization"]
 CASES = [(case, 2) for case in ON_TWO] + [(c, n) for c in ON_TWO_AND_FOUR for n in (2, 4)]
@@ -56,6 +58,15 @@ def test_losses_and_validation_equal_one_device(outcomes, case, replicas):
         np.testing.assert_allclose(many[name], single[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("case", ["own loop with a metric", "plain model in a loop"])
+def test_metrics_of_a_loop_equal_one_device(outcomes, case, replicas):
+    single, many = outcomes[1][case]["results"], outcomes[replicas][case]["results"]
+    assert [set(result) for result in many] == [{"accuracy", "loss"}] * 2
+    for one, other in zip(single, many, strict=True):
+        assert other == pytest.approx(one, rel=1e-5)
+
+
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 @pytest.mark.parametrize("case", ["igt", "igt without clusters"])
 def test_validation_sees_the_weights_that_evaluate_sees(outcomes, case, replicas):
@@ -70,6 +81,8 @@ def test_validation_sees_the_weights_that_evaluate_sees(outcomes, case, replicas
         ("inner accumulation", "`gradient_accumulation_steps` works on one replica only"),
         ("ema overwriting", "`ema_overwrite_frequency` works on one replica only"),
         ("steps_per_execution", "`steps_per_execution` above 1 fails"),
+        ("made outside, fit", "must be made inside the scope of the MirroredStrategy with 2"),
+        ("made outside, train_steps", "must be made inside the scope"),
         ("odd groups", "does not divide among 2 replicas"),
     ],
 )

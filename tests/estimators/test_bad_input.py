@@ -128,11 +128,10 @@ def test_labels_that_fit_their_loss():
     [
         (lambda: MiniBatch(0), "`batch_size` must be an integer of at least 1"),
         (lambda: SVRG(2.5), "`batch_size` must be an integer of at least 1"),
-        (lambda: Stratified([0, 1, 3]), "Nothing is assigned to 2"),
-        (lambda: Stratified([1, 2]), "Nothing is assigned to 0"),
-        (lambda: Stratified([0, -1]), "must be numbers from 0 to K - 1"),
+        (lambda: Stratified([0, -2]), "must be numbers of clusters from 0"),
+        (lambda: Stratified([0, -1]), "must give every example a cluster here. Received -1"),
         (lambda: Stratified([0.0, 1.0]), "`assignments` must be integers of shape"),
-        (lambda: Stratified([[0], [1]]), "`assignments` must be integers of shape"),
+        (lambda: Stratified([[0, 1], [1, 0]]), r"`np.argmax\(assignments, axis=-1\)`"),
         (lambda: Stratified([]), "`assignments` must be integers of shape"),
         (lambda: Stratified([0, 1], samples_per_cluster=0), "`samples_per_cluster` must be an"),
         (lambda: Stratified([0, 1], samples_per_cluster=[1, 1, 1]), "`samples_per_cluster` must"),
@@ -154,7 +153,11 @@ def test_labels_that_fit_their_loss():
         ),
         (
             lambda: DiscoverEstimate(Discover(0.1, num_clusters=4), LABELS, group_size=2),
-            "`assignments` must be to the 4 clusters of `optimizer`",
+            "`assignments` gives no example of cluster 3 of 4",
+        ),
+        (
+            lambda: DiscoverEstimate(Discover(0.1, num_clusters=2), LABELS, group_size=2),
+            r"`assignments` must lie in \[0, 2\)",
         ),
         (
             lambda: DiscoverEstimate(Discover(0.1, num_clusters=3), LABELS, group_size=0),
@@ -228,10 +231,12 @@ def test_reassigning():
     stratified = Stratified(LABELS)
     stratified.reassign([0, 1, 0, 1, 0, 1])
     assert stratified.samples_per_cluster.tolist() == [1, 1]
-    assert stratified.name == "GC-3"
-    with pytest.raises(ValueError, match="Nothing is assigned to 0"):
-        stratified.reassign([1, 1, 1, 1, 1, 1])
+    assert stratified.name == "stratified-3"
+    with pytest.raises(ValueError, match="must give every example a cluster"):
+        stratified.reassign([-1, 1, 1, 1, 1, 1])
     assert len(stratified.assignments) == problem.N
+    stratified.reassign([7, 7, 9, 7, 7, 7])
+    assert stratified.assignments.tolist() == [0, 0, 1, 0, 0, 0]
 
 
 def test_reassigning_keeps_the_expected_draws_or_takes_others():
@@ -240,6 +245,6 @@ def test_reassigning_keeps_the_expected_draws_or_takes_others():
     assert stratified.expected_draws.tolist() == [0.5, 1.5]
     stratified.reassign([0, 1, 0, 2, 0, 1], expected_draws=[0.5, 0.5, 1])
     assert stratified.expected_draws.tolist() == [0.5, 0.5, 1]
-    assert stratified.name == "GC-2-random"
+    assert stratified.name == "stratified-2-random"
     with pytest.raises(ValueError, match="`expected_draws` must be 2 positive numbers"):
         stratified.reassign([0, 1, 0, 1, 0, 1])

@@ -12,7 +12,7 @@ from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, gradient_variance
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.results import Layout
 from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
-from tf_gradvar.estimators.subset import choose_subset
+from tf_gradvar.estimators.subset import Seen, choose_subset, standard_error
 
 CLUSTERS = np.array([0, 0, 0, 0, 1, 1, 1])
 LAYOUT = Layout(("layer",), (0,), (2,))
@@ -172,3 +172,23 @@ def test_shares_of_the_clusters(size):
     for k, indices in enumerate(chosen):
         assert set(indices) <= set(np.flatnonzero(assignments == k))
         assert len(set(indices)) == len(indices)
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+def test_the_squared_standard_error_is_unbiased_over_all_subsets(clustered):
+    """2 of 4 and 2 of 3 examples in all ways, of a statistic that is linear in the examples.
+
+    Where the mean gradient is 0, the statistic is a weighted sum of the strata's mean squared
+    norms, whose variance over the subsets is counted here.
+    """
+    norms = [np.array([1.0, 4.0, 9.0, 2.0]), np.array([5.0, 3.0, 7.0])]
+    coefficients = np.array([0.2, 0.5]) if clustered else np.array([0.3])
+    weights = coefficients if clustered else 0.3 * np.array([4, 3]) / 7
+    estimates, squared_errors = [], []
+    for some in itertools.combinations(range(4), 2):
+        for others in itertools.combinations(range(3), 2):
+            chosen = [norms[0][list(some)], norms[1][list(others)]]
+            estimates.append(weights[0] * chosen[0].mean() + weights[1] * chosen[1].mean())
+            seen = [Seen(k, len(norms[k]), part, np.zeros((2, 5))) for k, part in enumerate(chosen)]
+            squared_errors.append(standard_error(seen, coefficients, clustered=clustered) ** 2)
+    assert np.mean(squared_errors) == pytest.approx(np.var(estimates), rel=1e-12)

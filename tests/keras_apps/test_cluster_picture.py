@@ -52,14 +52,24 @@ def test_share_within_clusters():
 def test_quick_run_writes_picture_numbers_and_page(tmp_path, capsys):
     arguments = ["--config", "gc_figure_1:quick", "--workdir", str(tmp_path / "run")]
     assert cluster_picture.main(arguments) == 0
-    assert "of the variance of a plain batch" in capsys.readouterr().out.replace("\n", " ")
+    shown = capsys.readouterr().out
+    # The command and the path stay whole, to be copied.
+    *_, command, report = shown.splitlines()
+    assert command == (
+        "python -m keras_apps.cluster_picture --config gc_figure_1 --workdir runs/gc_figure_1"
+    )
+    assert report == f"Report: {tmp_path / 'run' / 'report.html'}"
+    said = " ".join(shown.split())
+    assert "This was a smoke test" in said
     assert (tmp_path / "run" / "figures" / "clusters.png").stat().st_size > 1000
     with open(tmp_path / "run" / "figures" / "clusters.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["what"] for row in rows].count("point") == 20
     assert [row["cluster"] for row in rows if row["what"] == "boundary"] == ["now", *"0123"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "Clusters of gradients in the plane" in page
+    assert "<h1>Smoke test: Clusters of gradients in the plane</h1>" in page
+    for text in (said, page):
+        assert "of the variance of a plain batch" not in text
     assert "turns the boundary by" in page
 
 
@@ -68,3 +78,10 @@ def test_as_many_clusters_as_colours(count):
     config = configs.load("gc_figure_1").config
     with pytest.raises(ValueError, match="`num_clusters` must be from 1 to 8"):
         cluster_picture.prepare(dataclasses.replace(config, num_clusters=count))
+
+
+def test_what_the_numbers_say(drawn):
+    _, problem, found = drawn
+    first, second = cluster_picture.sentences(found, problem)
+    assert f"has {found.variance_ratio:.2f} of the variance of a plain batch of 4" in first
+    assert "of the variance of the points themselves" in second

@@ -74,7 +74,7 @@ def test_changes_apply_in_order():
         ("parts=a,c", r"Received 'c'; known there are \['a', 'b'\]"),
         ("parts.a=3", "`parts.a` must name a field of 'a'"),
         ("part=3", "`part` must be changed field by field"),
-        ("steps.more=3", "Nothing can follow before 'more'"),
+        ("steps.more=3", "There is no 'more' in it, because what comes before holds 10"),
         ("steps=three", "`steps` must be of type int. Received 'three'"),
         ("fast=yes", "`fast` must be of type bool. Received 'yes'"),
         ("seeds=1,x", "`seeds` must be of type int. Received 'x'"),

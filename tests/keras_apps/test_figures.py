@@ -1,6 +1,7 @@
 """Figures draw every seed, its mean, and leave matplotlib as it was."""
 
 import csv
+import dataclasses
 
 import matplotlib
 import numpy as np
@@ -106,6 +107,25 @@ def test_the_numbers_lie_beside_the_picture(tmp_path):
     assert [row["optimizer"] for row in rows] == ["SGD"] * 6 + ["Discover"] * 6
     assert float(rows[0]["seed_1"]) == pytest.approx(loss("SGD", 1, 1, 100))
     assert float(rows[0]["mean"]) == pytest.approx(1.05 * loss("SGD", 1, 0, 100))
+
+
+def test_a_single_family_is_drawn_once(tmp_path):
+    pair = dataclasses.replace(EXPERIMENT, optimizers=(OPTIMIZERS[0], OPTIMIZERS[3]))
+    pictures = report_figures.comparison_pictures(records(), pair, 1, tmp_path)
+    assert [p.name for p in pictures] == ["training_loss-C1-SGD", "test_accuracy-C1-SGD"]
+
+
+def test_short_numbers_on_log_axes_are_plain(ax):
+    """2.2 and not 2.2 x 10^0; numbers with many zeros stay powers of ten."""
+    low = [{**r, "training_loss": 1e-6 * r["training_loss"]} for r in records() if "step" in r]
+    for found, label in (([r for r in records() if "step" in r], "1"), (low, "$")):
+        ax.clear()
+        choice = {"experiment": EXPERIMENT, "optimizers": OPTIMIZERS[:1], "groups": 1}
+        curves.plot_values(found, ax, value="training_loss", **choice)
+        ax.figure.draw_without_rendering()
+        shown = [tick.get_text() for tick in ax.get_yticklabels() if tick.get_text()]
+        assert any(text.startswith(label) for text in shown), shown
+        assert any("$" in text for text in shown) == (label == "$")
 
 
 def test_the_same_records_give_the_same_picture(tmp_path):

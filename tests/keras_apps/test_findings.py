@@ -31,7 +31,7 @@ def test_pairs_on_the_same_seeds():
         "0.315 and 0.252 with one group in a step and 0.158 and 0.158 with 8 groups in a step."
     )
     assert accuracy == (
-        "Test accuracy changes by +0.50 to +0.50 points from a base to its form with the control "
+        "Test accuracy changes by +0.50 points from a base to its form with the control "
         "variate. Its standard deviation over seeds is up to 0.71 points."
     )
     assert best == "Lowest final training loss of all: Adam with 8 groups in a step, 0.105."

@@ -18,10 +18,10 @@ def workdir(tmp_path):
     folder.close()
 
 
-def written(workdir, found):
+def written(workdir, found, name="made_up"):
     for record in found:
         workdir.records.append(record)
-    loaded = Loaded("made_up", EXPERIMENT, "What the file says: 1 < 2.")
+    loaded = Loaded(name, EXPERIMENT, "What the file says: 1 < 2.")
     return report.write(loaded, "Digits.", workdir).read_text(encoding="utf-8")
 
 
@@ -84,3 +84,33 @@ def test_sections_are_functions_of_the_data(workdir, monkeypatch):
     page = written(workdir, records())
     rows = summary.summarise(records(), EXPERIMENT)
     assert f"<section>{len(rows)} rows measured</section>" in page
+
+
+CLAIMS = ("pays", "Lowest final", "lower on every seed", "buffers leave", "accuracy changes by")
+
+
+def test_a_smoke_test_draws_no_conclusion(workdir):
+    page = written(workdir, records(), "digits_classes:quick")
+    assert "<h1>Smoke test: A &lt;made-up&gt; comparison</h1>" in page
+    assert 'class="finding">This was a smoke test: everything ran' in page
+    assert (
+        "python -m keras_apps.train --config digits_classes --workdir runs/digits_classes" in page
+    )
+    assert "0.4200 ± 0.0283" in page
+    for claim in CLAIMS:
+        assert claim not in page
+
+
+def test_the_whole_experiment_does(workdir):
+    page = written(workdir, records())
+    assert "smoke" not in page.lower()
+    for claim in CLAIMS:
+        assert claim in page
+
+
+def test_one_seed_gets_no_verdict_and_no_stars(workdir):
+    page = written(workdir, records(seeds=(0,)))
+    assert "pays" not in page
+    assert "for 2 of 2 optimizers with one group and 0 of 2 optimizers with 8 groups." in page
+    assert "That is one seed" in page
+    assert "%*" not in page

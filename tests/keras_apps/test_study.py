@@ -197,6 +197,10 @@ def test_the_section_of_a_comparison(tmp_path):
     assert heading in page
     assert "python -m keras_apps.study --config made_up" in page
     assert "SVRG-4 has more variance than SG-4" in page
+    quick = dataclasses.replace(loaded, name="mnist5k_mlp:quick")
+    page = report.write(quick, "Digits.", workdir).read_text()
+    assert heading in page
+    assert "has more variance" not in page
     without = dataclasses.replace(loaded, config=synthetic.EXPERIMENT)
     assert heading not in report.write(without, "Digits.", workdir).read_text()
     workdir.close()
@@ -213,10 +217,15 @@ def test_the_code_in_the_section_runs(tmp_path, monkeypatch):
 def test_the_command_line(tmp_path, capsys):
     arguments = ["--config", "mnist5k_mlp:quick", "--workdir", str(tmp_path / "run")]
     assert study.main(arguments) == 0
-    assert "strata-128" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "strata-128" in said
     page = (tmp_path / "run" / "report.html").read_text()
     for text in ("Gradient variance along one trajectory", "Training took", "mnist5k_mlp:quick"):
         assert text in page
+    for text in (said, page):
+        assert "This was a smoke test" in text
+        for claim in ("in units of that of", "has more variance", "the normalized variance of SG"):
+            assert claim not in text
     records = RecordFile(tmp_path / "run" / "variances.jsonl").read()
     assert [record["step"] for record in records] == [2, 4, 6, 8]
     assert study.main(arguments) == 0  # measures nothing more
@@ -244,7 +253,7 @@ def test_an_experiment_without_a_trajectory_is_no_study(capsys, tmp_path):
     ("fields", "message"),
     [
         ({"steps": 0}, "must be at least 1. Received"),
-        ({"steps": 10}, "`steps` must be a multiple of `refresh_every`"),
+        ({"steps": 10}, "In `trajectory`, `steps` must be a multiple of `refresh_every`"),
         ({"measure_every": 3}, "`steps` must be a multiple of `refresh_every`"),
     ],
 )

@@ -21,6 +21,7 @@ from tf_gradvar.records import RecordFile
 REPOSITORY = pathlib.Path(__file__).parents[2]
 RESUMED = REPOSITORY / "tests" / "keras_apps" / "experiments" / "resumed.py"
 PATIENCE = 120
+CLAIMS = (" pays", "lowers the final", "Lowest final", "stalls at", "has more variance", "leave")
 
 
 def command(workdir):
@@ -123,7 +124,12 @@ def test_every_configuration_runs_in_quick(name, tmp_path, capsys):
         == len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     )
     page = (workdir / "report.html").read_text()
-    assert experiment.title in page
+    assert f"<h1>Smoke test: {experiment.title}</h1>" in page
+    for text in (" ".join(first.split()), page):
+        assert "This was a smoke test" in text
+        assert "nothing follows from them" in text
+        for claim in CLAIMS:
+            assert claim not in text
     for file in ("config.json", "summary.csv", "tensorboard", "figures"):
         assert (workdir / file).exists()
     measures = experiment.gradient_variance is not None
@@ -169,7 +175,7 @@ def test_least_squares_stall_where_theory_says(tmp_path):
         ),
         (
             ["--config", "mnist5k_classes:quick", "--set", "gradient_variance.steps=9"],
-            "`steps` must be a multiple of `refresh_every`",
+            "In `gradient_variance`, `steps` must be a multiple of `refresh_every`",
         ),
         (["--config", "digits_classes", "--set", "stepz=3"], "Did you mean 'steps'"),
         (["--config", "digits_classes", "--set", "steps=30"], "must be multiples of"),

@@ -224,7 +224,7 @@ def test_examples_that_were_left_out_do_not_count():
     [
         ([0, 1, 3], [0, 1, 2], r"`previous` .*\[0, 3\).* from 0 to 3"),
         ([0, 1, 2], [0, -2, 2], r"`assignments` .* from -2 to 2"),
-        ([0, 1, 2], [0, 1], r"`assignments` .*as many.*shape \(2,\)"),
+        ([0, 1, 2], [0, 1], r"`assignments` .*of shape \(3,\).*shape \(2,\)"),
         ([0.0, 1.0], [0, 1], r"`previous` .*dtype float64"),
         ([0, 1], [[0, 1]], r"`assignments` .*shape \(1, 2\)"),
     ],

@@ -23,10 +23,12 @@ class ControlVariate:
     """v_t = mean_c (G_c - g^{k_c}) + gbar with the buffers g^k, one dictionary a variable.
 
     Groups that are not finite in any variable, of an unknown cluster or of size 0 are left out.
+    Buffers are kept as `rounded` returns them.
     """
 
-    def __init__(self, shapes, num_clusters, alpha, probabilities=None):
+    def __init__(self, shapes, num_clusters, alpha, probabilities=None, rounded=lambda b: b):
         self.alpha = alpha
+        self.rounded = rounded
         self.q = [1.0 / num_clusters] * num_clusters if probabilities is None else probabilities
         self.buffers = [{k: np.zeros(s) for k in range(num_clusters)} for s in shapes]
         self.skipped = 0
@@ -55,8 +57,22 @@ class ControlVariate:
         for k in {clusters[c] for c in kept}:
             mine = [c for c in kept if clusters[c] == k]
             mean = sum(sizes[c] * gradient[c] for c in mine) / sum(sizes[c] for c in mine)
-            buffers[k] = buffers[k] + self.alpha * (mean - buffers[k])
+            buffers[k] = self.rounded(buffers[k] + self.alpha * (mean - buffers[k]))
         return corrected
+
+    def recluster(self, transfer=None, probabilities=None):
+        """Buffers of other clusters: shares `transfer[k][l]` of the old ones, or their mean."""
+        for i, old in enumerate(self.buffers):
+            mean = self.average(i)
+            self.buffers[i] = {
+                k: self.rounded(
+                    mean
+                    if transfer is None
+                    else sum(share * old[j] for j, share in enumerate(transfer[k]))
+                )
+                for k in old
+            }
+        self.q = [1.0 / len(self.q)] * len(self.q) if probabilities is None else probabilities
 
 
 class Base:
@@ -169,15 +185,20 @@ class IGT(Base):
 
 
 def clipped(gradients, clipnorm=None, global_clipnorm=None, clipvalue=None):
-    """Gradients with every norm, their common norm, or every entry, bounded."""
+    """Gradients with every norm, their common norm, or every entry, bounded; None stays."""
     if clipvalue is not None:
-        return [np.minimum(np.maximum(g, -clipvalue), clipvalue) for g in gradients]
+        return [None if g is None else np.clip(g, -clipvalue, clipvalue) for g in gradients]
     if global_clipnorm is not None:
-        norm = np.sqrt(sum((g**2).sum() for g in gradients))
-        return [g * min(1.0, global_clipnorm / norm) for g in gradients]
+        squares = sum((g**2).sum() for g in gradients if g is not None)
+        return [None if g is None else g * _shrunk(squares, global_clipnorm) for g in gradients]
     if clipnorm is not None:
-        return [g * min(1.0, clipnorm / np.sqrt((g**2).sum())) for g in gradients]
+        return [None if g is None else g * _shrunk((g**2).sum(), clipnorm) for g in gradients]
     return gradients
+
+
+def _shrunk(squares, bound):
+    """The factor that brings a norm, given by its square, down to the bound."""
+    return bound / np.sqrt(squares) if squares > bound**2 else 1.0
 
 
 def train(base, variate, weights, draw, steps, clip=None):

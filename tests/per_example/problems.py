@@ -125,6 +125,63 @@ def depthwise():
     )
 
 
+def separable():
+    return sequential(
+        (9, 8, 3),
+        layers.SeparableConv2D(4, 3, strides=2, padding="same", depth_multiplier=2),
+        layers.SeparableConv2D(3, 2, dilation_rate=2, use_bias=False, activation="tanh"),
+        layers.Reshape((6, 3)),
+        layers.SeparableConv1D(4, 3, padding="same", activation="elu"),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(2),
+    )
+
+
+def transposed():
+    """A decoder: from a vector to an image and a sequence."""
+    return sequential(
+        (6,),
+        layers.Dense(24),
+        layers.Reshape((2, 3, 4)),
+        layers.Conv2DTranspose(3, 3, strides=2, padding="same", activation="tanh"),
+        layers.Conv2DTranspose(2, (2, 3), use_bias=False),
+        layers.Reshape((20, 4)),
+        layers.Conv1DTranspose(2, 3, strides=3, padding="same", output_padding=1),
+    )
+
+
+def convolutions_3d():
+    return sequential(
+        (5, 6, 4, 2),
+        layers.Conv3D(3, (2, 3, 2), strides=2, padding="same", activation="tanh"),
+        layers.Conv3D(4, 2, padding="same"),
+        layers.Conv3D(3, 1, use_bias=False),
+        layers.Conv3DTranspose(2, 2, strides=(1, 2, 1), activation="elu"),
+        layers.Flatten(),
+        layers.Dense(2),
+    )
+
+
+def adapted_convolutions():
+    """Low-rank adapters on frozen kernels."""
+    model = sequential(
+        (7, 6, 3),
+        layers.Conv2D(4, 3, strides=2, padding="same", activation="tanh"),
+        layers.Reshape((12, 4)),
+        layers.Conv1D(3, 2, padding="causal", dilation_rate=2),
+        layers.Dense(2),
+    )
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv1D | layers.Conv2D):
+            layer.enable_lora(2, **scaled_adapter(layer))
+    return model
+
+
+def scaled_adapter(layer):
+    """Keras before 3.9 has no scale."""
+    return {"lora_alpha": 3.0} if hasattr(layer, "lora_alpha") else {}
+
+
 def normalizations():
     stack = [
         layers.Conv2D(4, 2, use_bias=False),
@@ -346,8 +403,17 @@ class Swish(layers.Layer):
 
 
 def unknown():
+    return sequential((5,), layers.Dense(6), Swish(), layers.Dense(2))
+
+
+def learned_activations():
     return sequential(
-        (5,), layers.Dense(6), Swish(), layers.Dense(4), layers.PReLU(), layers.Dense(2)
+        (5,),
+        layers.Dense(12),
+        layers.PReLU(),
+        layers.Reshape((4, 3)),
+        layers.PReLU(shared_axes=[1]),
+        layers.Dense(2),
     )
 
 
@@ -358,6 +424,26 @@ def recurrent():
         layers.Bidirectional(layers.LSTM(2)),
         layers.Dense(2),
     )
+
+
+def recurrent_states():
+    """An encoder whose states start a decoder, as in translation."""
+    inputs = {
+        "source": keras.Input((4, 2), name="source"),
+        "target": keras.Input((3, 2), name="target"),
+    }
+    _, hidden, carry = layers.LSTM(3, return_state=True)(inputs["source"])
+    sequence, last = layers.GRU(3, return_sequences=True, return_state=True)(
+        inputs["target"], initial_state=hidden
+    )
+    decoded = layers.LSTM(3)(sequence, initial_state=[last, carry])
+    return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([decoded, carry])))
+
+
+def stacked_cells():
+    """A loop over cells that have no rule together."""
+    cells = [layers.LSTMCell(3), layers.GRUCell(2)]
+    return sequential((4, 3), layers.RNN(cells), layers.Dense(2))
 
 
 def time_distributed():
@@ -375,6 +461,10 @@ PROBLEMS = [
     Problem("conv_cropping", cropping_convolutions, normal(10, 8, 2), normal(1)),
     Problem("conv_few_positions", few_positions, normal(3, 4, 24), normal(2)),
     Problem("depthwise", depthwise, normal(8, 7, 3), normal(2)),
+    Problem("separable", separable, normal(9, 8, 3), normal(2)),
+    Problem("transposed", transposed, normal(6), normal(59, 2)),
+    Problem("conv_3d", convolutions_3d, normal(5, 6, 4, 2), normal(2)),
+    Problem("conv_lora", adapted_convolutions, normal(7, 6, 3), normal(12, 2)),
     Problem("normalizations", normalizations, normal(5, 6, 2), normal(2)),
     Problem("einsum", einsum, normal(4, 6), normal(2)),
     Problem(
@@ -411,7 +501,8 @@ PROBLEMS = [
         cross_entropy,
         unknown=("OwnWeights", "Embedding"),
     ),
-    Problem("unknown", unknown, normal(5), normal(2), unknown=("Swish", "PReLU")),
+    Problem("unknown", unknown, normal(5), normal(2), unknown=("Swish",)),
+    Problem("learned_activations", learned_activations, normal(5), normal(4, 2)),
     Problem(
         "recurrent",
         recurrent,
@@ -419,15 +510,15 @@ PROBLEMS = [
             [[1, 2, 0, 0], [3, 1, 5, 2], [4, 0, 0, 0], [2, 2, 2, 0], [5, 4, 3, 1]]
         ),
         normal(2),
-        unknown=("Bidirectional", "LSTM"),
     ),
     Problem(
-        "time_distributed",
-        time_distributed,
-        normal(3, 4),
-        normal(3, 2),
-        unknown=("TimeDistributed",),
+        "recurrent_states",
+        recurrent_states,
+        lambda rng: {"source": normal(4, 2)(rng), "target": normal(3, 2)(rng)},
+        normal(2),
     ),
+    Problem("stacked_cells", stacked_cells, normal(4, 3), normal(2), unknown=("RNN",)),
+    Problem("time_distributed", time_distributed, normal(3, 4), normal(3, 2)),
 ]
 if hasattr(layers, "ReversibleEmbedding"):  # since Keras 3.13
     PROBLEMS += [

@@ -63,8 +63,10 @@ def test_norms_alone_in_float64(solved):
             solved.model64, solved.x, solved.y, solved.loss64, **solved.options
         )
     assert norms.dtype == tf.float64
-    # Keras before 3.9 adds 1e-7 to the number of unmasked positions.
-    rtol = 1e-6 if solved.problem.name == "masked_text" else solved.problem.float64_rtol
+    # Keras before 3.9 adds 1e-7 to the number of unmasked positions; adapters are float32.
+    rtol = solved.problem.float64_rtol
+    if solved.problem.name in ("masked_text", "conv_lora"):
+        rtol = 1e-6
     np.testing.assert_allclose(norms, oracle.squared_norms(solved.gradients), rtol=rtol)
 
 

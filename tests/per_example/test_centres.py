@@ -16,8 +16,8 @@ from tf_gradvar.per_example.centres import (
     mean_factors,
     weighted_sums,
 )
-from tf_gradvar.per_example.convolution import Patches
 from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.patches import Patches
 from tf_gradvar.per_example.units import find_units
 
 CLUSTERS = 3

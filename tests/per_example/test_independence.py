@@ -267,9 +267,9 @@ def test_added_losses_of_layers_that_are_called_again():
 
 def test_checked_once_for_each_model_and_loss(monkeypatch):
     runs = []
-    verdict = independence._Comparison.verdict
+    verdict = independence.Comparison.verdict
     monkeypatch.setattr(
-        independence._Comparison, "verdict", lambda self: runs.append(1) or verdict(self)
+        independence.Comparison, "verdict", lambda self: runs.append(1) or verdict(self)
     )
     model = model_with()
     for _ in range(2):

@@ -419,10 +419,10 @@ BAD_CALLS = {
     ),
     "dtype of ids": (
         lambda: train(network(), data=hand_made(tf.zeros([8]))),
-        "`cluster_ids` must be int32",
+        "`cluster_ids` must be integers",
     ),
     "shape of ids": (
-        lambda: train(network(), data=hand_made(IDS[:, tf.newaxis])),
+        lambda: train(network(), data=hand_made(tf.zeros([8, 2], tf.int32))),
         r"of shape \[B\]",
     ),
     "number of ids": (lambda: train(network(), data=hand_made(IDS[:4])), "4 ids for 8 examples"),

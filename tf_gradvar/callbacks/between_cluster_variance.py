@@ -10,7 +10,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tf_gradvar.assignments import check_assignments, check_none_empty, members_of
+from tf_gradvar.callbacks.log_values import check_name, join_logs
+from tf_gradvar.callbacks.schedules import every
 from tf_gradvar.callbacks.steps import PassedSteps
+from tf_gradvar.data.arrays import as_arrays
 from tf_gradvar.estimators.between_clusters import (
     between_cluster_variance,
     buffered_between_cluster_variance,
@@ -22,7 +26,7 @@ from tf_gradvar.losses import ModelLoss
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.wrappers import innermost
 
-LOG_PREFIX = "between_cluster_variance_"
+LOG_PREFIX = "between_cluster_variance"
 
 # Terms of a momentum buffer with a smaller weight than this are left out of its normalisation.
 _SMALLEST_WEIGHT = 1e-4
@@ -44,13 +48,16 @@ class BetweenClusterVariance(keras.callbacks.Callback):
       really left between clusters in the corrected gradient.
 
     Values of an epoch's last measurement join the epoch's logs as `between_cluster_variance_sgd`
-    and so on, so that TensorBoard, CSVLogger and History see them. Measuring changes nothing: the
-    same seed with and without this callback gives bit-identical weights.
+    and so on, so that TensorBoard, CSVLogger and History see them (NaN for an epoch without a
+    measurement). A second callback of this kind in the same `fit` writes
+    `between_cluster_variance_2_sgd`, unless `name` tells them apart. Measuring changes nothing:
+    the same seed with and without this callback gives bit-identical weights.
 
     Args:
-        x: Examples [N, ...], or a dict, list or tuple of such arrays.
+        x: Examples [N, ...], or a dict, list or tuple of such arrays, as `Model.fit` takes them.
         y: Targets [N, ...], likewise.
-        clusters: The cluster of each example, integers [N] from 0 to K - 1.
+        clusters: The cluster of each example, [N], to all of the K clusters; -1 for examples that
+            are left out, names and [N, 1] as in `tf_gradvar.assignments`.
         num_clusters: K.
         cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
         every_steps: Measure when the number of steps taken passes a multiple of this. With
@@ -60,6 +67,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         loss: Function (y, y_pred) -> losses [N, ...], or a Keras loss. Defaults to the compiled
             loss, with its `loss_weights` and a `compute_loss` of the model's own.
         batch_size: Examples in one forward and backward pass. Defaults to 512.
+        name: What the keys in the logs begin with. Defaults to "between_cluster_variance".
 
     Attributes:
         history: A list of dicts with `"step"` and the values by their names above.
@@ -99,17 +107,19 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         examples_per_cluster: int | None = None,
         loss: Any = None,
         batch_size: int = 512,
+        name: str = LOG_PREFIX,
     ):
         super().__init__()
-        for name, value in (("every_steps", every_steps), ("batch_size", batch_size)):
+        for argument, value in (("every_steps", every_steps), ("batch_size", batch_size)):
             if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received {value}.")
+                raise ValueError(f"`{argument}` must be at least 1. Received {value}.")
         self.history: list[dict[str, float]] = []
-        self._x, self._y = tf.nest.map_structure(np.asarray, (x, y))
+        self._x, self._y = as_arrays(x, "x"), as_arrays(y, "y")
         self._num_clusters, self._limit = num_clusters, examples_per_cluster
         self._members = _members_of_clusters((self._x, self._y), clusters, num_clusters)
         self._probabilities = cluster_probabilities
-        self._every_steps = every_steps
+        self._due = every(every_steps)
+        self._name = check_name(name)
         self._loss = loss
         self._chunk_size = min(batch_size, max(map(len, self._measured_members())))
         self._gradient: WeightedGradient | None = None
@@ -121,7 +131,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         """Measure between other clusters from now on.
 
         Args:
-            clusters: The cluster of each example, integers [N] from 0 to K - 1.
+            clusters: The cluster of each example, as in the constructor.
             cluster_probabilities: q_k [K], summing to 1. Defaults to the shares of the clusters in
                 the data.
 
@@ -142,15 +152,22 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure if a multiple of `every_steps` has been passed."""
         passed = self._steps.advance(self.model)
-        if any(step % self._every_steps == 0 for step in passed):
+        if any(map(self._due, passed)):
             self._unlogged = self.measure()
             self.history.append({"step": passed[-1], **self._unlogged})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the epoch's last measurement, if there was one, to the logs."""
+        """Add the epoch's last measurement to the logs."""
         if logs is not None:
-            logs.update({LOG_PREFIX + name: value for name, value in self._unlogged.items()})
+            # The same keys in every epoch: CSVLogger writes those of the first one.
+            values = dict.fromkeys(self._value_names(), float("nan")) | self._unlogged
+            join_logs(logs, self._name, values, between="_")
         self._unlogged = {}
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Warn if nothing was measured."""
+        if not self.history:
+            self._steps.warn_of_nothing(type(self).__name__, "measured", [self._due])
 
     def measure(self) -> dict[str, float]:
         """The values at the model's present weights, by the names in the class docstring.
@@ -170,11 +187,19 @@ class BetweenClusterVariance(keras.callbacks.Callback):
             values["discover_exact"] = estimator_between_cluster_variance(
                 gradients, buffers, self._probabilities
             )
-        elif isinstance(optimizer, keras.optimizers.SGD) and 0 < optimizer.momentum < 1:
+        elif "momentum" in self._value_names():
             values["momentum"] = buffered_between_cluster_variance(
                 gradients, _momentum_buffers(optimizer), self._probabilities
             )
         return values
+
+    def _value_names(self) -> tuple[str, ...]:
+        optimizer = innermost(self.model.optimizer)
+        if find_control_variate(self.model.optimizer) is not None:
+            return "sgd", "discover", "discover_exact"
+        if isinstance(optimizer, keras.optimizers.SGD) and 0 < optimizer.momentum < 1:
+            return "sgd", "momentum"
+        return ("sgd",)
 
     def cluster_gradients(self) -> list[np.ndarray]:
         """The gradients grad R_k of the mean unreduced loss of each cluster's examples.
@@ -208,23 +233,17 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         return total
 
 
-def _members_of_clusters(batch: Any, clusters: ArrayLike, num_clusters: int) -> list[np.ndarray]:
-    clusters = np.asarray(clusters)
-    sizes = {array.shape[0] if array.ndim else None for array in tf.nest.flatten(batch)}
-    if sizes != {len(clusters)} or clusters.ndim != 1 or clusters.dtype.kind not in "iu":
+def _members_of_clusters(batch: Any, clusters: Any, num_clusters: int) -> list[np.ndarray]:
+    counts = {array.shape[0] if array.ndim else 0 for array in tf.nest.flatten(batch)}
+    if len(counts) != 1 or 0 in counts:
         raise ValueError(
-            "`clusters` must be one integer for each example of `x` and `y`. Received clusters of "
-            f"shape {clusters.shape} and dtype {clusters.dtype}, and arrays whose first dimensions "
-            f"are {sizes}. Pass NumPy arrays with one row for each example."
+            "`x` and `y` must be arrays with one row for each example. Received arrays whose first "
+            f"dimensions are {counts}."
         )
-    members = [np.flatnonzero(clusters == cluster) for cluster in range(num_clusters)]
-    empty = [cluster for cluster, found in enumerate(members) if not len(found)]
-    if empty or clusters.min() < 0 or clusters.max() >= num_clusters:
-        raise ValueError(
-            f"`clusters` must hold every number from 0 to `num_clusters` - 1 = {num_clusters - 1} "
-            f"and no other. Received numbers from {clusters.min()} to {clusters.max()}, and no "
-            f"example of the clusters {empty}."
-        )
+    count = counts.pop()
+    ids = check_assignments(clusters, name="clusters", count=count, num_clusters=num_clusters)
+    members = members_of(ids, count, num_clusters)
+    check_none_empty(np.array([len(found) for found in members]), "clusters")
     return members
 
 

@@ -9,10 +9,17 @@ from typing import Any
 
 import keras
 
-from tf_gradvar.callbacks.log_values import log_values, missing_values, progress_line
+from tf_gradvar.callbacks.log_values import (
+    NAME,
+    check_name,
+    join_logs,
+    log_values,
+    missing_values,
+    progress_line,
+)
 from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
 from tf_gradvar.callbacks.schedules import Schedule, at, every
-from tf_gradvar.callbacks.steps import PassedSteps, steps_taken
+from tf_gradvar.callbacks.steps import PassedSteps, build_from_data, steps_taken
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
@@ -34,8 +41,9 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     **Where the results go.** `history`, a record for each measurement; the file at `path`, the
     same as JSON lines, which `tf_gradvar.plots` draws; and the logs of the epoch, as
     `gradient_variance/SG-128/average_variance` and so on, for TensorBoard, CSVLogger and History
-    (NaN for an epoch without a measurement; the last one of several). With `verbose=True` one
-    line each is printed, and at the end the cost.
+    (NaN for an epoch without a measurement; the last one of several). A second logger in the same
+    `fit` finds its keys taken and writes `gradient_variance_2/...`, unless `name` tells them
+    apart. With `verbose=True` one line each is printed, and at the end the cost.
 
     Args:
         x: Inputs [N, ...] or a structure of them, or a finite `tf.data.Dataset` of batches.
@@ -54,6 +62,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
             for several, a dictionary by their names.
         recluster_every: Steps from one clustering to the next.
         path: A file for the records. Defaults to none.
+        name: What the keys in the logs begin with. Defaults to "gradient_variance".
         verbose: Whether to print. Defaults to False.
         **options: `method` (default: "exact"), `seed`, `per_layer`, `sample_weight` and the others
             of `tf_gradvar.estimators.MeasuringOptions`, as for `gradient_variance`.
@@ -65,9 +74,9 @@ class GradientVarianceLogger(keras.callbacks.Callback):
             without them.
 
     Raises:
-        ValueError: No schedule, a hook that does not fit the estimators, intervals below 1,
-            options that `MeasuringOptions` refuses; when training starts, what
-            `gradient_variance` refuses.
+        ValueError: No schedule, a hook that does not fit the estimators, intervals below 1, a
+            `path` that cannot be written, options that `MeasuringOptions` refuses; when training
+            starts, what `gradient_variance` refuses.
 
     Example:
         >>> import keras, numpy as np
@@ -102,6 +111,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         recluster: ClusterFunction | Mapping[str, ClusterFunction] | None = None,
         recluster_every: int | None = None,
         path: str | os.PathLike[str] | None = None,
+        name: str = NAME,
         verbose: bool = False,
         **options: Any,
     ):
@@ -111,6 +121,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         self.estimators = given
         self._data = (x, y)
         self._loss = loss
+        self._name = check_name(name)
         self._due = _schedules(every_steps, at_steps, schedule)
         self._epoch_due = every(every_epochs) if every_epochs is not None else None
         if not self._due and self._epoch_due is None:
@@ -121,6 +132,8 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         self._refresher = Refresher(given, snapshot_every, recluster, recluster_every)
         self._options = MeasuringOptions(**options)
         self._file = None if path is None else RecordFile(path)
+        if self._file is not None:
+            self._file.check_writable()
         self._verbose = verbose
         self._meter: VarianceMeter | None = None
         self._metered: tuple[Any, Any] = (None, None)
@@ -142,6 +155,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Take the first snapshots; count on from the optimizer's steps."""
         self._started = time.perf_counter()
+        build_from_data(self.model, self._data[0])
         step = self._steps.start(self.model)
         with _Timed(self):
             self._refresher.start(self.model)
@@ -167,13 +181,16 @@ class GradientVarianceLogger(keras.callbacks.Callback):
             self._measure_now(steps_taken(self.model))
         if logs is not None:
             # The same keys in every epoch: CSVLogger writes those of the first one.
-            logs.update(missing_values(self.estimators, self._options) | self._unlogged)
+            values = missing_values(self.estimators, self._options) | self._unlogged
+            join_logs(logs, self._name, values, between="/")
         self._unlogged = {}
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Stop the clock, and print the cost."""
+        """Stop the clock, and print the cost; warn if nothing was measured."""
         self._before += time.perf_counter() - self._started
         self._started = 0.0
+        if not self.history:
+            self._steps.warn_of_nothing(type(self).__name__, "measured", self._due)
         if self._verbose:
             cost = self.cost
             print(

@@ -12,10 +12,11 @@ import keras
 import numpy as np
 
 from tf_gradvar.arguments import check_choice, check_count
+from tf_gradvar.assignments import cluster_transfer
+from tf_gradvar.callbacks.log_values import check_name, join_logs
 from tf_gradvar.callbacks.schedules import Schedule
-from tf_gradvar.callbacks.steps import PassedSteps
+from tf_gradvar.callbacks.steps import PassedSteps, build_from_data
 from tf_gradvar.optimizers.control_variate import find_control_variate
-from tf_gradvar.optimizers.transfer import cluster_transfer
 from tf_gradvar.records import RecordFile
 
 LOG_PREFIX = "recluster"
@@ -51,7 +52,8 @@ class Recluster(keras.callbacks.Callback):
     **Where the results go.** `history`, a record for each clustering; the file at `path`, the
     same as JSON lines; and the logs of the epoch, as `recluster/variance_ratio` and so on, for
     TensorBoard, CSVLogger and History (NaN for an epoch without a clustering; the last of
-    several).
+    several). A second one in the same `fit` writes `recluster_2/...`, unless `name` tells them
+    apart.
 
     Args:
         clustering: A `tf_gradvar.GradientClustering`, or another object whose method
@@ -73,6 +75,7 @@ class Recluster(keras.callbacks.Callback):
             clustering starts from them, and its buffers are matched to them. Defaults to none: it
             starts by itself, and the buffers restart.
         path: A file for the records. Defaults to none.
+        name: What the keys in the logs begin with. Defaults to "recluster".
         verbose: Whether to print a line for each clustering. Defaults to False.
 
     Attributes:
@@ -83,8 +86,8 @@ class Recluster(keras.callbacks.Callback):
             the reason, in place of the results.
 
     Raises:
-        ValueError: Arguments that break their rule; when it is handed on, a sampler, optimizer
-            or estimator that the clusters do not fit.
+        ValueError: Arguments that break their rule, a `path` that cannot be written; when it is
+            handed on, a sampler, optimizer or estimator that the clusters do not fit.
 
     Example:
         >>> import keras, numpy as np
@@ -124,14 +127,15 @@ class Recluster(keras.callbacks.Callback):
         buffers: str = "match",
         initial_assignments: Any = None,
         path: str | os.PathLike[str] | None = None,
+        name: str = LOG_PREFIX,
         verbose: bool = False,
     ):
         super().__init__()
         check_choice("buffers", buffers, BUFFERS)
-        for name, listener in (("dataset", dataset), *(("estimators", e) for e in estimators)):
+        for argument, listener in (("dataset", dataset), *(("estimators", e) for e in estimators)):
             if listener is not None and not hasattr(listener, "reassign"):
                 raise ValueError(
-                    f"`{name}` must have a method `reassign`. Received {listener!r}. Pass what "
+                    f"`{argument}` must have a method `reassign`. Received {listener!r}. Pass what "
                     "`cluster_batches` or `stratified_batches` returned, not a dataset made of "
                     "it, and estimators that have clusters."
                 )
@@ -144,7 +148,10 @@ class Recluster(keras.callbacks.Callback):
         self._dataset = dataset
         self._estimators = list(estimators)
         self._buffers = buffers
+        self._name = check_name(name)
         self._file = None if path is None else RecordFile(path)
+        if self._file is not None:
+            self._file.check_writable()
         self._verbose = verbose
         self._epoch = 0
         self._steps = PassedSteps()
@@ -152,6 +159,7 @@ class Recluster(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Cluster before the first step if that is due; count on from the optimizer's steps."""
+        build_from_data(self.model, self._data[0])
         if self._steps.start(self.model) == 0 and self._due(0):
             self._recluster(0)
 
@@ -170,8 +178,13 @@ class Recluster(keras.callbacks.Callback):
         if logs is not None:
             # The same keys in every epoch: CSVLogger writes those of the first one.
             values = dict.fromkeys(_LOGGED, float("nan")) | self._unlogged
-            logs.update({f"{LOG_PREFIX}/{name}": value for name, value in values.items()})
+            join_logs(logs, self._name, values, between="/")
         self._unlogged = {}
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Warn if nothing was clustered."""
+        if not self.history:
+            self._steps.warn_of_nothing(type(self).__name__, "clustered", [self._due])
 
     def _recluster(self, step: int) -> None:
         start = time.perf_counter()

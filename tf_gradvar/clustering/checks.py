@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradvar.arguments import check_number
+from tf_gradvar.assignments import check_assignments
 
 
 def check_max_size_ratio(ratio: float, assignment: str) -> float:
@@ -35,19 +36,10 @@ def check_initial(assignments: Any, count: int, num_clusters: int) -> np.ndarray
     """
     if assignments is None:
         return None
-    array = np.asarray(assignments)
-    if array.shape != (count,) or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"`initial_assignments` must be integers of shape ({count},), one for each example. "
-            f"Received shape {array.shape} and dtype {array.dtype}: assignments of another data "
-            "set?"
-        )
-    if array.min() < -1 or array.max() >= num_clusters:
-        raise ValueError(
-            f"`initial_assignments` must lie in [0, {num_clusters}), or be -1 for examples that "
-            f"were left out. Received numbers from {array.min()} to {array.max()}."
-        )
-    return np.maximum(array.astype(np.int64), 0)
+    checked = check_assignments(
+        assignments, name="initial_assignments", count=count, num_clusters=num_clusters
+    )
+    return np.maximum(checked, 0)
 
 
 def refuse_not_finite(squared_norms: np.ndarray) -> None:

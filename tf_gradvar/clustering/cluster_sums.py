@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_gradvar.assignments import members_of, sizes_of, totals_of
+from tf_gradvar.clustering.objective import CHUNK
+from tf_gradvar.clustering.vectors import Vectors
+
 # A cluster that fades below this share of one example has lost its place to a new one.
 _LEAST_SIZE = 0.1
 
@@ -32,21 +36,19 @@ class ClusterSums:
         self.sizes, self.squares, self.sums, self.origin = sizes, squares, sums, origin
 
     @classmethod
-    def of(cls, sketches: np.ndarray, assignments: np.ndarray, num_clusters: int) -> ClusterSums:
+    def of(cls, gradients: Vectors, assignments: np.ndarray, num_clusters: int) -> ClusterSums:
         """The sums of given clusters.
 
         Args:
-            sketches: `[N, r]`.
+            gradients: Sketches `[N, r]` around their mean.
             assignments: Integers `[N]`.
             num_clusters: K.
         """
-        origin = sketches.mean(axis=0, dtype=np.float64)
-        vectors = sketches - origin
-        sums = np.zeros((num_clusters, vectors.shape[1]))
-        np.add.at(sums, assignments, vectors)
-        squares = np.bincount(assignments, np.square(vectors).sum(axis=1), num_clusters)
-        sizes = np.bincount(assignments, minlength=num_clusters).astype(np.float64)
-        return cls(sizes, squares, sums, origin)
+        members = members_of(assignments, len(assignments), num_clusters)
+        sums = np.array([gradients.vectors[rows].sum(0, dtype=np.float64) for rows in members])
+        squares = totals_of(assignments, gradients.squared_norms, num_clusters)
+        sizes = sizes_of(assignments, num_clusters).astype(np.float64)
+        return cls(sizes, squares, sums, gradients.mean)
 
     def assign(self, sketches: np.ndarray) -> np.ndarray:
         """The cheapest cluster for each of some new examples, none of which is added.
@@ -57,10 +59,14 @@ class ClusterSums:
         Returns:
             Clusters, int64 `[n]`.
         """
-        vectors = sketches - self.origin
-        norms = np.square(vectors).sum(axis=1)
-        costs = self.squares + np.outer(norms, self.sizes) - 2.0 * vectors @ self.sums.T
-        return costs.argmin(axis=1)
+        clusters = np.empty(len(sketches), np.int64)
+        for start in range(0, len(sketches), CHUNK):
+            rows = slice(start, start + CHUNK)
+            vectors = sketches[rows] - self.origin
+            norms = np.square(vectors).sum(axis=1)
+            costs = self.squares + np.outer(norms, self.sizes) - 2.0 * vectors @ self.sums.T
+            clusters[rows] = costs.argmin(axis=1)
+        return clusters
 
     def update(self, sketches: np.ndarray, rate: float) -> np.ndarray:
         """Let old examples fade and add a batch, one example after the other.

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tf_gradvar.assignments import sizes_of, totals_of
 from tf_gradvar.clustering.objective import LEAST_GAIN
 
 
@@ -84,8 +85,8 @@ class ExactMoves:
         """
         # Fresh sums in every pass keep rounding from adding up.
         self._state = self._gradients.sums(self.assignments, self._num_clusters)
-        self._sizes = np.bincount(self.assignments, minlength=self._num_clusters).astype(float)
-        self._squares = np.bincount(
+        self._sizes = sizes_of(self.assignments, self._num_clusters).astype(float)
+        self._squares = totals_of(
             self.assignments, self._gradients.squared_norms, self._num_clusters
         )
         return sum(

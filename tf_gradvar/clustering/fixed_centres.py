@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_gradvar.assignments import sizes_of, totals_of
 from tf_gradvar.clustering.objective import LEAST_GAIN
 
 
@@ -34,9 +35,9 @@ def exact_rule(
     """
     assignments = np.array(assignments, np.int64)
     num_clusters = distances.shape[1]
-    sizes = np.bincount(assignments, minlength=num_clusters).astype(np.float64)
+    sizes = sizes_of(assignments, num_clusters).astype(np.float64)
     own = distances[np.arange(len(assignments)), assignments]
-    totals = np.bincount(assignments, own, num_clusters)
+    totals = totals_of(assignments, own, num_clusters)
     for row in order:
         old, near = assignments[row], distances[row]
         costs = totals + (sizes + 1.0) * near
@@ -83,6 +84,11 @@ def paper_rule(distances: np.ndarray, order: np.ndarray) -> np.ndarray:
 def centre_distances(
     squared_norms: np.ndarray, products: np.ndarray, centre_norms: np.ndarray
 ) -> np.ndarray:
-    """||C_k - g_i||^2 from ||g_i||^2 `[N]`, <g_i, C_k> `[N, K]` and ||C_k||^2 `[K]`."""
-    distances = squared_norms[:, None] + centre_norms - 2.0 * products
-    return np.maximum(distances, 0.0)
+    """||C_k - g_i||^2 from ||g_i||^2 `[N]`, <g_i, C_k> `[N, K]` and ||C_k||^2 `[K]`.
+
+    They are written over the products, float64, and returned.
+    """
+    products *= -2.0
+    products += squared_norms[:, None]
+    products += centre_norms
+    return np.maximum(products, 0.0, out=products)

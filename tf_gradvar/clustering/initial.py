@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_gradvar.assignments import sizes_of, totals_of
+
 
 def clusters_of_equal_norm(squared_norms: np.ndarray, num_clusters: int) -> np.ndarray:
     """Initial clusters: neighbours in norm, every cluster with about the same sum of norms.
@@ -45,16 +47,16 @@ def fill_empty(
         Assignments without an empty cluster, int64 `[N]`.
     """
     assignments = np.array(assignments, np.int64)
-    sizes = np.bincount(assignments, minlength=num_clusters)
-    sums = np.bincount(assignments, costs, num_clusters)
+    sizes = sizes_of(assignments, num_clusters)
+    sums = totals_of(assignments, costs, num_clusters)
     for empty in np.flatnonzero(sizes == 0):
         divisible = np.where(sizes > 1, sizes * sums, -1.0)
         dearest = int(divisible.argmax())
         members = rng.permutation(np.flatnonzero(assignments == dearest))
         half = members[: len(members) // 2]
         assignments[half] = empty
-        sizes = np.bincount(assignments, minlength=num_clusters)
-        sums = np.bincount(assignments, costs, num_clusters)
+        sizes = sizes_of(assignments, num_clusters)
+        sums = totals_of(assignments, costs, num_clusters)
     return assignments
 
 
@@ -73,7 +75,7 @@ def limit_sizes(
         Assignments, int64 `[N]`.
     """
     assignments = np.array(assignments, np.int64)
-    sizes = np.bincount(assignments, minlength=num_clusters)
+    sizes = sizes_of(assignments, num_clusters)
     room = np.repeat(np.arange(num_clusters), np.maximum(max_size - sizes, 0))
     surplus = [
         rng.permutation(np.flatnonzero(assignments == k))[max_size:]

@@ -20,17 +20,17 @@ def truncated(matrices: np.ndarray, rank: int, rng: np.random.Generator) -> Fact
         rng: Start of the iteration.
 
     Returns:
-        Factors left `[K, rows, r]` and right `[K, columns, r]`, float32.
+        Factors left `[K, rows, r]` and right `[K, columns, r]`, of the dtype of the matrices.
 
     Source: Halko, Martinsson and Tropp 2011, arXiv:0909.4061, Algorithm 4.4.
     """
     num_clusters, rows, columns = matrices.shape
     width = min(rank + _OVERSAMPLING, rows, columns)
     rank = min(rank, width)
-    left = np.empty((num_clusters, rows, rank), np.float32)
-    right = np.empty((num_clusters, columns, rank), np.float32)
+    left = np.empty((num_clusters, rows, rank), matrices.dtype)
+    right = np.empty((num_clusters, columns, rank), matrices.dtype)
     for k, matrix in enumerate(matrices):
-        basis = rng.normal(size=(columns, width)).astype(np.float32)
+        basis = rng.normal(size=(columns, width)).astype(matrices.dtype)
         for _ in range(_POWER_STEPS):
             basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
         u, values, v = np.linalg.svd(matrix @ basis, full_matrices=False)

@@ -17,9 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from tf_gradvar.assignments import members_of
+
 # A change must lower its share of J by more than this part of the terms that are compared: a
 # smaller gain may be rounding, and a search that follows it may never end.
 LEAST_GAIN = 1e-6
+
+# Examples that are looked at in one piece where a copy of all of them would cost memory.
+CHUNK = 4096
 
 
 def objective(gradients: Any, assignments: np.ndarray, num_clusters: int) -> float:
@@ -33,17 +38,8 @@ def objective(gradients: Any, assignments: np.ndarray, num_clusters: int) -> flo
     Returns:
         J, as float64.
     """
-    order = np.argsort(assignments, kind="stable")
-    sizes = np.bincount(assignments, minlength=num_clusters)
-    clusters = np.split(order, np.cumsum(sizes)[:-1])
+    clusters = members_of(assignments, len(assignments), num_clusters)
     return sum(gradients.spread(members) for members in clusters if len(members) > 1)
-
-
-def spread(vectors: np.ndarray) -> float:
-    """J of one cluster: its size times the squared distances to its mean, from `[n, r]`."""
-    deviations = vectors.astype(np.float64)
-    deviations -= deviations.mean(axis=0)
-    return len(vectors) * float(np.square(deviations).sum())
 
 
 def variance_ratio(objective_value: float, one_cluster: float, num_clusters: int) -> float:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradvar.assignments import sizes_of
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.data.fingerprint import Fingerprint
 from tf_gradvar.losses import ModelLoss
@@ -86,16 +87,15 @@ class GradientPasses:
             return tf.add_n(norms), tf.add_n([m.sketch for m in measured])
 
         data = Fingerprint()
-        found = [
-            (norms[:count].numpy(), vectors[:count].numpy())
-            for count, (norms, vectors) in self._run(
-                ("sketch", size, seed), sketch, self._batches(examples, data=data)
-            )
-        ]
-        if not found:
-            raise ValueError("`x` must hold at least one example, the dataset is empty.")
-        norms, vectors = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Sketches(vectors, norms.astype(np.float64), data.digest())
+        all_norms = np.empty(examples.count)
+        all_vectors = np.empty((examples.count, size), np.float32)
+        start = 0
+        batches = self._batches(examples, data=data)
+        for count, (norms, vectors) in self._run(("sketch", size, seed), sketch, batches):
+            all_norms[start : start + count] = norms[:count]
+            all_vectors[start : start + count] = vectors[:count]
+            start += count
+        return Sketches(all_vectors, all_norms, data.digest())
 
     def inner_products(self, examples: Examples) -> np.ndarray:
         """All <g_i, g_j>, float32 `[N, N]`: a pass over the data for every batch in it."""
@@ -145,9 +145,9 @@ class GradientPasses:
         scale = _one_over_sizes(assignments, num_clusters)
         means = [tuple(_scaled(t, scale) for t in total) for total in totals]
         return [
-            Factors(*(tf.constant(m[:, :, None], tf.float32) for m in mean))
+            Factors(*(tf.constant(m[:, :, None]) for m in mean))
             if len(mean) == 2
-            else tf.constant(mean[0].reshape(num_clusters, -1), tf.float32)
+            else tf.constant(mean[0].reshape(num_clusters, -1))
             for mean in means
         ]
 
@@ -162,9 +162,10 @@ class GradientPasses:
         totals: list[np.ndarray] = []
         batches = self._batches_of_clusters(examples, assignments, num_clusters)
         for cluster, parts in self._run("means", sums, batches):
-            totals = totals or [np.zeros((num_clusters, *part.shape), np.float32) for part in parts]
-            for total, part in zip(totals, parts, strict=True):
-                total[cluster] += part.numpy()
+            arrays = [part.numpy() for part in parts]
+            totals = totals or [np.zeros((num_clusters, *a.shape), a.dtype) for a in arrays]
+            for total, array in zip(totals, arrays, strict=True):
+                total[cluster] += array
         scale = _one_over_sizes(assignments, num_clusters)
         return [_scaled(total, scale) for total in totals]
 
@@ -203,7 +204,7 @@ class GradientPasses:
         The last batch is filled up with its last example, whose copies are in cluster -1.
         """
         start, size = 0, 0
-        for piece in examples.pieces(None, None, self._batch_size):
+        for piece in examples.pieces(None, None, self._batch_size, ordered=True):
             if data is not None:
                 data.add((piece.x, piece.y))
             count = len(keras.tree.flatten(piece.x)[0])
@@ -255,8 +256,7 @@ class GradientPasses:
 
 
 def _one_over_sizes(assignments: np.ndarray, num_clusters: int) -> np.ndarray:
-    sizes = np.bincount(assignments[assignments >= 0], minlength=num_clusters)
-    return 1.0 / np.maximum(sizes, 1)
+    return 1.0 / np.maximum(sizes_of(assignments, num_clusters), 1)
 
 
 def _sum_members(members: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

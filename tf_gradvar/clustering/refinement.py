@@ -6,10 +6,11 @@ import abc
 
 import numpy as np
 
+from tf_gradvar.assignments import sizes_of, totals_of
 from tf_gradvar.clustering.exact_moves import ExactMoves, Gradients
 from tf_gradvar.clustering.fixed_centres import centre_distances, exact_rule, paper_rule
 from tf_gradvar.clustering.low_rank import truncated
-from tf_gradvar.clustering.objective import objective
+from tf_gradvar.clustering.objective import CHUNK, objective
 from tf_gradvar.clustering.passes import Centres, GradientPasses
 from tf_gradvar.clustering.split_merge import split_and_merge
 from tf_gradvar.data.examples import Examples
@@ -77,11 +78,15 @@ class FixedCentres(Refinement):
     def distances(self, assignments: np.ndarray) -> np.ndarray:
         """||C_k - g_i||^2 to the means of the clusters, `[N, K]`."""
         state = self.gradients.sums(assignments, self.num_clusters)
-        sizes = np.maximum(np.bincount(assignments, minlength=self.num_clusters), 1)
-        products = self.gradients.products(np.arange(len(assignments)), state)
+        sizes = np.maximum(sizes_of(assignments, self.num_clusters), 1)
+        products = np.empty((len(assignments), self.num_clusters))
+        for start in range(0, len(products), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(products)))
+            products[rows] = self.gradients.products(rows, state)
         own = products[np.arange(len(assignments)), assignments]
-        centre_norms = np.bincount(assignments, own, self.num_clusters) / sizes**2
-        return centre_distances(self.gradients.squared_norms, products / sizes, centre_norms)
+        centre_norms = totals_of(assignments, own, self.num_clusters) / sizes**2
+        products /= sizes
+        return centre_distances(self.gradients.squared_norms, products, centre_norms)
 
 
 class LowRankCentres(FixedCentres):
@@ -123,7 +128,7 @@ class LowRankCentres(FixedCentres):
         norms = np.zeros(self.num_clusters)
         for centre in centres:
             norms += _squared_norms(centre)
-        products = self._passes.centre_products(self._examples, centres)
+        products = self._passes.centre_products(self._examples, centres).astype(np.float64)
         return centre_distances(self._squared_norms, products, norms)
 
     def _centres(self, assignments: np.ndarray) -> list[Centres]:

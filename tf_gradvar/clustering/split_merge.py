@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_gradvar.assignments import members_of, sizes_of, totals_of
 from tf_gradvar.clustering.exact_moves import Gradients
-from tf_gradvar.clustering.objective import LEAST_GAIN
+from tf_gradvar.clustering.objective import CHUNK, LEAST_GAIN
 
 # Splits are looked for in the dearest clusters, this share of all.
 _SHARE_SPLIT = 0.25
@@ -52,12 +53,13 @@ def _merge_costs(
     gradients: Gradients, assignments: np.ndarray, num_clusters: int, max_size: int | None
 ) -> np.ndarray:
     """What merging two clusters adds to J, `[K, K]`; infinite where it cannot be."""
-    sizes = np.bincount(assignments, minlength=num_clusters).astype(np.float64)
-    squares = np.bincount(assignments, gradients.squared_norms, num_clusters)
+    sizes = sizes_of(assignments, num_clusters).astype(np.float64)
+    squares = totals_of(assignments, gradients.squared_norms, num_clusters)
     state = gradients.sums(assignments, num_clusters)
-    order = np.argsort(assignments, kind="stable")
-    starts = np.concatenate([[0], sizes.cumsum()[:-1]]).astype(np.int64)
-    products = np.add.reduceat(gradients.products(order, state), starts, axis=0)
+    products = np.zeros((num_clusters, num_clusters))
+    for cluster, members in enumerate(members_of(assignments, len(assignments), num_clusters)):
+        for start in range(0, len(members), CHUNK):
+            products[cluster] += gradients.products(members[start : start + CHUNK], state).sum(0)
     costs = np.outer(sizes, squares) + np.outer(squares, sizes) - products - products.T
     if max_size is not None:
         costs[np.add.outer(sizes, sizes) > max_size] = np.inf
@@ -69,7 +71,7 @@ def _splits(
     gradients: Gradients, assignments: np.ndarray, num_clusters: int
 ) -> list[tuple[float, int, np.ndarray]]:
     """Gain, cluster and one half of its members for some splits, the largest gain first."""
-    clusters = [np.flatnonzero(assignments == k) for k in range(num_clusters)]
+    clusters = members_of(assignments, len(assignments), num_clusters)
     spreads = np.array([gradients.spread(members) for members in clusters])
     found = []
     for cluster in np.argsort(-spreads)[: max(1, int(_SHARE_SPLIT * num_clusters))]:

@@ -6,26 +6,39 @@ all examples share would only cost digits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from tf_gradvar.clustering.objective import spread
+from tf_gradvar.clustering.objective import CHUNK
 
 
 class Vectors:
     """Gradients as vectors: sketches `[N, r]`, or anything with the same distances.
 
     Args:
-        vectors: Float `[N, r]`.
+        vectors: Float32 `[N, r]`, whose memory is taken over: they are centred where they are.
+
+    Attributes:
+        vectors: `[N, r]`, around their mean.
+        mean: What was subtracted, float64 `[r]`.
+        squared_norms: Of the centred vectors, float64 `[N]`.
     """
 
     def __init__(self, vectors: np.ndarray):
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        self.vectors = np.asarray(vectors - mean, np.float32)
-        self.squared_norms = np.square(self.vectors, dtype=np.float64).sum(axis=1)
+        self.mean = vectors.mean(axis=0, dtype=np.float64)
+        self.vectors = vectors
+        self.squared_norms = np.empty(len(vectors))
+        for part, norms in zip(_chunks(vectors), _chunks(self.squared_norms), strict=True):
+            part[:] = part - self.mean
+            norms[:] = np.square(part, dtype=np.float64).sum(axis=1)
 
     def sums(self, assignments: np.ndarray, num_clusters: int) -> np.ndarray:
         """s_k, `[r, K]`."""
-        return np.ascontiguousarray((_members(assignments, num_clusters) @ self.vectors).T)
+        sums = np.zeros((num_clusters, self.vectors.shape[1]), np.float32)
+        for part, clusters in zip(_chunks(self.vectors), _chunks(assignments), strict=True):
+            sums += _members(clusters, num_clusters) @ part
+        return np.ascontiguousarray(sums.T)
 
     def products(self, rows: np.ndarray, state: np.ndarray) -> np.ndarray:
         """<g_i, s_k>, float64 `[n, K]`."""
@@ -43,11 +56,17 @@ class Vectors:
 
     def inner(self, rows: np.ndarray, row: int) -> np.ndarray:
         """<g_i, g_row>, float64 `[n]`."""
-        return (self.vectors[rows] @ self.vectors[row]).astype(np.float64)
+        found = [self.vectors[part] @ self.vectors[row] for part in _chunks(rows)]
+        return np.concatenate(found).astype(np.float64)
 
     def spread(self, members: np.ndarray) -> float:
-        """J of these examples as one cluster."""
-        return spread(self.vectors[members])
+        """J of these examples as one cluster: N_k times the squared distances to their mean."""
+        mean = np.zeros(self.vectors.shape[1])
+        for rows in _chunks(members):
+            mean += self.vectors[rows].sum(axis=0, dtype=np.float64)
+        mean /= len(members)
+        squares = sum(np.square(self.vectors[rows] - mean).sum() for rows in _chunks(members))
+        return len(members) * float(squares)
 
 
 class InnerProducts:
@@ -56,14 +75,17 @@ class InnerProducts:
     The state is who belongs to which cluster, from which <g_i, s_k> is a product of matrices.
 
     Args:
-        products: <g_i, g_j>, float `[N, N]`.
+        products: <g_i, g_j>, float32 `[N, N]`, whose memory is taken over.
     """
 
     def __init__(self, products: np.ndarray):
         row_means = products.mean(axis=1, dtype=np.float64)
-        centred = products - row_means[:, None] - row_means[None, :] + row_means.mean()
-        self._products = centred.astype(np.float32)
-        self.squared_norms = np.maximum(np.diag(centred).astype(np.float64), 0.0)
+        self.squared_norms = np.empty(len(products))
+        for rows in _chunks(np.arange(len(products))):
+            centred = products[rows] - row_means[rows, None] - row_means + row_means.mean()
+            products[rows] = centred
+            self.squared_norms[rows] = np.maximum(centred[np.arange(len(rows)), rows], 0.0)
+        self._products = products
 
     def sums(self, assignments: np.ndarray, num_clusters: int) -> np.ndarray:
         """Who belongs to which cluster, 0 or 1, `[N, K]`."""
@@ -92,10 +114,20 @@ class InnerProducts:
 
 
 def scaled_sketches(sketches: np.ndarray, squared_norms: np.ndarray) -> np.ndarray:
-    """Sketches `[N, r]` with the true norms: what can be known exactly need not be estimated."""
-    own = np.square(sketches, dtype=np.float64).sum(axis=1)
-    ratio = np.divide(squared_norms, own, out=np.zeros_like(own), where=own > 0)
-    return sketches * np.sqrt(ratio).astype(sketches.dtype)[:, None]
+    """Sketches `[N, r]` with the true norms: what can be known exactly need not be estimated.
+
+    They are scaled where they are, and returned.
+    """
+    for part, squares in zip(_chunks(sketches), _chunks(squared_norms), strict=True):
+        own = np.square(part, dtype=np.float64).sum(axis=1)
+        ratio = np.divide(squares, own, out=np.zeros_like(own), where=own > 0)
+        part *= np.sqrt(ratio).astype(sketches.dtype)[:, None]
+    return sketches
+
+
+def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of some rows at a time, so that no copy of all of them is made."""
+    return (array[start : start + CHUNK] for start in range(0, len(array), CHUNK))
 
 
 def _members(assignments: np.ndarray, num_clusters: int) -> np.ndarray:

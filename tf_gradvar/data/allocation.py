@@ -64,23 +64,6 @@ class Design:
         )
 
 
-def cluster_members(assignments: np.ndarray, num_clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """The examples ordered by cluster, and the sizes of the clusters.
-
-    Args:
-        assignments: `[N]` int; negative: in no cluster.
-        num_clusters: K, at least as many as there are clusters with examples.
-
-    Returns:
-        Rows `[N']` int64 and sizes N_k `[K]` int64. Clusters are the numbers that occur, in
-        increasing order.
-    """
-    rows = np.flatnonzero(assignments >= 0)
-    _, ids = np.unique(assignments[rows], return_inverse=True)
-    order = np.argsort(ids, kind="stable")
-    return rows[order].astype(np.int64), np.bincount(ids, minlength=num_clusters).astype(np.int64)
-
-
 def allocation_shares(
     allocation: str, sizes: np.ndarray, standard_deviations: Any = None
 ) -> np.ndarray:

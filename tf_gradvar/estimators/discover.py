@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_gradvar.arguments import check_count
+from tf_gradvar.assignments import check_assignments, check_none_empty, sizes_of
 from tf_gradvar.estimators.mini_batch import check_fits
 from tf_gradvar.estimators.protocol import (
     Between,
@@ -15,7 +16,6 @@ from tf_gradvar.estimators.protocol import (
     GradientFunction,
     Gradients,
     WeightedBatch,
-    check_assignments,
     draws_factor,
 )
 
@@ -36,7 +36,8 @@ class DiscoverEstimate(Estimator):
 
     Args:
         optimizer: A Discover optimizer (or one wrapped in a `LossScaleOptimizer`), built.
-        assignments: The cluster of each example, integers [N] from 0 to K - 1.
+        assignments: The cluster of each example, [N], to the K clusters of the optimizer, each
+            with an example (see `tf_gradvar.assignments`).
         group_size: b, the examples of a group.
         groups_per_batch: C. Defaults to 1.
         replacement: Whether the b examples are independent draws (default), or distinct as
@@ -44,8 +45,8 @@ class DiscoverEstimate(Estimator):
         name: Key of the results. Defaults to "Discover-Cxb" with the numbers.
 
     Raises:
-        ValueError: An optimizer without cluster buffers, assignments that are not such integers
-            or of another number of clusters than the optimizer's, counts below 1.
+        ValueError: An optimizer without cluster buffers, assignments that leave an example or one
+            of the optimizer's clusters out, counts below 1.
 
     Example:
         >>> import keras
@@ -89,13 +90,9 @@ class DiscoverEstimate(Estimator):
         Raises:
             ValueError: As the constructor.
         """
-        checked = check_assignments(assignments)
-        clusters = int(checked.max()) + 1
-        if clusters != self._optimizer.num_clusters:
-            raise ValueError(
-                f"`assignments` must be to the {self._optimizer.num_clusters} clusters of "
-                f"`optimizer`. Received assignments to {clusters}. Use the clusters of training."
-            )
+        clusters = self._optimizer.num_clusters
+        checked = check_assignments(assignments, num_clusters=clusters, left_out=False)
+        check_none_empty(sizes_of(checked, clusters))
         self.assignments: np.ndarray = checked
 
     @property

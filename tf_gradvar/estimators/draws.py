@@ -24,7 +24,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.data.examples import Examples, members_of
+from tf_gradvar.assignments import members_of
+from tf_gradvar.data.examples import Examples
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator, Gradients, WeightedBatch
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums

@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_gradvar import per_example
 from tf_gradvar.data.examples import Examples, as_examples
+from tf_gradvar.data.fingerprint import refuse_other_data
 from tf_gradvar.estimators.checks import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
 from tf_gradvar.estimators.norms import norm_histogram
@@ -137,6 +138,10 @@ class VarianceMeter:
                     f"`assignments` of {estimator.name!r} must have one entry for each of the "
                     f"{self._examples.count} examples. Received {len(given)}."
                 )
+            if estimator.data_fingerprint is not None:
+                refuse_other_data(
+                    "assignments", estimator.data_fingerprint, self._examples.fingerprint
+                )
 
 
 def gradient_variance(
@@ -160,8 +165,9 @@ def gradient_variance(
 
     Args:
         model: A built `keras.Model`. It is not changed.
-        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` of
-            batches (x, y) or (x, y, sample_weight), which is streamed and must keep its order.
+        x: Inputs, an array `[N, ...]` or a structure of them; or a finite `tf.data.Dataset` or
+            `keras.utils.PyDataset` of batches (x, y) or (x, y, sample_weight), which is streamed,
+            and must keep its order where there are clusters or a subset.
         y: Labels, likewise; None for a dataset.
         loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B]; None: what the model
             was compiled with, its `loss_weights` and a `compute_loss` of its own included.

@@ -54,10 +54,12 @@ class Estimator(abc.ABC):
     Attributes:
         name: Key of its results.
         assignments: The stratum of each example, `[N]` int; None: all the data are one.
+        data_fingerprint: Of the data that the assignments were found for; None: not known.
     """
 
     name: str
     assignments: np.ndarray | None = None
+    data_fingerprint: str | None = None
 
     @property
     def snapshot(self) -> Sequence[Any] | None:
@@ -120,32 +122,3 @@ def draws_factor(sizes: np.ndarray, draws: np.ndarray, *, replacement: bool) -> 
         return 1.0 / draws
     # One example alone has no variance, whatever the factor: 0 / 0 becomes 0.
     return (sizes - draws) / np.maximum(sizes - 1, 1) / draws
-
-
-def check_assignments(assignments: Any) -> np.ndarray:
-    """Return assignments as an int64 array [N] that uses every number from 0 to K - 1.
-
-    Raises:
-        ValueError: Another shape or dtype, a negative number, a number that is left out.
-    """
-    array = np.asarray(assignments)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
-        raise ValueError(
-            "`assignments` must be integers of shape [N], one for each example. Received shape "
-            f"{array.shape} and dtype {array.dtype}."
-        )
-    if array.min() < 0:
-        raise ValueError(
-            "`assignments` must be numbers from 0 to K - 1. Received "
-            f"{int(array.min())}. Number the clusters with "
-            "`np.unique(assignments, return_inverse=True)[1]`."
-        )
-    present = np.unique(array)
-    if len(present) != present[-1] + 1:
-        missing = int(np.argmax(present != np.arange(len(present))))
-        raise ValueError(
-            f"`assignments` must use every number from 0 to its largest, {present[-1]}. Nothing "
-            f"is assigned to {missing}. Renumber the clusters with "
-            "`np.unique(assignments, return_inverse=True)[1]`."
-        )
-    return array.astype(np.int64)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tf_gradvar.assignments import check_assignments, sizes_of
 from tf_gradvar.estimators.mini_batch import check_fits, default_name
 from tf_gradvar.estimators.protocol import (
     Between,
     Estimator,
     WeightedBatch,
-    check_assignments,
     draws_factor,
 )
 from tf_gradvar.estimators.systematic import count_variances, spread_weights, systematic_counts
@@ -36,24 +36,27 @@ class Stratified(Estimator):
     "subset" as well; "monte_carlo" draws what is really drawn.
 
     Args:
-        assignments: The cluster of each example, integers [N] that use every number from 0 to
-            K - 1: labels, or what `GradientClustering` found.
+        assignments: The cluster of each example, [N]: labels (numbers, names or categories; see
+            `tf_gradvar.assignments`), or what `GradientClustering.fit` returned. Numbers that do
+            not occur are no clusters.
         samples_per_cluster: n_k, one number or [K] of them. Defaults to 1.
         expected_draws: e_k, K positive numbers with a whole sum, instead:
             `dataset.sampling.design.expected_draws`. Defaults to none.
         replacement: Whether draws from a cluster are independent (default), or distinct.
-        name: Key of the results. Defaults to "GC-K" with the number of draws in all.
+        name: Key of the results. Defaults to "stratified-B", or "GC-B" for the result of a
+            `GradientClustering`, with the number of draws in all.
 
     Raises:
-        ValueError: Assignments that are not such integers, `samples_per_cluster` below 1 or not
+        ValueError: Assignments that leave an example out, `samples_per_cluster` below 1 or not
             one for each cluster, `expected_draws` that are not as above, or both; when it is
-            measured, assignments that are not of the length of the data.
+            measured, assignments that are not of the length of the data, a clustering of other
+            data, a dataset whose order changes from reading to reading.
 
     Example:
         >>> import numpy as np
-        >>> labels = Stratified(np.array([0, 1, 1, 0, 1, 1]), name="labels")
-        >>> labels.coefficients([2, 4])  # (1/3)^2 and (2/3)^2
-        array([0.11111111, 0.44444444])
+        >>> labels = Stratified(np.array([0, 1, 1, 0, 1, 1]))
+        >>> labels.name, labels.coefficients([2, 4])  # (1/3)^2 and (2/3)^2
+        ('stratified-2', array([0.11111111, 0.44444444]))
 
     Source: Faghri et al. 2020, section 3.1, Eq. 1 and 2; Horvitz and Thompson 1952 for random n_k.
 
@@ -80,7 +83,8 @@ class Stratified(Estimator):
         self._given = expected_draws if self._random else samples_per_cluster
         self.reassign(assignments)
         total = round(float(np.sum(self._draws)))
-        kind = default_name("GC", total, self.replacement)
+        found_by_gradients = hasattr(assignments, "assignments")
+        kind = default_name("GC" if found_by_gradients else "stratified", total, self.replacement)
         self.name = name or f"{kind}{'-random' if self._random else ''}"
 
     @property
@@ -108,11 +112,12 @@ class Stratified(Estimator):
                 "`expected_draws` are for estimators that were made with them. Received them for "
                 f"{self.name!r}, whose draws are fixed. Make another `Stratified`."
             )
-        checked = check_assignments(assignments)
+        checked = check_assignments(assignments, left_out=False)
         given = self._given if expected_draws is None else expected_draws
         check = _check_expected_draws if self._random else _draws_per_cluster
         self._draws = check(given, int(checked.max()) + 1)
         self._given, self.assignments = given, checked
+        self.data_fingerprint = getattr(assignments, "fingerprint", None)
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
         """(N_k/N)^2 / n_k, `[K]`, with the factor of drawing without replacement."""
@@ -132,7 +137,7 @@ class Stratified(Estimator):
         weights = spread_weights(self._draws)
         if not weights.any():
             return None
-        sizes = np.bincount(self.assignments)  # type: ignore[arg-type]
+        sizes = sizes_of(self.assignments)  # type: ignore[arg-type]
         factors = sizes / sizes.sum() / self._draws
         return Between(weights / weights.sum(), None, float(weights.sum()), factors)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_gradvar.data.examples import members_of
+from tf_gradvar.assignments import members_of
 
 SKETCH_SIZE = 128
 

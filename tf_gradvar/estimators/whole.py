@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar import per_example
+from tf_gradvar.assignments import sizes_of
 from tf_gradvar.data.examples import Examples, Piece
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
@@ -148,7 +149,7 @@ def _one_pass(
     options: MeasuringOptions,
 ) -> Pass:
     normalized = options.normalized
-    sizes = np.array([examples.count]) if assignments is None else np.bincount(assignments)
+    sizes = np.array([examples.count]) if assignments is None else sizes_of(assignments)
     seen_sizes = sizes if chosen is None else np.array([len(indices) for indices in chosen])
     others = {PRESENT: None, **{e.name: e.snapshot for e in estimators if e.snapshot is not None}}
     found = Pass(
@@ -215,7 +216,7 @@ def _result(
         variances = [coefficients[0] * v for v in population.variances]
         squared_means = present.squared_means
     else:
-        sizes = np.bincount(estimator.assignments)  # type: ignore[arg-type]
+        sizes = sizes_of(estimator.assignments)  # type: ignore[arg-type]
         coefficients = estimator.coefficients(sizes)
         variance = strata.within + strata.between
         variances, squared_means = strata.variances, strata.expected_squares(present)

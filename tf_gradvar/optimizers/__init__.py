@@ -1,10 +1,10 @@
 """Keras optimizers that remove the variance between clusters of the data."""
 
+from tf_gradvar.assignments import cluster_transfer
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.discover import Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
-from tf_gradvar.optimizers.transfer import cluster_transfer
 
 __all__ = [
     "IGT",

@@ -120,7 +120,9 @@ class ClusterControlVariate(ClusterBuffers):
             raise ValueError(
                 "`group_gradients` must hold one entry for each of the "
                 f"{len(buffers)} variables that the optimizer was built with (None for a "
-                f"variable without a gradient). Received {len(group_gradients)} entries."
+                f"variable without a gradient). Received {len(group_gradients)} entries. If layers "
+                "were frozen or unfrozen since, compile the model again with a new optimizer: "
+                "like every Keras optimizer, this one keeps to the variables it was built with."
             )
         shape = tuple(ops.shape(group_clusters))
         dtype = keras.backend.standardize_dtype(group_clusters.dtype)
@@ -240,6 +242,7 @@ class ClusterControlVariate(ClusterBuffers):
                 "does it, or call it yourself in a custom training step."
             )
         self._corrections_pending = max(self._corrections_pending - 1, 0)
+        grads = [backend.dense(gradient) for gradient in grads]
         if corrected:
             grads = self._divide_among_replicas(grads)
         super().apply(grads, trainable_variables)

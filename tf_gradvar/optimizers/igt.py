@@ -51,14 +51,15 @@ class IGT(HookedOptimizer):
 
     **True and shifted weights.** `apply` leaves the shifted weights in the variables, for
     the next gradient, and keeps the true ones theta in a slot. In `model.fit` and
-    `train_on_batch` on the TensorFlow backend the variables are shifted at the start and
-    true again at the end of every call of the train function, so that validation,
-    callbacks, `evaluate`, `predict`, `save`, `export` and `get_weights` all see the true
-    weights, on one device and on replicas, with nothing to remember. (Keras calls no code
-    of an optimizer between a step and what follows it, so creating the first IGT optimizer
-    of a process wraps `keras.Model.make_train_function`; models with other optimizers are
-    not affected.) In a loop of your own, call `use_true_weights()` before you read the
-    weights and `use_shifted_weights()` before you train on.
+    `train_on_batch` the weights are shifted at the start and true again at the end of every
+    call of the train function, so that validation, callbacks, `evaluate`, `predict`,
+    `save`, `export` and `get_weights` all see the true weights, on one device and on
+    replicas, with nothing to remember. (Keras calls no code of an optimizer between a step
+    and what follows it, so creating the first IGT optimizer of a process wraps
+    `keras.Model.make_train_function`; models with other optimizers are not affected. Tested
+    on TensorFlow and JAX; torch takes the same way as TensorFlow, untested.) In a loop of
+    your own, call `use_true_weights()` before you read the weights and
+    `use_shifted_weights()` before you train on.
 
     Args:
         learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
@@ -125,7 +126,9 @@ class IGT(HookedOptimizer):
                     "constraint or use another optimizer."
                 )
         super().build(variables)
-        self._shifted = list(variables)
+        shifted = list(variables)
+        # A list as an attribute would make the model's variables the optimizer's own (on JAX).
+        self._shifted = lambda: shifted
         slots = ("gradient_average", "momentum", "true_weights")
         made = [[self.add_variable_from_reference(v, name=s) for s in slots] for v in variables]
         self._averages, self._momentums, self._true = map(list, zip(*made, strict=True))
@@ -142,6 +145,15 @@ class IGT(HookedOptimizer):
             name=name,
             aggregation="only_first_replica",
         )
+
+    def apply(self, grads, trainable_variables=None):
+        """Take a step; sparse gradients become dense first, as their average is.
+
+        Args:
+            grads: One gradient at the shifted weights for each variable, or None.
+            trainable_variables: The variables, if not those that the optimizer was built with.
+        """
+        super().apply([backend.dense(g) for g in grads], trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable: its true value in the slot, the shifted one in place.
@@ -188,7 +200,7 @@ class IGT(HookedOptimizer):
     def before_updates(self):
         """Let the slots hold the true weights, also of variables without a gradient."""
         holds_true = ops.convert_to_tensor(self._holds_true) > 0
-        backend.copy_if(holds_true, self._shifted, self._true)
+        backend.copy_if(holds_true, self._shifted(), self._true)
 
     def after_updates(self, learning_rate):
         """Remember the step by which the weights are shifted.
@@ -221,12 +233,12 @@ class IGT(HookedOptimizer):
     after_training = use_true_weights
 
     def _assign_true(self):
-        for variable, slot in zip(self._shifted, self._true, strict=True):
+        for variable, slot in zip(self._shifted(), self._true, strict=True):
             variable.assign(self._true_value(variable, slot))
         self._holds_true.assign(ops.ones(()))
 
     def _assign_shifted(self):
-        for index, variable in enumerate(self._shifted):
+        for index, variable in enumerate(self._shifted()):
             slot = self._true[index]
             true = self._true_value(variable, slot)
             learning_rate = ops.cast(self._last_learning_rate, variable.dtype)

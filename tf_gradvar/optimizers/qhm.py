@@ -64,6 +64,15 @@ class QHM(keras.optimizers.Optimizer):
         super().build(variables)
         self._momentums = [self.add_variable_from_reference(v, name="momentum") for v in variables]
 
+    def apply(self, grads, trainable_variables=None):
+        """Take a step; sparse gradients become dense first, as the moving average is.
+
+        Args:
+            grads: One gradient for each variable, or None.
+            trainable_variables: The variables, if not those that the optimizer was built with.
+        """
+        super().apply([backend.dense(g) for g in grads], trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable and its moving average.
 

@@ -36,6 +36,7 @@ from tf_gradvar.keras_internals import (
     remat_mode,
     set_mask,
     set_remat_mode,
+    training_argument,
 )
 from tf_gradvar.per_example.units import Unit, all_layers
 
@@ -171,9 +172,7 @@ def trace_layers(
 
 def call_model(model: keras.Model, x: Any, training: bool) -> Any:
     """`model(x, training=training)` for models that take `training`, else `model(x)`."""
-    parameters = inspect.signature(type(model).call).parameters.values()
-    takes_training = any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
-    return model(x, training=training) if takes_training else model(x)
+    return model(x, **training_argument(model, training))
 
 
 @contextmanager
@@ -242,16 +241,29 @@ def kept_as_it_is(model: keras.Model) -> Iterator[None]:
     """Undo what any call of a Keras model does, and what stands in the way of watching.
 
     A call forgets the losses that the call before has added. Rematerialised layers run where
-    nothing can be watched: they run plainly for the time being, which gives the same numbers.
+    nothing can be watched, and a bidirectional layer on a GPU reads the weights of its two layers
+    instead of calling them: they run plainly for the time being, which gives the same numbers.
     """
     layers = all_layers(model)
+    fused = [
+        part
+        for layer in layers
+        if isinstance(layer, keras.layers.Bidirectional)
+        for part in (layer.forward_layer, layer.backward_layer)
+        if "use_cudnn" in part.__dict__
+    ]
+    choices = [part.use_cudnn for part in fused]
     losses = [(added_losses(layer), list(added_losses(layer))) for layer in layers]
     modes = [(layer, remat_mode(layer)) for layer in layers if remat_mode(layer) is not None]
     for layer, _ in modes:
         set_remat_mode(layer, None)
+    for part in fused:
+        part.use_cudnn = False
     try:
         yield
     finally:
+        for part, choice in zip(fused, choices, strict=True):
+            part.use_cudnn = choice
         for current, old in losses:
             current[:] = old
         for layer, mode in modes:

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_gradvar.per_example.chunks import map_chunks
-from tf_gradvar.per_example.convolution import Patches
 from tf_gradvar.per_example.forms import GradientForm, leading
 from tf_gradvar.per_example.outer import Outer
+from tf_gradvar.per_example.patches import Patches, as_positions
 
 
 class Factors(NamedTuple):
@@ -101,8 +101,8 @@ def mean_factors(form: GradientForm) -> tuple[tf.Tensor, tf.Tensor] | None:
         a, d = (tf.squeeze(tensor, 1) for tensor in form.tensors())
         return tf.reduce_mean(a, 1), tf.reduce_sum(d, 1)
     if isinstance(form, Patches) and form.geometry.groups == 1:
-        seen = [tf.reduce_mean(x, [1, 2]) for x in form.shifted()]
-        return tf.concat(seen, 1), tf.reduce_sum(form.output_gradients, [1, 2])
+        seen = [tf.reduce_mean(as_positions(x), 1) for x in form.shifted()]
+        return tf.concat(seen, 1), tf.reduce_sum(as_positions(form.output_gradients), 1)
     return None
 
 

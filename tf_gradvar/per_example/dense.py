@@ -91,7 +91,24 @@ def _known_equation(layer: keras.layers.EinsumDense) -> bool:
         return False
     if layer.lora_enabled and labels.kernel[-1] in labels.groups:
         return False
-    return layer.bias is None or len(layer.bias.shape) < len(labels.outputs)
+    if layer.bias is None:
+        return True
+    shape = tuple(layer.bias.shape)
+    return len(shape) < len(labels.outputs) and not _added_elsewhere(shape, layer.full_output_shape)
+
+
+def _added_elsewhere(bias: tuple[int, ...], outputs: tuple[int | None, ...]) -> bool:
+    """Whether `keras.ops.add` takes a bias such as [4, 1] for one of another axis.
+
+    On TensorFlow it adds whatever can be squeezed to a vector along the last axis, or the first
+    after the examples', if the length agrees there.
+    """
+    long = [axis for axis, length in enumerate(bias) if length > 1]
+    if len(long) != 1:
+        return False
+    length, meant = bias[long[0]], long[0] - len(bias) + len(outputs)
+    taken = len(outputs) - 1 if outputs[-1] == length else 1
+    return length in (outputs[1], outputs[-1]) and taken != meant
 
 
 DENSE = Rule(dense_rule, _plain_kernel, before_activation=True)

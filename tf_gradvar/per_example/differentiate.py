@@ -61,12 +61,11 @@ def gradient_forms(
     Returns:
         The gradient form of each trainable variable, and the losses `[B]`.
     """
-    for unit in problem.units:
-        if unit.rule is None:
-            _announce_or_refuse(problem, unit, "there is no rule for this layer")
+    slow = [(u, "there is no rule for this layer") for u in problem.units if u.rule is None]
+    _refuse_unknown(problem, slow)
     forms, hidden, losses = _one_pass(problem, batch, state)
-    for unit, reason in hidden:
-        _announce_or_refuse(problem, unit, reason)
+    _refuse_unknown(problem, hidden)
+    fallback.announce(problem.model, slow + hidden)
     while hidden:
         larger = enclosing_units(problem.model, [unit for unit, _ in hidden])
         problem = replace(problem, units=larger)
@@ -138,11 +137,19 @@ def _is_lost(
     batch: Batch,
     state: fallback.State,
 ) -> bool:
-    """Whether an output carries no gradient though the loss depends on the variables."""
+    """Whether an output carries no gradient though the loss depends on the variables.
+
+    A rule that sees the whole call knows that the outputs are the only way out of the layer: one
+    that is used is enough (an encoder hands on its states alone).
+    """
+    enough = any if unit.rule is not None and unit.rule.whole_call else all
     complete = all(
-        gradient is not None or not is_float(leaf)
+        enough(
+            gradient is not None
+            for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
+            if is_float(leaf)
+        )
         for use, found in zip(calls, gradients, strict=True)
-        for leaf, gradient in zip(keras.tree.flatten(use.outputs), found, strict=True)
     )
     if complete or unit.layer is problem.model:
         return False
@@ -175,6 +182,12 @@ def _unit_forms(
 ) -> dict[int, GradientForm]:
     """Forms of a unit's variables, by their index in the model; calls are added."""
     found: dict[int, list[GradientForm]] = {id(v): [] for v in unit.variables}
+    if len(calls) > 1 and getattr(unit.layer, "stateful", False):
+        raise ValueError(
+            f"A stateful layer must be called once by `model`, '{unit.name}' is called "
+            f"{len(calls)} times; its later calls start where the earlier ones ended. Use "
+            "stateful=False and pass `initial_state`."
+        )
     for use, cotangents in zip(calls, gradients, strict=True):
         if all(cotangent is None for cotangent in cotangents):
             continue
@@ -228,21 +241,22 @@ def _call_forms(
 ) -> list[tuple[keras.Variable, GradientForm]]:
     if unit.rule is not None:
         inputs = _at_least_float32(use.inputs)
-        return unit.rule.forms(unit.layer, inputs, cotangents[0], use.arguments, use.outputs)
+        return unit.rule.forms(unit.layer, inputs, cotangents, use.arguments, use.outputs)
     explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
     return [
         (v, Explicit(g)) for v, g in zip(unit.variables, explicit, strict=True) if g is not None
     ]
 
 
-def _announce_or_refuse(problem: Problem, unit: Unit, reason: str) -> None:
-    if problem.on_unknown == "raise":
+def _refuse_unknown(problem: Problem, slow: Sequence[tuple[Unit, str]]) -> None:
+    """Raise for units that need the fallback, if that is what the user wants."""
+    if problem.on_unknown == "raise" and slow:
+        unit, reason = slow[0]
         raise ValueError(
             "`on_unknown` is 'raise', and the per-example gradients of layer "
             f"'{unit.name}' ({type(unit.layer).__name__}) need the fallback: {reason}. Register a "
             "rule with `register_rule`, or use on_unknown='fallback'."
         )
-    fallback.announce(unit, reason)
 
 
 def _refuse_unknown_share(problem: Problem, recording: Recording) -> None:
@@ -288,18 +302,35 @@ def _hide_unbatched(
 def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]]:
     """For each unit the tensors that must have a batch axis.
 
-    These are all arguments where the layer is called again, and the first otherwise.
+    These are all arguments where all of them matter, and the first otherwise.
     """
     seen: dict[int, list[Any]] = {}
     for place, calls in recording.uses.items():
-        again = problem.units[place].rule is None
+        rule = problem.units[place].rule
+        again = rule is None or rule.whole_call
         values = [(use.arguments if again else use.inputs, use.outputs) for use in calls]
         seen[place] = [leaf for leaf in tf.nest.flatten(values) if tf.is_tensor(leaf)]
     return seen
 
 
 def _lead_with(tensors: list[Any], length: int | None) -> bool:
-    return all(tensor.shape.rank and tensor.shape[0] == length for tensor in tensors)
+    """Whether all tensors have a first axis of a length.
+
+    A graph does not know all lengths (those that `TextVectorization` returns, for instance): it
+    compares them when it runs.
+    """
+    if not all(tensor.shape.rank and tensor.shape[0] in (length, None) for tensor in tensors):
+        return False
+    for tensor in tensors:
+        if length is not None and tensor.shape[0] is None:
+            tf.debugging.assert_equal(
+                tf.shape(tensor)[0],
+                length,
+                "A layer was called on a tensor without the batch axis, which shows only when the "
+                "graph runs: per-example gradients cannot be told apart. Measure outside of "
+                "`tf.function`, where lengths are known.",
+            )
+    return True
 
 
 def _at_least_float32(tensor: Any) -> Any:

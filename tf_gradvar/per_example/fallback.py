@@ -13,6 +13,7 @@ composite around it that does show them: in the last resort the whole model.
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,21 +31,49 @@ logger = logging.getLogger("tf_gradvar.per_example")
 
 State = Sequence[tuple[keras.Variable, Any]]
 _announced: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+# Vectorising these fails.
+_looping: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+# Layers of one class that the announcement calls by their names.
+_NAMED = 3
 
 # What vectorized_map raises for operations that it cannot vectorise.
 _NOT_VECTORIZABLE = (ValueError, TypeError, LookupError, NotImplementedError, tf.errors.OpError)
 
 
-def announce(unit: Unit, reason: str) -> None:
-    """Log once for each layer that it is measured by the fallback."""
-    if unit.layer not in _announced:
+def announce(model: keras.Model, slow: Sequence[tuple[Unit, str]]) -> None:
+    """Log in one line which layers are measured by the fallback, and each of them once.
+
+    Args:
+        model: The model.
+        slow: Units with the reason why no rule measures them.
+    """
+    reasons: dict[str, dict[str, list[str]]] = {}
+    new = [(unit, reason) for unit, reason in slow if unit.layer not in _announced]
+    for unit, reason in new:
         _announced.add(unit.layer)
-        logger.warning(
-            "Per-example gradients of layer '%s' (%s) come from the slower fallback: %s.",
-            unit.name,
-            type(unit.layer).__name__,
-            reason,
-        )
+        kinds = reasons.setdefault(reason, {})
+        kinds.setdefault(type(unit.layer).__name__, []).append(unit.name)
+    if not new:
+        return
+    parts = [
+        f"{', '.join(_listed(*kind) for kind in kinds.items())}: {reason}"
+        for reason, kinds in reasons.items()
+    ]
+    logger.warning(
+        "Per-example gradients of %d layer%s of model '%s' come from the slower fallback: %s.",
+        len(new),
+        "s" if len(new) > 1 else "",
+        model.name,
+        "; ".join(parts),
+    )
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    """`2 Swish ('a', 'b')`."""
+    shown = [f"'{name}'" for name in names[:_NAMED]]
+    if len(names) > _NAMED:
+        shown.append(f"and {len(names) - _NAMED} more")
+    return f"{len(names)} {kind} ({', '.join(shown)})"
 
 
 def refuse_random_state(layer: keras.layers.Layer, training: bool) -> None:
@@ -97,9 +126,14 @@ def layer_gradients(
         ]
         return tf.add_n(products)
 
-    gradients_of = _looped if has_recurrence(unit.layer) else _vectorized
     untouched: set[int] = set()
-    gradients = gradients_of(weighted_output, unit.variables, [*leaves, *masks], state, untouched)
+    arguments = (weighted_output, unit.variables, [*leaves, *masks], state, untouched)
+    gradients = None
+    if not (has_recurrence(unit.layer) or unit.layer in _looping):
+        gradients = _vectorized(*arguments)
+    if gradients is None:
+        _looping.add(unit.layer)
+        gradients = _looped(*arguments)
     return [None if index in untouched else g for index, g in enumerate(gradients)]
 
 
@@ -141,8 +175,8 @@ def _vectorized(
     leaves: Sequence[Any],
     state: State,
     untouched: set[int],
-) -> list[tf.Tensor]:
-    """All examples at once, or a loop over them where TensorFlow cannot vectorise.
+) -> list[tf.Tensor] | None:
+    """All examples at once; None where TensorFlow cannot vectorise.
 
     Each example is given as two copies. With one, vectorising gives products of [B, 1, ...] with
     broadcast weights, for which the CPU kernel of BatchMatMulV2 (seen with TensorFlow 2.21 and
@@ -150,11 +184,27 @@ def _vectorized(
     """
     of_one, batched = _of_one(scalar, variables, leaves, state, untouched, copies=2)
     try:
-        gradients = tf.vectorized_map(of_one, batched, fallback_to_while_loop=False)
+        with _silent_tensorflow():
+            gradients = tf.vectorized_map(of_one, batched, fallback_to_while_loop=False)
     except _NOT_VECTORIZABLE as error:
         logger.debug("Looping over the examples, vectorized_map failed: %s", error)
-        return _looped(scalar, variables, leaves, state, untouched)
+        return None
     return _at_least_float32(gradients)
+
+
+@contextmanager
+def _silent_tensorflow() -> Iterator[None]:
+    """Keep back what `vectorized_map` logs: hundreds of lines for one operation, and retracing."""
+    tensorflow_logger, thread = tf.get_logger(), threading.get_ident()
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    tensorflow_logger.addFilter(from_elsewhere)
+    try:
+        yield
+    finally:
+        tensorflow_logger.removeFilter(from_elsewhere)
 
 
 def _looped(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.per_example.batches import Batch, State, state_of
+from tf_gradvar.per_example.compiled import run
 from tf_gradvar.per_example.differentiate import gradient_forms
 from tf_gradvar.per_example.evaluation import Evaluation
 from tf_gradvar.per_example.forms import GradientForm, Measured, Wanted, difference_of
@@ -111,10 +112,11 @@ def statistics(
         array([24., 34.], dtype=float32)
 
     Cost: about one plain forward and backward pass where all layers have rules; the memory of
-    one such pass plus a slice of per-example gradients of one layer. Wrap it in `tf.function`
-    to call it often.
+    one such pass plus a slice of per-example gradients of one layer. The first call is traced,
+    later ones with the same loss, options and shapes run compiled (`compiled.py` says when).
     """
-    evaluation = Evaluation(
+    return run(
+        _statistics,
         model,
         x,
         y,
@@ -123,9 +125,33 @@ def statistics(
         loss_weights=loss_weights,
         training=training,
         weights=weights,
+        other_weights=other_weights,
+        mean_gradient=mean_gradient,
+        second_moments=second_moments,
+        sketch_size=sketch_size,
+        seed=seed,
+        per_layer=per_layer,
         chunk_size=chunk_size,
         on_unknown=on_unknown,
     )
+
+
+def _statistics(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    *,
+    mean_gradient: bool,
+    second_moments: bool,
+    sketch_size: int | None,
+    seed: int,
+    per_layer: bool,
+    other_weights: Sequence[Any] | None = None,
+    **options: Any,
+) -> Statistics:
+    """`statistics` as it is traced; `options` are those of `Evaluation`."""
+    evaluation = Evaluation(model, x, y, loss, **options)
     units = evaluation.units
     other = None if other_weights is None else state_of("other_weights", model, other_weights)
     sketches = None

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.per_example.batches import Batch, state_of
+from tf_gradvar.per_example.compiled import run
 from tf_gradvar.per_example.differentiate import gradient_forms
 from tf_gradvar.per_example.evaluation import Evaluation
 from tf_gradvar.per_example.forms import Wanted
@@ -177,6 +178,10 @@ def gradients(
 
     Cost: memory for B times the number of parameters.
     """
+    return run(_gradients, model, x, y, loss, **options)
+
+
+def _gradients(model: keras.Model, x: Any, y: Any, loss: Any, **options: Any) -> list[tf.Tensor]:
     evaluation = Evaluation(model, x, y, loss, **options)
 
     def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -233,6 +238,20 @@ def inner_products(
     Cost: two forward and backward passes. Source: the closed forms of Faghri et al. 2020,
     section 3.2, with the second example's inputs and output gradients in place of the centre's.
     """
+    options |= {"other_weights": other_weights, "per_layer": per_layer}
+    return run(_inner_products, model, x, y, loss, **options)
+
+
+def _inner_products(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    *,
+    other_weights: Sequence[Any],
+    per_layer: bool,
+    **options: Any,
+) -> tf.Tensor | dict[str, tf.Tensor]:
     evaluation = Evaluation(model, x, y, loss, **options)
     units = evaluation.units
     states = [evaluation.state, state_of("other_weights", model, other_weights)]

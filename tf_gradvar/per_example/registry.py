@@ -12,12 +12,14 @@ from collections.abc import Callable
 import keras
 
 from tf_gradvar.per_example import (
+    activations,
     convolution,
     dense,
     embedding,
     normalization,
     patch_embedding,
     positions,
+    recurrent,
     scaling,
 )
 from tf_gradvar.per_example.rule import Rule, RuleFunction
@@ -27,8 +29,19 @@ RULES: dict[type[keras.layers.Layer], Rule] = {
     keras.layers.EinsumDense: dense.EINSUM_DENSE,
     keras.layers.Conv1D: convolution.CONVOLUTION,
     keras.layers.Conv2D: convolution.CONVOLUTION,
+    keras.layers.Conv3D: convolution.CONVOLUTION,
+    keras.layers.Conv1DTranspose: convolution.TRANSPOSED,
+    keras.layers.Conv2DTranspose: convolution.TRANSPOSED,
+    keras.layers.Conv3DTranspose: convolution.TRANSPOSED,
     keras.layers.DepthwiseConv1D: convolution.CONVOLUTION,
     keras.layers.DepthwiseConv2D: convolution.CONVOLUTION,
+    keras.layers.SeparableConv1D: convolution.SEPARABLE,
+    keras.layers.SeparableConv2D: convolution.SEPARABLE,
+    keras.layers.PReLU: activations.PRELU,
+    keras.layers.LSTM: recurrent.RECURRENT,
+    keras.layers.GRU: recurrent.RECURRENT,
+    keras.layers.SimpleRNN: recurrent.RECURRENT,
+    keras.layers.RNN: recurrent.RECURRENT,
     keras.layers.Embedding: embedding.EMBEDDING,
     keras.layers.BatchNormalization: normalization.NORMALIZATION,
     keras.layers.GroupNormalization: normalization.NORMALIZATION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,10 +26,12 @@ class Call:
     Attributes:
         arguments: The arguments by name, defaults included.
         outputs: What `call` returned, before the activation for `before_activation`.
+        output_gradients: The gradient, or None, of each of the flattened outputs.
     """
 
     arguments: dict[str, Any]
     outputs: Any
+    output_gradients: Sequence[tf.Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,15 @@ class Rule:
         self,
         layer: keras.layers.Layer,
         inputs: tf.Tensor,
-        output_gradients: tf.Tensor,
+        output_gradients: Sequence[tf.Tensor | None],
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         outputs: Any,
     ) -> Forms:
         """Apply the rule to one call of a layer, given its positional and named arguments."""
         if not self.whole_call:
-            return self.function(layer, inputs, output_gradients)
+            return self.function(layer, inputs, output_gradients[0])
         args, kwargs = arguments
-        bound = inspect.signature(layer.call).bind(*args, **kwargs)
+        bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs)
         bound.apply_defaults()
-        return self.function(layer, inputs, output_gradients, Call(bound.arguments, outputs))
+        call = Call(bound.arguments, outputs, output_gradients)
+        return self.function(layer, inputs, output_gradients[0], call)

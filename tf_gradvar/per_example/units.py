@@ -1,8 +1,8 @@
 """Which layers are measured, and by what: a rule, or the fallback.
 
 A unit is a layer together with the trainable variables that it accounts for. Layers with a rule
-are units; so are layers that run their parts in a loop of their own (recurrent layers, wrappers),
-with all their variables; other composites are looked into, and are units only for the variables
+are units; so are layers that run their parts in a loop of their own (recurrent layers), with all
+their variables; other composites are looked into, and are units only for the variables
 that they own themselves. Frozen layers are no units.
 """
 
@@ -17,10 +17,8 @@ from tf_gradvar.keras_internals import flatten_layers, is_seed
 from tf_gradvar.per_example.registry import find_rule
 from tf_gradvar.per_example.rule import Rule, Variable
 
-# These call their inner layers inside loops or vectorised maps, where nothing can be watched.
-_OPAQUE = (keras.layers.RNN, keras.layers.Wrapper)
-# A wrapper that calls its layer plainly, except in training mode: then it reads the kernel.
-_TRANSPARENT = keras.layers.SpectralNormalization
+# These call their inner layers inside loops, where nothing can be watched.
+_OPAQUE = (keras.layers.RNN,)
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,7 @@ def _candidates(
     seen.add(id(layer))
     rule = find_rule(layer)
     parts = _parts(layer)
-    opaque = isinstance(layer, _OPAQUE) and not isinstance(layer, _TRANSPARENT)
-    if rule is not None or not parts or opaque:
+    if rule is not None or not parts or isinstance(layer, _OPAQUE):
         yield layer, rule, layer.trainable_variables
         return
     inner = {id(v) for part in parts for v in part.trainable_variables}

@@ -15,7 +15,8 @@ def split_cluster_batch(x):
     """Return the inputs of a cluster batch and the cluster of each example, int32 [B].
 
     Args:
-        x: `{"inputs": x, "cluster_ids": ids}`.
+        x: `{"inputs": x, "cluster_ids": ids}` with ids of any integer type, [B] or [B, 1]. Those
+            that int32 does not hold become -1, which is no cluster, or the largest int32.
 
     Raises:
         ValueError: If it has another form, or ids of another dtype, shape or number.
@@ -27,13 +28,7 @@ def split_cluster_batch(x):
             f"inputs of another form: {received}. Make the batches with "
             "`tf_gradvar.data.cluster_batches`, or train a plain keras.Model."
         )
-    ids = tf.convert_to_tensor(x["cluster_ids"])
-    if ids.dtype != tf.int32 or ids.shape.rank != 1:
-        raise ValueError(
-            "`cluster_ids` must be int32 of shape [B], the cluster of each example. Received "
-            f"dtype {ids.dtype.name} and shape {ids.shape}. Cast it with "
-            "`tf.cast(ids, tf.int32)`."
-        )
+    ids = _as_int32(tf.convert_to_tensor(x["cluster_ids"]))
     size = keras.tree.flatten(x["inputs"])[0].shape[0]
     if size is not None and ids.shape[0] is not None and size != ids.shape[0]:
         raise ValueError(
@@ -41,6 +36,22 @@ def split_cluster_batch(x):
             f"{ids.shape[0]} ids for {size} examples."
         )
     return x["inputs"], ids
+
+
+def _as_int32(ids):
+    """Return ids [B] or [B, 1] of any integer type as int32 [B]; nothing wraps."""
+    column = ids.shape.rank == 2 and ids.shape[1] == 1
+    if not ids.dtype.is_integer or not (ids.shape.rank == 1 or column):
+        raise ValueError(
+            "`cluster_ids` must be integers of shape [B], the cluster of each example. Received "
+            f"dtype {ids.dtype.name} and shape {ids.shape}."
+        )
+    if column:
+        ids = ids[:, 0]
+    if ids.dtype.max <= tf.int32.max:
+        return tf.cast(ids, tf.int32)
+    ids = tf.minimum(ids, tf.cast(tf.int32.max, ids.dtype))
+    return tf.cast(tf.maximum(tf.cast(ids, tf.int64), -1), tf.int32)
 
 
 def check_same_clusters(sampling, variate):
@@ -69,6 +80,29 @@ def check_same_clusters(sampling, variate):
         )
 
 
+def check_made_in_scope(model):
+    """Raise unless a model was made inside the scope of the strategy that trains it.
+
+    Args:
+        model: A compiled model.
+
+    Raises:
+        ValueError: If variables of the model belong to no strategy, or to another one.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return
+    inside = strategy.extended.variable_created_in_scope
+    outside = [v.path for v in model.variables if not inside(v.value)]
+    if outside:
+        raise ValueError(
+            f"The model must be made inside the scope of the {type(strategy).__name__} with "
+            f"{strategy.num_replicas_in_sync} replicas that trains it. Made outside of it: "
+            f"{', '.join(outside[:4])}{', ...' if len(outside) > 4 else ''}. Make the model, also "
+            "one that is given to `ClusterModel.from_model`, under `with strategy.scope():`."
+        )
+
+
 def refuse_what_cpu_replicas_lack(model):
     """Raise if a compiled model asks for what TensorFlow cannot do on logical CPUs.
 
@@ -84,8 +118,9 @@ def refuse_what_cpu_replicas_lack(model):
     devices = strategy.extended.worker_devices
     if "CPU" in devices[0]:
         raise ValueError(
-            "`steps_per_execution` above 1 fails in TensorFlow's graph optimizer when several "
-            "logical CPUs are the replicas, for every Keras model and optimizer. Received: "
-            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU "
-            "replicas. Compile with steps_per_execution=1 there."
+            "`steps_per_execution` above 1 fails in TensorFlow when several logical CPUs are the "
+            "replicas, for every Keras model and optimizer. Received: "
+            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU replicas. "
+            "Compile with steps_per_execution=1 there, or take several steps in one call with "
+            "`tf_gradvar.training.train_steps`."
         )

@@ -4,9 +4,10 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
-from tf_gradvar.keras_internals import Functional, flatten_layers
+from tf_gradvar.keras_internals import Functional, flatten_layers, training_argument
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.training.cluster_batch import (
+    check_made_in_scope,
     check_same_clusters,
     plain_inputs,
     refuse_what_cpu_replicas_lack,
@@ -25,6 +26,16 @@ from tf_gradvar.training.skipped_groups import SkippedGroupsWarning
 
 # Models of these layers alone (and layers without weights) vectorize over groups at a gain.
 _VECTORIZED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.LayerNormalization)
+
+# What a model may define that ClusterModel, which takes its layers only, would not run.
+_NOT_RUN = (
+    "train_step",
+    "test_step",
+    "predict_step",
+    "compute_loss",
+    "compute_metrics",
+    "metrics",
+)
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
@@ -101,18 +112,20 @@ class ClusterModel(keras.Model):
 
         Raises:
             TypeError: If `model` is not a Keras model.
-            ValueError: If it has a `train_step` of its own, which would not be run.
+            ValueError: If it has a `train_step`, `compute_loss` or the like of its own, which
+                would not be run.
         """
         if not isinstance(model, keras.Model):
             raise TypeError(
                 "`model` must be a keras.Model. Received: "
                 f"{type(model).__name__}. Wrap layers in `keras.Sequential`."
             )
-        if type(model).train_step is not keras.Model.train_step:
+        own = [name for name in _NOT_RUN if _overrides(model, name)]
+        if own:
             raise ValueError(
-                f"`model` of type {type(model).__name__} has a `train_step` of its own, which "
-                "ClusterModel would not run. Subclass `tf_gradvar.ClusterModel` instead and "
-                "build on its `train_step`."
+                f"`model` of type {type(model).__name__} has a `{own[0]}` of its own, which "
+                "ClusterModel would not run. Subclass `tf_gradvar.ClusterModel` instead of "
+                f"keras.Model, and build on its `{own[0]}`."
             )
         if cls is ClusterModel and _is_graph(model):
             result = cls(*_graph_ends(model), name=model.name)
@@ -154,8 +167,8 @@ class ClusterModel(keras.Model):
 
         Raises:
             ValueError: If the batches are drawn with other probabilities or numbers of
-                clusters than the optimizer's, or `steps_per_execution` is above 1 with
-                several CPU replicas.
+                clusters than the optimizer's, `steps_per_execution` is above 1 with several
+                CPU replicas, or the model was made outside the scope of its strategy.
         """
         self.use_sampling_of(x)
         variate = find_control_variate(self.optimizer)
@@ -163,6 +176,7 @@ class ClusterModel(keras.Model):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
         refuse_what_cpu_replicas_lack(self)
+        check_made_in_scope(self)
         if isinstance(x, tf.data.Dataset) and len(args) < 3:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
@@ -331,7 +345,7 @@ class _WrappedClusterModel(ClusterModel):
         self.model = model
 
     def call(self, inputs, training=None):
-        return self.model(inputs, training=training)
+        return self.model(inputs, **training_argument(self.model, training))
 
     def build(self, input_shape):
         if not self.model.built:
@@ -347,6 +361,11 @@ class _WrappedClusterModel(ClusterModel):
             config.pop("model"), custom_objects=custom_objects
         )
         return cls(model, **config)
+
+
+def _overrides(model, name):
+    """Return whether a model has an attribute of its own instead of that of `keras.Model`."""
+    return name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name)
 
 
 def _is_graph(model):

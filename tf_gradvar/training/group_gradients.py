@@ -18,7 +18,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_gradvar.keras_internals import compute_loss, flatten_layers
+from tf_gradvar.keras_internals import compute_loss, flatten_layers, training_argument
 from tf_gradvar.losses import ModelLoss, overrides_compute_loss
 
 
@@ -75,7 +75,7 @@ def _pass(model, batch, loss_of=_whole_loss):
     """Return loss, predictions and gradients of one group, by one forward and backward."""
     scale = loss_scale(model.optimizer)
     with tf.GradientTape() as tape:
-        predictions = model(batch.x, training=True)
+        predictions = model(batch.x, **training_argument(model, True))
         loss, target = loss_of(model, batch, predictions)
         if scale is not None:
             target = target * tf.cast(scale, target.dtype)

@@ -7,7 +7,9 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
+from tf_gradvar.keras_internals import build_for_training
 from tf_gradvar.optimizers.igt import find_igt
+from tf_gradvar.training.cluster_batch import check_made_in_scope
 from tf_gradvar.training.cluster_model import ClusterModel
 
 
@@ -54,7 +56,8 @@ def train_steps(
         The metrics over the steps of each call, by name.
 
     Raises:
-        ValueError: If `steps` is not a positive multiple of `steps_per_call`.
+        ValueError: If `steps` is not a positive multiple of `steps_per_call`, or the model was
+            made outside the scope of the strategy that trains it.
 
     Example:
         >>> import keras, numpy as np
@@ -79,15 +82,18 @@ def train_steps(
     strategy = model.distribute_strategy
     if isinstance(model, ClusterModel):
         model.use_sampling_of(dataset)
-    if not model.optimizer.built:
-        with strategy.scope():
-            model.optimizer.build(model.trainable_variables)
+    check_made_in_scope(model)
+    with strategy.scope():  # inside a step, variables of metrics would come too late
+        build_for_training(model, dataset.element_spec)
     batches = iter(strategy.experimental_distribute_dataset(dataset))
 
-    @tf.function
+    @tf.function(autograph=False)
     def call(batches):
-        for _ in tf.range(per_call):
-            strategy.run(model.train_step, args=(next(batches),))
+        def step(count):
+            strategy.run(model.train_step, args=(batches.get_next(),))
+            return (count + 1,)
+
+        tf.while_loop(lambda count: count < per_call, step, [tf.constant(0)])
 
     igt = find_igt(model)
     for _ in range(steps // per_call):

@@ -13,6 +13,7 @@ if keras.backend.backend() == "tensorflow":
         add_scaled,
         compiled,
         copy_if,
+        dense,
         gather_rows,
         in_graph,
         in_order,
@@ -22,13 +23,13 @@ if keras.backend.backend() == "tensorflow":
         put_rows,
         step_with_momentum,
         sum_over_replicas,
-        wrap_train_functions,
     )
 else:
     from tf_gradvar.optimizers.backend.generic import (
         add_scaled,
         compiled,
         copy_if,
+        dense,
         gather_rows,
         in_graph,
         in_order,
@@ -38,13 +39,15 @@ else:
         put_rows,
         step_with_momentum,
         sum_over_replicas,
-        wrap_train_functions,
     )
+
+from tf_gradvar.optimizers.backend.train_functions import wrap_train_functions
 
 __all__ = [
     "add_scaled",
     "compiled",
     "copy_if",
+    "dense",
     "gather_rows",
     "in_graph",
     "in_order",

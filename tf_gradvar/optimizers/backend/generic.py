@@ -7,6 +7,11 @@ from keras import ops
 from tf_gradvar.keras_internals import in_stateless_scope
 
 
+def dense(gradient):
+    """Return a gradient as a tensor without sparse storage (or None)."""
+    return None if gradient is None else ops.convert_to_tensor(gradient, sparse=False)
+
+
 def gather_rows(variable, indices):
     """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
     return ops.take(variable, indices, axis=0)
@@ -74,8 +79,3 @@ def in_graph():
 def compiled(function):
     """Return the function itself."""
     return function
-
-
-def wrap_train_functions(find_optimizer):
-    """Do nothing: the training loop of this backend is stateless and offers no such place."""
-    del find_optimizer

@@ -1,14 +1,16 @@
-"""The backend functions on TensorFlow: in-place rows, replicas, and the train function.
+"""The backend functions on TensorFlow: in-place rows and replicas.
 
 Reads and writes go through `variable.handle`, which inside a replica is the handle of that
 replica's own copy. Every replica computes the same new value from the same gathered
 gradients, so each writes its own copy and nothing is reduced a second time.
 """
 
-import functools
-
-import keras
 import tensorflow as tf
+
+
+def dense(gradient):
+    """Return a gradient as a tensor: an embedding gives rows and their indices (or None)."""
+    return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
 def gather_rows(variable, indices):
@@ -108,43 +110,5 @@ def compiled(function):
 
     A `tf.function` as an attribute of an optimizer would end up in exported models.
     """
-    graph_function = tf.function(function)
+    graph_function = tf.function(function, autograph=False)
     return lambda: graph_function()
-
-
-def wrap_train_functions(find_optimizer):
-    """Let `find_optimizer(model)` name an optimizer to prepare around every train function.
-
-    Keras calls no code of an optimizer between the last step and whatever reads the
-    weights next (validation, a checkpoint, `get_weights`), so this wraps the one method
-    that builds the function which `fit` and `train_on_batch` run. Models whose optimizer
-    is not found pass through unchanged.
-
-    Args:
-        find_optimizer: A function of a model that returns an object with the methods
-            `before_training()` and `after_training()`, or None.
-    """
-    original = keras.Model.make_train_function
-    if hasattr(original, "find_optimizer"):
-        return
-
-    @functools.wraps(original)
-    def make_train_function(self, force=False):
-        built = self.train_function
-        original(self, force=force)
-        optimizer = find_optimizer(self)
-        if optimizer is None or self.train_function is built:
-            return
-        train = self.train_function
-
-        def train_function(iterator):
-            optimizer.before_training()
-            try:
-                return train(iterator)
-            finally:
-                optimizer.after_training()
-
-        self.train_function = train_function
-
-    make_train_function.find_optimizer = find_optimizer  # type: ignore[attr-defined]
-    keras.Model.make_train_function = make_train_function

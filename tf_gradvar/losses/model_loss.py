@@ -1,29 +1,9 @@
-"""The loss rule: one value for each example, equal to what Keras computes for it alone.
-
-Keras reduces the values of a batch, one or several for each example, to a number. With the values
-l, sample weights w and mask m at the positions t of example i, a Keras loss of any set S of
-examples is a quotient of sums,
-
-    L(S) = sum_{i in S} n_i / sum_{i in S} d_i,      n_i = sum_t w_it m_it l_it,
-
-    d_i = sum_t m_it          for "sum_over_batch_size" and "mean",
-    d_i = sum_t w_it m_it     for "mean_with_sample_weight",
-
-and sum_{i in S} n_i for "sum" and None. `Terms` holds n and d. The unreduced loss of example i is
-that of S = {i}, n_i / d_i; the loss of a group of examples is that of S, as Keras has it.
-Measuring, training and sampling all take their losses from here.
-
-Weight regularisers belong to no example and are left out. What layers add themselves (`add_loss`,
-activity regularisers) is a number for a batch. As long as it is a mean over the examples, the sum
-of the whole loss over a batch of B examples is
-
-    sum_i L_i + B * added.
-"""
+"""The loss of a model, for examples, groups and batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -36,37 +16,7 @@ from tf_gradvar.keras_internals import (
     resolve_loss,
     set_mask,
 )
-
-# A Keras loss, its name, a function, or a list or dictionary of these (one an output).
-LossLike = Any
-
-_SUMS = ("sum", "none", None)
-
-
-class Terms(NamedTuple):
-    """The loss of one output as a quotient of sums.
-
-    Attributes:
-        numerators: n, `[B]`, times the weight of the output.
-        denominators: d, `[B]`; None for losses that are sums.
-    """
-
-    numerators: tf.Tensor
-    denominators: tf.Tensor | None
-
-    def of_examples(self) -> tf.Tensor:
-        """The loss of each example alone, `[B]`."""
-        if self.denominators is None:
-            return self.numerators
-        return tf.math.divide_no_nan(self.numerators, self.denominators)
-
-    def of_group(self, members: tf.Tensor) -> tf.Tensor:
-        """The loss of the examples where `members` `[B]` is 1 and not 0, a scalar."""
-        members = tf.cast(members, self.numerators.dtype)
-        total = tf.reduce_sum(members * self.numerators)
-        if self.denominators is None:
-            return total
-        return tf.math.divide_no_nan(total, tf.reduce_sum(members * self.denominators))
+from tf_gradvar.losses.terms import LossLike, Terms, expanded, terms_of, unreduced_values
 
 
 class ModelLoss:
@@ -202,7 +152,7 @@ class ModelLoss:
         found = []
         for loss, *data, factor in zip(*columns, strict=True):
             if loss is not None:
-                n, d = _terms(loss, *data, alone=alone)
+                n, d = terms_of(loss, *data, alone=alone)
                 found.append(Terms(n if factor is None else n * tf.cast(factor, n.dtype), d))
         if not found:
             raise ValueError(
@@ -240,17 +190,17 @@ class ModelLoss:
         if sample_weight is None or self.computes_itself:
             return sample_weight
         names, *columns = self._columns(y, outputs, sample_weight)
-        expanded = []
+        found = []
         for loss, label, prediction, weight in zip(*columns[:4], strict=True):
             if loss is not None and weight is not None:
                 loss_object = resolve_loss(loss, label, prediction)
-                values = _values(loss_object, loss, label, prediction)
-                weight = _expanded("sample_weight", weight, values)
-            expanded.append(weight)
+                values = unreduced_values(loss_object, loss, label, prediction)
+                weight = expanded("sample_weight", weight, values)
+            found.append(weight)
         if len(names) == 1:
-            return expanded[0]
+            return found[0]
         named = isinstance(outputs, Mapping)
-        return dict(zip(names, expanded, strict=True)) if named else expanded
+        return dict(zip(names, found, strict=True)) if named else found
 
     def _own_losses(self, data: tuple[Any, ...], added: Sequence[tf.Tensor]) -> tf.Tensor:
         """`compute_loss` of one example after the other, from (x, y, outputs, sample_weight)."""
@@ -319,103 +269,8 @@ def _per_output(name: str, value: Any, names: list[str], *, same_for_all: bool) 
     return [value] * len(names)
 
 
-def _terms(
-    loss: LossLike, y: Any, prediction: tf.Tensor, weight: Any, *, alone: bool
-) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """The numerators and denominators of one output, `[B]` each."""
-    if not callable(loss) and not isinstance(loss, str):
-        raise TypeError(
-            "`loss` must be a Keras loss, the name of one, or a function (y_true, y_pred), "
-            f"received {loss!r}."
-        )
-    given = loss
-    loss = resolve_loss(loss, y, prediction)
-    values = _values(loss, given, y, prediction)
-    _check_one_value_per_example(given, values, prediction)
-    mask = _common_mask(get_mask(prediction), get_mask(values))
-    ones = tf.ones_like(values)
-    mask = ones if mask is None else _expanded("mask", mask, values) * ones
-    factors = mask if weight is None else mask * _expanded("sample_weight", weight, values)
-    numerators = _sum_positions(factors * values)
-    if loss.reduction in _SUMS:
-        return numerators, None
-    if loss.reduction != "mean_with_sample_weight":
-        return numerators, _sum_positions(mask)
-    if alone and weight is not None:
-        _refuse_weights_that_cancel(weight, values)
-    return numerators, _sum_positions(factors)
-
-
-def _values(loss: keras.losses.Loss, given: LossLike, y: Any, prediction: tf.Tensor) -> tf.Tensor:
-    """The values `[B, ...]` that Keras would reduce."""
-    dtype = _loss_dtype(loss, prediction)
-    cast = tf.cast(prediction, dtype)
-    if y is None and not isinstance(given, str | keras.losses.Loss):
-        return tf.convert_to_tensor(given(None, cast))
-    label = None if y is None else tf.cast(tf.convert_to_tensor(y), dtype)
-    values = loss.call(label, cast)
-    return values if tf.is_tensor(values) else tf.convert_to_tensor(values)
-
-
-def _loss_dtype(loss: Any, prediction: tf.Tensor) -> tf.DType:
-    """At least float32, at least what the loss asks for, and never less than the model has."""
-    asked = tf.as_dtype(getattr(loss, "dtype", None) or "float32")
-    return max((tf.float32, asked, prediction.dtype), key=lambda dtype: dtype.size)
-
-
 def _float_dtypes(outputs: Any) -> list[tf.DType]:
     return [leaf.dtype for leaf in keras.tree.flatten(outputs) if leaf.dtype.is_floating]
-
-
-def _common_mask(of_prediction: Any, of_values: Any) -> Any:
-    """Positions that neither the model nor the loss (`ignore_class`) leaves out."""
-    if of_prediction is None or of_values is None:
-        return of_values if of_prediction is None else of_prediction
-    return tf.logical_and(tf.cast(of_prediction, tf.bool), tf.cast(of_values, tf.bool))
-
-
-def _expanded(name: str, factor: Any, values: tf.Tensor) -> tf.Tensor:
-    """The factor with as many axes as the values, trailing ones of length one."""
-    factor = tf.cast(tf.convert_to_tensor(factor), values.dtype)
-    extra = values.shape.rank - factor.shape.rank
-    if extra == -1 and factor.shape[-1] == 1:
-        return tf.squeeze(factor, -1)
-    pairs = zip(factor.shape, values.shape, strict=False)
-    fits = all(None in (a, b) or a in (1, b) for a, b in pairs)
-    if extra < 0 or not fits:
-        raise ValueError(
-            f"`{name}` must match the leading axes of the unreduced loss of shape {values.shape}, "
-            f"received the shape {factor.shape}; pass one weight per example, shape [B]."
-        )
-    return tf.reshape(factor, tf.concat([tf.shape(factor), [1] * extra], 0))
-
-
-def _sum_positions(values: tf.Tensor) -> tf.Tensor:
-    """`[B, ...]` -> `[B]`."""
-    return tf.reduce_sum(values, list(range(1, values.shape.rank)))
-
-
-def _refuse_weights_that_cancel(weight: Any, values: tf.Tensor) -> None:
-    shape = tf.convert_to_tensor(weight).shape
-    if all(length == 1 for length in shape[1:]):
-        raise ValueError(
-            "`sample_weight` must be None, or one weight for each position of the loss of shape "
-            f"{values.shape}, for the reduction 'mean_with_sample_weight': it divides by the "
-            "weights of the whole batch, so that no example has a loss of its own. Received the "
-            f"shape {shape}. Use the reduction 'sum_over_batch_size'."
-        )
-
-
-def _check_one_value_per_example(loss: Any, values: tf.Tensor, prediction: tf.Tensor) -> None:
-    batch, got = prediction.shape[0], values.shape
-    if got.rank and (batch is None or got[0] is None or got[0] == batch):
-        return
-    raise ValueError(
-        f"`loss` must give one value per example, {loss!r} gave a result of shape {got} for "
-        f"{'a batch' if batch is None else f'{batch} examples'}: a loss that reduces over the "
-        "batch has no per-example gradients. Return the unreduced values [B], or measure the "
-        "variance of batches with a model whose `compute_loss` it is and method='monte_carlo'."
-    )
 
 
 def _name(loss: Any) -> str:

@@ -1,0 +1,157 @@
+"""Arrays and structures of arrays, taken apart as Keras takes them.
+
+`[a, b]` and `(a, b)` of arrays, and dicts, are several inputs or outputs; lists of numbers (or of
+lists of numbers, or of strings), which are one array anywhere else, are one array here. A pandas
+DataFrame is its values, a Series a column `[N, 1]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar.data.fingerprint import Fingerprint
+
+# Examples that are read from a dataset at a time.
+_READ = 1024
+
+
+def as_arrays(data: Any, name: str = "data") -> Any:
+    """Return the structure with NumPy arrays in the place of everything that stands for one.
+
+    Args:
+        data: An array, a tensor, a pandas object, a list of numbers; or a structure of those. None
+            stays None.
+        name: The argument, for the message.
+
+    Raises:
+        ValueError: A list of lists of different lengths.
+
+    Example:
+        >>> import numpy as np
+        >>> as_arrays([np.zeros(2), [1, 2]])
+        [array([0., 0.]), array([1, 2])]
+        >>> as_arrays([[1, 2], [3, 4]])
+        array([[1, 2],
+               [3, 4]])
+    """
+    if data is None:
+        return None
+    if isinstance(data, dict):
+        return {key: as_arrays(value, name) for key, value in data.items()}
+    if isinstance(data, list | tuple) and _holds_arrays(data):
+        parts = [as_arrays(part, name) for part in data]
+        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
+    if hasattr(data, "to_numpy") and hasattr(data, "iloc"):
+        return data.to_numpy()[:, np.newaxis] if data.ndim == 1 else data.to_numpy()
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be arrays, structures of arrays, or lists of numbers with the same "
+            f"length everywhere. Received {type(data).__name__}, which NumPy refuses: {error}."
+        ) from error
+
+
+def _holds_arrays(data: Any) -> bool:
+    """Whether anything in the list is an array with an axis, so that the list is a structure."""
+    if isinstance(data, dict):
+        return True
+    if isinstance(data, list | tuple):
+        return any(_holds_arrays(part) for part in data)
+    return data is None or len(getattr(data, "shape", ())) > 0
+
+
+class ExampleDataset:
+    """A finite `tf.data.Dataset` of single examples, which is read again and again.
+
+    Args:
+        dataset: Of examples (x, y) or (x, y, sample_weight).
+
+    Raises:
+        ValueError: An endless dataset, or elements of another form.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset):
+        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "`data` must be a finite dataset: it is read once to count the examples, then "
+                "again. Received an infinite one. Remove its `.repeat()`."
+            )
+        if not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
+            raise ValueError(
+                "`data` must be a dataset of single examples (x, y) or (x, y, sample_weight). "
+                f"Received elements {dataset.element_spec}."
+            )
+        self._dataset = dataset
+
+    def fingerprint(self) -> tuple[int, str]:
+        """Read the examples: their number, and the hash of their x and y in their order."""
+        found = Fingerprint()
+        for batch in self._batches():
+            found.add(batch[:2])
+        if not found.count:
+            raise ValueError("`data` must have at least one example. Received an empty dataset.")
+        return found.count, found.digest()
+
+    def check_order(self, expected: str) -> None:
+        """Read the examples once more, and raise unless they come in the same order."""
+        refuse_another_order("data", expected, self.fingerprint()[1])
+
+    def load(self) -> tuple:
+        """Return the examples as arrays: (x, y) or (x, y, sample_weight).
+
+        Raises:
+            ValueError: Examples of different shapes, or another order than at the reading before.
+        """
+        shapes = [spec.shape for spec in keras.tree.flatten(self._dataset.element_spec)]
+        if not all(shape.is_fully_defined() for shape in shapes):
+            raise ValueError(
+                "`data` must be a dataset of single examples of one shape, to be held in memory. "
+                f"Received elements of the shapes {shapes}. Unbatch it with `.unbatch()`, or pad "
+                "the examples."
+            )
+        count, digest = self.fingerprint()
+        arrays = keras.tree.map_structure(
+            lambda spec: np.empty((count, *spec.shape), spec.dtype.as_numpy_dtype),
+            self._dataset.element_spec,
+        )
+        start, found = 0, Fingerprint()
+        for batch in self._batches():
+            found.add(batch[:2])
+            for whole, part in zip(
+                keras.tree.flatten(arrays), keras.tree.flatten(batch), strict=True
+            ):
+                whole[start : start + len(part)] = part
+            start += len(keras.tree.flatten(batch)[0])
+        refuse_another_order("data", digest, found.digest())
+        return arrays
+
+    def _batches(self) -> Any:
+        specs = keras.tree.flatten(self._dataset.element_spec)
+        same_shape = all(spec.shape.is_fully_defined() for spec in specs)
+        return self._dataset.batch(_READ if same_shape else 1).as_numpy_iterator()
+
+
+def refuse_another_order(name: str, before: str, now: str) -> None:
+    """Raise where two readings of a dataset have different hashes.
+
+    Args:
+        name: The argument of the dataset.
+        before: Of the first reading.
+        now: Of the second.
+
+    Raises:
+        ValueError: Different hashes.
+    """
+    if before != now:
+        raise ValueError(
+            f"`{name}` must yield the same examples in the same order at every reading, because "
+            "clusters (and whatever else is kept for single examples) belong to their places. "
+            "Received a dataset that differed between two readings. Remove its `shuffle` and "
+            "random augmentation, call `shuffle(..., reshuffle_each_iteration=False)` with a "
+            "`seed`, put `.cache()` behind them, or pass arrays."
+        )

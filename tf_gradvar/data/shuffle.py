@@ -1,0 +1,26 @@
+"""The order of a cluster's examples: a random permutation for every pass, with random access."""
+
+import tensorflow as tf
+
+# Keys of few bits make permutations that hardly differ from none: that of (0, 0, 0) is none.
+_MIX = (0x5DEECE66D1CE4E5B, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
+
+
+def shuffled_places(position, sizes, clusters, seed):
+    """Return the place of each draw among the members of its cluster, int64 [B].
+
+    Args:
+        position: How many examples of the cluster were drawn before, int64 [B].
+        sizes: N_k of the cluster of each draw, int64 [B].
+        clusters: The cluster of each draw, an integer [B].
+        seed: The seed of the permutations. Pass number `position // sizes` has its own.
+    """
+    seeds = tf.fill(tf.shape(position), tf.constant(seed, tf.int64))
+    key = (seeds, tf.cast(clusters, tf.int64), position // sizes)
+    mixed = [
+        tf.bitwise.bitwise_xor(part, tf.constant(bits, tf.int64))
+        for part, bits in zip(key, _MIX, strict=True)
+    ]
+    return tf.raw_ops.RandomIndexShuffle(
+        index=position % sizes, seed=tf.stack(mixed, axis=1), max_index=sizes - 1
+    )

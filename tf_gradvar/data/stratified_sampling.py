@@ -1,0 +1,179 @@
+"""How stratified batches draw: the rule, and what a dataset of them says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tf_gradvar.arguments import check_batches_taken, check_choice
+from tf_gradvar.assignments import check_assignments, rows_by_cluster
+from tf_gradvar.data.allocation import (
+    Design,
+    allocation_shares,
+    expected_ticks,
+    resolve_max_weight,
+)
+from tf_gradvar.data.checks import check_state
+from tf_gradvar.data.fingerprint import check_same_data
+from tf_gradvar.data.strata_stream import DesignVariables
+
+WHEN = ("now", "next_epoch")
+
+
+@dataclass(frozen=True)
+class DrawingRule:
+    """How the draws of a batch are shared out, whatever the clusters.
+
+    Attributes:
+        samples_per_cluster: n_k, one number or K of them; None where `batch_size` is given.
+        batch_size: B; None where `samples_per_cluster` decides it.
+        allocation: `"proportional"`, `"neyman"` or `"equal"`.
+        max_weight: The bound of the weights, None or `"auto"`.
+    """
+
+    samples_per_cluster: int | tuple[int, ...] | None
+    batch_size: int | None
+    allocation: str
+    max_weight: float | str | None
+
+    def design(
+        self, assignments: np.ndarray, slots: int | None = None, standard_deviations: Any = None
+    ) -> Design:
+        """Return the design for these assignments.
+
+        Args:
+            assignments: `[N]` int without gaps, -1 for examples that are left out.
+            slots: K, and with it B, of a dataset that is there. Default: as many as occur.
+            standard_deviations: sigma_k, for `allocation="neyman"`.
+        """
+        found = int(assignments.max()) + 1
+        num_clusters = found if slots is None else slots
+        if found > num_clusters:
+            raise ValueError(
+                f"`assignments` must be to at most the {num_clusters} clusters of this dataset, "
+                f"whose batches are made for them. Received {found}. Make a new dataset."
+            )
+        rows, sizes = rows_by_cluster(assignments, num_clusters)
+        if self.batch_size is None:
+            draws = _draws_per_cluster(self.samples_per_cluster, found, num_clusters)
+            shares = np.where(sizes > 0, draws, 0).astype(np.float64)
+            batch_size = int(draws.sum())
+            bound = resolve_max_weight(self.max_weight, sizes, shares)
+        else:
+            shares = allocation_shares(self.allocation, sizes, standard_deviations)
+            batch_size = self.batch_size
+            bound = resolve_max_weight(self.max_weight, sizes, None)
+        return Design(rows, sizes, expected_ticks(sizes, batch_size, shares, bound))
+
+
+def _draws_per_cluster(samples_per_cluster: Any, found: int, num_clusters: int) -> np.ndarray:
+    draws = np.asarray(samples_per_cluster)
+    if draws.dtype.kind not in "iu" or draws.shape not in ((), (found,)) or (draws < 1).any():
+        raise ValueError(
+            "`samples_per_cluster` must be an integer of at least 1, or one for each of the "
+            f"{found} clusters that have examples. Received {samples_per_cluster!r}."
+        )
+    return np.broadcast_to(draws, (num_clusters,)).astype(np.int64)
+
+
+class StratifiedSampling:
+    """How a dataset of stratified batches draws; its attribute `sampling`.
+
+    Attributes:
+        rule: The `DrawingRule`.
+        num_clusters: K.
+        batch_size: B.
+        batches_per_epoch: N // B, at least 1, of the examples in the first clusters.
+        seed: The seed of every draw.
+        batches_taken: Batches that were left out at the start because they were taken
+            before.
+        variables: What the pipeline reads, and `drawn`, the number of the next batch.
+    """
+
+    def __init__(
+        self,
+        rule: DrawingRule,
+        design: Design,
+        *,
+        count: int,
+        data_fingerprint: str,
+        seed: int,
+        state: Any,
+    ):
+        self.rule = rule
+        self.num_clusters = len(design.sizes)
+        self.batch_size = design.batch_size
+        self.batches_per_epoch = max(1, len(design.rows) // self.batch_size)
+        self.seed = seed
+        self._examples = count
+        self._data = data_fingerprint
+        self._designs = [design, design]
+        self.batches_taken = check_state(state, self.fingerprint(design), "stratified batches")
+        self.variables = DesignVariables(design, self._examples, self.batches_taken)
+
+    @property
+    def design(self) -> Design:
+        """The `Design` of the batch that is drawn next: sizes, expected draws, weights."""
+        return self._design_of(self.variables.drawn)
+
+    def fingerprint(self, design: Design | None = None) -> str:
+        """Return a short hash of everything that decides what batch number n holds."""
+        design = design or self.design
+        parts = f"{self._data} {self.seed} {self.num_clusters} {self.batch_size}".encode()
+        arrays = (design.rows, design.sizes, design.ticks)
+        return hashlib.sha256(parts + b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+
+    def state(self, batches_taken: int) -> dict:
+        """Return the state after so many batches of this dataset, JSON-plain.
+
+        To go on from it, make the dataset with the assignments that were then in effect, and
+        call `reassign` again where a change was waiting for the next epoch.
+
+        Args:
+            batches_taken: The batches taken from this dataset (not counting those that it
+                left out when it was itself resumed).
+
+        Raises:
+            ValueError: If `batches_taken` is not an integer of at least 0.
+        """
+        total = self.batches_taken + check_batches_taken(batches_taken)
+        return {"batches_taken": total, "fingerprint": self.fingerprint(self._design_of(total))}
+
+    def reassign(
+        self, assignments: Any, when: str = "now", *, standard_deviations: Any = None
+    ) -> None:
+        """Draw from other clusters from now on; nothing is traced or built again.
+
+        Batch number n is then what a new dataset of these assignments would hold. With fewer
+        clusters than before the batch size stays, and the others share the draws.
+
+        Args:
+            assignments: As for `stratified_batches`, of the same data, to at most K clusters.
+            when: `"now"` (default) is the next batch that is drawn; `"next_epoch"` the next
+                one whose number is a multiple of `batches_per_epoch`.
+            standard_deviations: Of the new clusters, for `allocation="neyman"`.
+
+        Raises:
+            ValueError: If an argument breaks its rule.
+        """
+        check_choice("when", when, WHEN)
+        checked = read_assignments(assignments, self._examples, self._data)
+        design = self.rule.design(checked, self.num_clusters, standard_deviations)
+        epoch = self.batches_per_epoch
+        drawn = self.variables.drawn
+        before = self.design
+        self.variables.follow(design, 0 if when == "now" else -(-drawn // epoch) * epoch)
+        self._designs = [before, design]
+
+    def _design_of(self, number: int) -> Design:
+        return self._designs[int(number >= self.variables.switch_at)]
+
+
+def read_assignments(assignments: Any, count: int, data_fingerprint: str) -> np.ndarray:
+    """Return assignments [N] as int64 without gaps, or raise unless they fit the data."""
+    if hasattr(assignments, "assignments"):
+        check_same_data("assignments", assignments, data_fingerprint)
+    return check_assignments(assignments, count=count)

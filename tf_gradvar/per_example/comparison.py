@@ -1,0 +1,291 @@
+"""The runs of a few examples that tell whether each of them has a gradient of its own.
+
+Up to four examples of a batch, a, b, c and d, are compared:
+
+    (a, b, c, d) twice       equal: no noise
+    (a, a, d, d)             a and d as before: no example depends on its neighbours
+    d alone                  as before: nothing depends on the size of the batch
+    gradients of d alone     as before: each layer's gradients are told apart rightly
+
+The first three are refused in a sentence where they fail; a layer that fails the last is measured
+by calling again what is around it. What layers add to the loss must be the mean of what they add
+for each example alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_gradvar.keras_internals import adds_loss, is_seed
+from tf_gradvar.per_example.batches import Batch, State
+from tf_gradvar.per_example.capture import run_model, trace_layers
+from tf_gradvar.per_example.differentiate import Problem, gradient_forms
+from tf_gradvar.per_example.forms import Wanted
+from tf_gradvar.per_example.units import all_layers
+
+# Of the largest value: how far equal results may be apart, in units of the rounding error.
+_SAME_KERNELS, _OTHER_KERNELS, _GRADIENTS = 1e2, 1e4, 5e3
+
+_WAY_OUT = "measure batches as they are instead, with method='monte_carlo'"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a few examples gave, in float64: the outputs, their losses, and what was added."""
+
+    outputs: list[np.ndarray]
+    losses: np.ndarray
+    added: list[tf.Tensor]
+
+
+class Comparison:
+    """The runs of the module's docstring, and what follows from them.
+
+    Args:
+        problem: The model and its loss.
+        batch: At most four examples, with values.
+        state: Values to use instead of those of the variables.
+    """
+
+    def __init__(self, problem: Problem, batch: Batch, state: State):
+        self._problem, self._batch, self._state = problem, batch, state
+        self._count = int(_leaves(batch.x)[0].shape[0])
+        n = self._count
+        everyone = np.arange(n)
+        self._neighbours = np.where(everyone < n // 2, 0, n - 1) if n > 1 else everyone
+        self._together = self._run(everyone)
+        self._again = self._run(everyone, other_seeds=True)
+        self._others = self._run(self._neighbours)
+        added = self._together.added and not problem.loss.computes_itself
+        wanted = everyone if added or problem.loss.computes_itself else everyone[-1:]
+        self._alone = {int(i): self._run_alone(i) for i in wanted}
+        self._noise = float(np.finfo(_coarsest_dtype(problem.model)).eps)
+
+    def verdict(self) -> frozenset[str] | None:
+        """Raise where a comparison fails; else the layers that fail the last one."""
+        self._refuse_noise()
+        if self._count == 1:
+            return None
+        last = self._count - 1
+        for place in (0, last):
+            self._refuse_mixing(place)
+        self._refuse_dependence_on_size(last)
+        self._refuse_added(self._together.added)
+        self._refuse_own_loss()
+        return self._hidden_units(last)
+
+    def _run(self, rows: np.ndarray, other_seeds: bool = False) -> _Result:
+        part, state = self._rows(rows), list(self._state)
+        if other_seeds:
+            state += _other_seeds(self._problem.model)
+        model = self._problem.model
+        outputs, recording = run_model(model, part.x, [], state=state, training=False, tape=None)
+        losses = self._problem.losses(part, outputs, recording.added)
+        found = [_float64(leaf) for leaf in _leaves(outputs)]
+        return _Result(found, _float64(losses), recording.added)
+
+    def _run_alone(self, row: int) -> _Result:
+        try:
+            return self._run(np.array([row]))
+        except Exception as error:
+            raise ValueError(
+                f"`model` must run on a batch of one example, whose gradient it is; "
+                f"'{self._problem.model.name}' fails there: {_first_line(error)} Make it take "
+                f"batches of any size, or {_WAY_OUT}."
+            ) from error
+
+    def _rows(self, rows: np.ndarray) -> Batch:
+        def take(leaf: Any) -> Any:
+            return tf.gather(leaf, rows) if tf.is_tensor(leaf) else leaf
+
+        return Batch(*tf.nest.map_structure(take, self._batch.structure()))
+
+    def _differs(self, ours: Any, theirs: Any, units: float) -> bool:
+        """Whether values differ by more than rounding; those that are not finite do not count."""
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        if ours.shape != theirs.shape:
+            return True
+        finite = np.isfinite(ours) & np.isfinite(theirs)
+        if not finite.any():
+            return False
+        ours, theirs = ours[finite], theirs[finite]
+        scale = max(np.abs(ours).max(), np.abs(theirs).max())
+        return bool(np.abs(ours - theirs).max() > min(units * self._noise, 0.25) * scale)
+
+    def _any_differs(self, ours: list[Any], theirs: list[Any], units: float) -> bool:
+        return any(self._differs(a, b, units) for a, b in zip(ours, theirs, strict=True))
+
+    def _refuse_noise(self) -> None:
+        if self._any_differs(self._together.outputs, self._again.outputs, _SAME_KERNELS):
+            everyone = np.arange(self._count)
+            culprit = self._culprit(everyone, everyone, None)
+            raise ValueError(
+                "`model` must give the same outputs at every call with training=False, but "
+                f"{culprit} draws random numbers there, and the variance of its noise is not "
+                f"that of the gradient. Draw them in training mode only, or {_WAY_OUT}, where the "
+                "noise is part of the variance."
+            )
+        if self._differs(self._together.losses, self._again.losses, _SAME_KERNELS):
+            raise ValueError(
+                f"`loss` must give the same values at every call, but {self._problem.loss.name} "
+                f"draws random numbers. Use one that does not, or {_WAY_OUT}."
+            )
+
+    def _refuse_mixing(self, place: int) -> None:
+        together, others = self._together, self._others
+        rows = [[_row(leaf, place) for leaf in r.outputs] for r in (together, others)]
+        if self._any_differs(*rows, _SAME_KERNELS):
+            raise self._interaction(self._culprit(np.arange(self._count), self._neighbours, place))
+        if self._problem.loss.computes_itself:
+            return  # compared as a whole, below
+        if self._differs(together.losses[place], others.losses[place], _SAME_KERNELS):
+            raise self._loss_interaction()
+
+    def _refuse_dependence_on_size(self, place: int) -> None:
+        together, alone = self._together, self._alone[place]
+        rows = [
+            [_row(leaf, place) for leaf in together.outputs],
+            [_row(a, 0) for a in alone.outputs],
+        ]
+        if self._any_differs(*rows, _OTHER_KERNELS):
+            raise self._interaction(self._culprit(np.arange(self._count), np.array([place]), place))
+        if self._problem.loss.computes_itself:
+            return
+        if self._differs(together.losses[place], alone.losses[0], _OTHER_KERNELS):
+            raise self._loss_interaction()
+
+    def _interaction(self, culprit: str) -> ValueError:
+        return ValueError(
+            f"`model` must treat every example on its own, but what {culprit} makes of an example "
+            "depends on the batch around it, so that no example has a gradient of its own. "
+            f"Normalise or compare within an example, or {_WAY_OUT}."
+        )
+
+    def _loss_interaction(self) -> ValueError:
+        return ValueError(
+            f"`loss` must be a sum over the examples, but what {self._problem.loss.name} gives "
+            "for an example depends on the batch around it, so that no example has a gradient "
+            f"of its own. Use one that looks at one example at a time, or {_WAY_OUT}."
+        )
+
+    def _refuse_added(self, added: list[tf.Tensor]) -> None:
+        if self._problem.loss.computes_itself:
+            return
+        for place, loss in enumerate(added):
+            whole = float(tf.reduce_sum(loss))
+            parts = [float(tf.reduce_sum(a.added[place])) for a in self._alone.values()]
+            if self._differs([whole], [np.mean(parts)], _OTHER_KERNELS):
+                raise ValueError(
+                    "Losses that layers add must be means over the examples of a batch, but "
+                    f"{self._adder(place)} adds {whole:.6g} for {self._count} examples, and "
+                    f"{np.mean(parts):.6g} for one of them alone, on average. Its weight in "
+                    "training depends on the size of the batch then. Add a mean over the first "
+                    f"axis, or {_WAY_OUT}."
+                )
+
+    def _refuse_own_loss(self) -> None:
+        problem = self._problem
+        if not problem.loss.computes_itself:
+            return
+        part = self._rows(np.arange(self._count))
+        outputs, recording = run_model(
+            problem.model, part.x, [], state=self._state, training=False, tape=None
+        )
+        whole = problem.loss.of_batch(part.x, part.y, outputs, part.sample_weight, recording.added)
+        parts = [result.losses[0] for result in self._alone.values()]
+        if self._differs([float(whole)], [np.mean(parts)], _OTHER_KERNELS):
+            raise ValueError(
+                f"{problem.loss.name} must be a mean over the examples of a batch. It is "
+                f"{float(whole):.6g} for {self._count} examples, and {np.mean(parts):.6g} for one "
+                "of them alone, on average, so that no example has a gradient of its own. Pass a "
+                f"`loss` that can be taken apart, or {_WAY_OUT}."
+            )
+
+    def _adder(self, place: int) -> str:
+        """Who added the loss at this place, which the last run knows."""
+        loss = list(self._alone.values())[-1].added[place]
+        adders = (layer for layer in all_layers(self._problem.model) if adds_loss(layer, loss))
+        return _called(next(adders, self._problem.model))
+
+    def _culprit(self, rows: np.ndarray, other_rows: np.ndarray, place: int | None) -> str:
+        """The first layer whose outputs differ although its inputs do not."""
+        model = self._problem.model
+        runs = []
+        for taken in (rows, other_rows):
+            seeds = _other_seeds(model) if place is None and runs else []
+            runs.append(trace_layers(model, self._rows(taken).x, [*self._state, *seeds]))
+        places = [place, 0 if place is not None and len(other_rows) == 1 else place]
+        for ours, theirs in zip(*runs, strict=False):
+            if ours[0] is not theirs[0]:
+                break
+            same, changed = (
+                [
+                    [_row(_float64(leaf), p) for leaf in _leaves(seen[part]) if _is_number(leaf)]
+                    for seen, p in zip((ours, theirs), places, strict=True)
+                ]
+                for part in (1, 2)
+            )
+            if not self._any_differs(*same, _OTHER_KERNELS) and self._any_differs(
+                *changed, _SAME_KERNELS
+            ):
+                return _called(ours[0])
+        return f"'{model.name}' ({type(model).__name__})"
+
+    def _hidden_units(self, place: int) -> frozenset[str]:
+        """Layers whose part of the gradient of an example is not that of the example alone."""
+        found = []
+        for rows in (np.arange(self._count), np.array([place])):
+            forms, _ = gradient_forms(self._problem, self._rows(rows), self._state)
+            norms = [form.measure(Wanted(squared_norms=True)).squared_norms for form in forms]
+            found.append(np.sqrt(np.array([_float64(norm)[-1] for norm in norms])))
+        together, alone = found
+        scale = max(alone.max(), together.max())
+        if not np.isfinite(scale):
+            return frozenset()
+        allowed = min(_GRADIENTS * self._noise, 0.25) * scale
+        wrong = set(np.flatnonzero(np.abs(together - alone) > allowed))
+        return frozenset(u.name for u in self._problem.units if wrong & set(u.indices))
+
+
+def _leaves(structure: Any) -> list[Any]:
+    return [leaf for leaf in keras.tree.flatten(structure) if tf.is_tensor(leaf)]
+
+
+def _other_seeds(model: keras.Model) -> list[tuple[keras.Variable, Any]]:
+    """Other states for the seeds of random layers than a new scope would start from."""
+    return [(v, tf.cast(v.value, v.dtype) + 1) for v in model.variables if is_seed(v)]
+
+
+def _coarsest_dtype(model: keras.Model) -> type:
+    names = {layer.compute_dtype for layer in all_layers(model)}
+    dtypes = [tf.as_dtype(name) for name in names if name and "float" in name]
+    if any(dtype.size < 4 for dtype in dtypes):
+        return np.float16
+    return np.float32 if any(dtype.size == 4 for dtype in dtypes) or not dtypes else np.float64
+
+
+def _is_number(leaf: Any) -> bool:
+    return leaf.dtype.is_floating or leaf.dtype.is_integer or leaf.dtype.is_bool
+
+
+def _float64(tensor: Any) -> np.ndarray:
+    return tf.cast(tf.convert_to_tensor(tensor), tf.float64).numpy()
+
+
+def _row(values: np.ndarray, place: int | None) -> np.ndarray:
+    """One example's part of an array; all of it for None or without such a row."""
+    return values if place is None or not values.ndim or place >= len(values) else values[place]
+
+
+def _called(layer: keras.layers.Layer) -> str:
+    return f"layer '{layer.path or layer.name}' ({type(layer).__name__})"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
