@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.forms import Explicit, GradientForm
+from tf_gradvar.per_example.forms import Explicit
 from tf_gradvar.per_example.outer import Outer
-from tf_gradvar.per_example.rule import Call, Rule, Variable
+from tf_gradvar.per_example.rule import Call, Forms, Rule
 
 States = list[tf.Tensor]
 
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
 def recurrent_rule(
     layer: keras.layers.RNN, inputs: tf.Tensor, output_gradients: tf.Tensor | None, call: Call
-) -> list[tuple[Variable, GradientForm]]:
+) -> Forms:
     """Kernels: `Outer` of what enters them; biases: the gradients before the gates, summed.
 
     Raises:
@@ -108,9 +108,7 @@ def _run(layer: keras.layers.RNN, projected: tf.Tensor, given: Any, mask: Any) -
     return Run(outputs, last, states, previous, resets)
 
 
-def _forms(
-    cell: keras.layers.Layer, x: tf.Tensor, run: Run, d: tf.Tensor
-) -> list[tuple[Variable, GradientForm]]:
+def _forms(cell: keras.layers.Layer, x: tf.Tensor, run: Run, d: tf.Tensor) -> Forms:
     """The forms of the weights from the gradients `[T, B, G]` before the gates."""
     entering, leaving, biases = [run.previous], [d], [tf.reduce_sum(d, 0)]
     if run.resets:
@@ -122,7 +120,7 @@ def _forms(
             entering.append(reset * run.previous)
             none = tf.zeros_like(h)
             leaving = [tf.concat([z, r, none], -1), tf.concat([none, none, h], -1)]
-    forms = [
+    forms: Forms = [
         (cell.kernel, _outer([x], [d])),
         (cell.recurrent_kernel, _outer(entering, leaving)),
     ]
