@@ -201,8 +201,6 @@ def _projected(cell: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def _initial_states(layer: keras.layers.RNN, given: Any, projected: tf.Tensor) -> States:
-    if given is None and layer.stateful:
-        given = [state.value for state in layer.states]
     if given is None:
         shape = [tf.shape(projected)[1] if projected.shape[1] is None else projected.shape[1]]
         count = 2 if isinstance(layer.cell, keras.layers.LSTMCell) else 1
@@ -255,7 +253,7 @@ def _refuse_dropout(layer: keras.layers.RNN, training: Any) -> None:
 
 
 def _known_recurrence(layer: keras.layers.RNN) -> bool:
-    """The loop and the cell are those of Keras."""
+    """The loop and the cell are those of Keras, and every batch starts anew."""
     cell_classes = (
         keras.layers.LSTMCell,
         keras.layers.GRUCell,
@@ -264,6 +262,7 @@ def _known_recurrence(layer: keras.layers.RNN) -> bool:
     loops = {c.inner_loop for c in (keras.layers.RNN, keras.layers.LSTM, keras.layers.GRU)}
     return (
         type(layer.cell) in cell_classes
+        and not layer.stateful
         and "call" not in layer.cell.__dict__
         and type(layer).inner_loop in loops
         and type(layer).get_initial_state is keras.layers.RNN.get_initial_state
