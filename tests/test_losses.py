@@ -3,8 +3,10 @@
 B = T = C on purpose: a weight of an example that lands on a position is then no crash.
 """
 
+import ast
 import itertools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -287,6 +289,23 @@ def test_losses_that_are_missing():
     model.compile("sgd", loss=None)
     with pytest.raises(ValueError, match="`loss` must be given for the model 'net'"):
         ModelLoss(model)
+
+
+def test_one_loss_rule():
+    """No other room reduces, weighs or masks the values of a loss."""
+    root = Path(__file__).parent.parent / "tf_gradvar"
+    own = {"resolve_loss", "compiled_loss_weights", "get_loss", "reduce_weighted_values"}
+    for path in root.rglob("*.py"):
+        if path.parent.name == "losses" or path.name == "keras_internals.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            place = f"{path.relative_to(root)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in {"reduction"}, place
+                whole = ast.unparse(node)
+                assert whole not in {"keras.losses.get", "loss.call", "loss.fn"}, place
+            if isinstance(node, ast.ImportFrom):
+                assert not own & {alias.name for alias in node.names}, place
 
 
 def test_when_two_are_the_same():

@@ -59,7 +59,7 @@ def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
     """
     if not tf.distribute.in_cross_replica_context() and tf.distribute.has_strategy():
         return problem
-    entry = _find(problem)
+    entry = _find(problem.loss)
     if entry is None:
         hidden = _check(replace(problem, training=False), batch, state)
         if hidden is None:
@@ -80,12 +80,14 @@ def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -
     Raises:
         ValueError: As `check_once`.
     """
-    check_once(Problem(loss.model, find_units(loss.model), loss), as_batch(x, y, sample_weight), [])
+    if _find(loss) is None:
+        problem = Problem(loss.model, find_units(loss.model), loss)
+        check_once(problem, as_batch(x, y, sample_weight), [])
 
 
-def _find(problem: Problem) -> _Passed | None:
-    loss, count = problem.loss, len(all_layers(problem.model))
-    for entry in _passed.get(problem.model, ()):
+def _find(loss: ModelLoss) -> _Passed | None:
+    count = len(all_layers(loss.model))
+    for entry in _passed.get(loss.model, ()):
         if loss.has(entry.loss, entry.loss_weights) and entry.num_layers == count:
             return entry
     return None
