@@ -1,5 +1,84 @@
 """Models that were measured wrong once, or crashed, each with what was wrong."""
 
-from tests.hunt.problem import Problem
+from tests.hunt.problem import Output, Problem, Source, Step
 
-CASES: dict[str, Problem] = {}
+_HEAD = (Step("Flatten"), Step("Dense", {"units": 2}))
+_DENSE = Step("Dense", {"units": 4, "activation": "tanh"})
+_SEQUENCE = (Source((4, 3)),)
+
+CASES = {
+    # Norms 55.6, 76.1, 18.4, 88.5 for 90.0, 63.0, 6.6, 86.5: positions were taken for examples.
+    "transposed batch axis": Problem(
+        sources=_SEQUENCE,
+        body=(Step("transpose"), _DENSE, Step("transpose")),
+        outputs=(Output(_HEAD),),
+        batch=4,
+    ),
+    # The same with a batch of another length: a crash in AddN.
+    "transposed batch axis, B != T": Problem(
+        sources=_SEQUENCE,
+        body=(Step("transpose"), _DENSE, Step("transpose")),
+        outputs=(Output(_HEAD),),
+        batch=5,
+    ),
+    "merged batch axis": Problem(
+        sources=_SEQUENCE,
+        body=(Step("flat"), _DENSE, Step("unflat", {"shape": (4, 4)})),
+        outputs=(Output(_HEAD),),
+    ),
+    # Examples interact: each number changed with the batch that it was measured in.
+    "minus the batch's mean": Problem(
+        sources=_SEQUENCE, body=(_DENSE, Step("centre")), outputs=(Output(_HEAD),)
+    ),
+    "times a sum over the batch": Problem(
+        sources=_SEQUENCE, body=(_DENSE, Step("total")), outputs=(Output(_HEAD),)
+    ),
+    "contrastive loss": Problem(sources=_SEQUENCE, outputs=(Output(_HEAD, loss="contrast"),)),
+    # Two calls of the model differ.
+    "noise in inference": Problem(
+        sources=_SEQUENCE, body=(_DENSE, Step("noise")), outputs=(Output(_HEAD),)
+    ),
+    # Divided by T, where Keras divides by the positions of a known class.
+    "ignore_class": Problem(
+        sources=_SEQUENCE,
+        outputs=(
+            Output(
+                (Step("Dense", {"units": 3}),),
+                loss="sparse",
+                arguments={"from_logits": True, "ignore_class": 0},
+            ),
+        ),
+    ),
+    # The weight of an example alone cancels.
+    "mean_with_sample_weight": Problem(
+        sources=_SEQUENCE,
+        outputs=(
+            Output(_HEAD, arguments={"reduction": "mean_with_sample_weight"}, sample_weight="B"),
+        ),
+    ),
+    # Refused, where `fit` wants weights of this shape.
+    "sample weights [B, 1] of losses [B, T]": Problem(
+        sources=_SEQUENCE,
+        outputs=(Output((Step("Dense", {"units": 3}),), sample_weight="B1"),),
+    ),
+    # TypeError: 'y' of 'Mul' has type float32 that does not match type int32.
+    "int32 into Dense": Problem(
+        sources=(Source((3, 4), "int32", stem=(_DENSE,)),), outputs=(Output(_HEAD),)
+    ),
+    "uint8 into Dense": Problem(
+        sources=(Source((4,), "uint8", stem=(_DENSE,)),), outputs=(Output(_HEAD[1:]),)
+    ),
+    # Keras adds a bias [4, 1] to [B, 4, 4] along the LAST axis (`bias_add`, because the lengths
+    # agree); the rule summed over it. Norms and gradients of the bias were wrong by 2.
+    "bias of an inner axis as long as the last": Problem(
+        kind="sequential",
+        sources=(Source((3, 4)),),
+        body=(
+            Step(
+                "EinsumDense",
+                {"equation": "abc,bd->adc", "output_shape": (4, 4), "bias_axes": "d"},
+            ),
+        ),
+        outputs=(Output((Step("Flatten"), Step("Dense", {"units": 2}))),),
+    ),
+}

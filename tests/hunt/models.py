@@ -179,7 +179,7 @@ def _output(d, shape, weights, several):
     loss = d.of(*LOSSES)
     logits = d.chance(60)
     activation = LOSSES[loss].activation
-    arguments = _loss_arguments(d, loss)
+    arguments = _loss_arguments(d, loss, several)
     if activation in ("sigmoid", "softmax") and loss != "dice" and logits:
         arguments["from_logits"], activation = True, None
     classes = d.size(4) if LOSSES[loss].labels not in ("classes", "one_hot") else d.of(2, 3, 4)
@@ -199,12 +199,14 @@ def _output(d, shape, weights, several):
     )
 
 
-def _loss_arguments(d, loss):
+def _loss_arguments(d, loss, several):
     """Reduction and label smoothing, where they differ from what Keras has by default."""
     if not isinstance(LOSSES[loss].make, type):
         return {}
     arguments = {}
-    reduction = d.of(*[None] * 8, "sum", "sum", "none", "mean", "mean_with_sample_weight")
+    # With several outputs Keras broadcasts the number of one against the array of another.
+    none = [] if several else ["none"]
+    reduction = d.of(*[None] * 8, "sum", "sum", "mean", "mean_with_sample_weight", *none)
     if reduction is not None:
         arguments["reduction"] = reduction
     if loss in ("binary", "focal", "categorical") and d.chance(30):

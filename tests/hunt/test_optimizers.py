@@ -1,222 +1,21 @@
 """Random sequences of group gradients: every optimizer against the float64 oracle."""
 
-import math
-from dataclasses import dataclass, field
-
 import hypothesis
-import hypothesis.strategies as st
 import keras
-import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from tests.hunt import settings
-from tests.hunt.problem import Data
+from tests.hunt.optimizer_runs import (
+    gradients_of,
+    optimizer_of,
+    oracle_of,
+    runs,
+    transfer_of,
+)
 from tests.oracles import discover_oracle as oracle
-from tf_gradvar.optimizers import IGT, QHM, Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
-
-NAMES = ("QHM", "IGT", "Discover", "DiscoverQHM", "DiscoverIGT", "DiscoverOver", "DiscoverAdam")
-DTYPES = {
-    "float32": np.float32,
-    "float64": np.float64,
-    "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-}
-
-
-@dataclass(frozen=True, repr=False)
-class Move(Data):
-    """One step: the cluster of each group, its size, and what is wrong with it.
-
-    Attributes:
-        clusters: C integers; -1 and K are no clusters.
-        sizes: C numbers, or None for groups of equal size.
-        broken: Places in the batch of groups whose gradient is not finite.
-        recluster: None, `"mean"` or `"transfer"` before the step.
-    """
-
-    clusters: tuple
-    sizes: tuple | None = None
-    broken: tuple = ()
-    recluster: str | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class Run(Data):
-    """An optimizer and the steps that it takes.
-
-    Attributes:
-        without: Variables that never have a gradient.
-        compiled: Whether the steps run in a `tf.function`.
-        saved_after: The state goes to a new optimizer after so many steps, or never (None).
-    """
-
-    name: str
-    shapes: tuple
-    num_clusters: int
-    moves: tuple
-    probabilities: tuple | None = None
-    alpha: float = 0.1
-    momentum: float = 0.9
-    nu: float = 0.7
-    tail_fraction: float = 2.0
-    decay: float = 0.0
-    schedule: bool = False
-    clip: dict = field(default_factory=dict)
-    buffer_dtype: str = "float32"
-    gradient_dtype: str = "float32"
-    without: tuple = ()
-    compiled: bool = False
-    saved_after: int | None = None
-    seed: int = 0
-
-
-RATE = 0.05
-
-
-@st.composite
-def runs(draw):
-    """Draw a `Run`."""
-    num_clusters = draw(st.integers(1, 5))
-    shapes = tuple(draw(st.lists(st.sampled_from([(), (3,), (2, 3), (3, 3), (1,)]), min_size=1,
-                                 max_size=3)))  # fmt: skip
-    probabilities = draw(st.none() | _probabilities(num_clusters))
-    groups = draw(st.integers(1, 6))
-    same_number = draw(st.booleans())
-    moves = []
-    for _ in range(draw(st.integers(1, 8))):
-        count = groups if same_number else draw(st.integers(1, 6))
-        moves.append(draw(_moves(num_clusters, count)))
-    return Run(
-        draw(st.sampled_from(NAMES)),
-        shapes,
-        num_clusters,
-        tuple(moves),
-        probabilities=probabilities,
-        alpha=draw(st.sampled_from([0.1, 0.3, 1.0])),
-        momentum=draw(st.sampled_from([0.0, 0.9])),
-        nu=draw(st.sampled_from([0.0, 0.7, 1.0])),
-        tail_fraction=draw(st.sampled_from([1.0, 2.0, 4.5])),
-        decay=draw(st.sampled_from([0.0, 0.0, 0.1])),
-        schedule=draw(st.booleans()),
-        clip=draw(
-            st.sampled_from(
-                [{}, {}, {"clipnorm": 0.7}, {"global_clipnorm": 0.7}, {"clipvalue": 0.3}]
-            )
-        ),
-        buffer_dtype=draw(st.sampled_from(["float32", "float32", "float32", "bfloat16"])),
-        gradient_dtype=draw(st.sampled_from(["float32", "float32", *DTYPES])),
-        without=(len(shapes) - 1,) if len(shapes) > 1 and draw(st.integers(0, 3)) == 0 else (),
-        compiled=same_number and draw(st.integers(0, 3)) == 0,
-        saved_after=draw(st.none() | st.integers(0, len(moves) - 1)),
-        seed=draw(st.integers(0, 999)),
-    )
-
-
-def _probabilities(num_clusters):
-    """K probabilities, some of them 0."""
-    shares = st.lists(st.integers(0, 8), min_size=num_clusters, max_size=num_clusters).filter(any)
-    return shares.map(lambda n: tuple(share / sum(n) for share in n))
-
-
-@st.composite
-def _moves(draw, num_clusters, count):
-    strange = draw(st.integers(0, 5)) == 0
-    low, high = (-1, num_clusters) if strange else (0, num_clusters - 1)
-    clusters = tuple(draw(st.integers(low, high)) for _ in range(count))
-    sizes = draw(
-        st.none()
-        | st.tuples(*[st.sampled_from([0, 1, 2, 3, 0.5])] * count).filter(lambda s: sum(s) > 0)
-    )
-    broken = ()
-    if draw(st.integers(0, 5)) == 0:
-        broken = (draw(st.integers(0, count - 1)),)
-    again = draw(st.sampled_from([*[None] * 8, "mean", "transfer"]))
-    return Move(clusters, sizes, broken, again)
-
-
-def optimizer_of(run):
-    """Return the optimizer of a run, not built."""
-    rate = RATE
-    if run.schedule:
-        rate = keras.optimizers.schedules.CosineDecay(RATE, 6, alpha=0.1)
-    own = {**run.clip, **({"weight_decay": run.decay} if run.decay else {})}
-    clusters = {
-        "num_clusters": run.num_clusters,
-        "alpha": run.alpha,
-        "cluster_probabilities": run.probabilities and list(run.probabilities),
-        "buffer_dtype": run.buffer_dtype,
-    }
-    slow = {"momentum": run.momentum}
-    return {
-        "QHM": lambda: QHM(rate, nu=run.nu, **slow, **own),
-        "IGT": lambda: IGT(rate, tail_fraction=run.tail_fraction, **slow, **own),
-        "Discover": lambda: Discover(rate, **clusters, **own),
-        "DiscoverQHM": lambda: DiscoverQHM(rate, nu=run.nu, **slow, **clusters, **own),
-        "DiscoverIGT": lambda: DiscoverIGT(
-            rate, tail_fraction=run.tail_fraction, **slow, **clusters, **own
-        ),
-        "DiscoverOver": lambda: DiscoverOver(keras.optimizers.SGD(rate, **slow, **own), **clusters),
-        "DiscoverAdam": lambda: DiscoverOver(
-            keras.optimizers.AdamW(rate, beta_2=0.9, **{"weight_decay": 0.0, **own}), **clusters
-        ),
-    }[run.name]()
-
-
-def oracle_of(run):
-    """Return the base step and the control variate of the oracle."""
-    rate = RATE
-    if run.schedule:
-
-        def rate(taken):
-            share = (1 + math.cos(math.pi * min(taken, 6) / 6)) / 2
-            return RATE * (0.9 * share + 0.1)
-
-    base = {
-        "QHM": lambda: oracle.QHM(rate, run.momentum, run.nu, decay=run.decay),
-        "IGT": lambda: oracle.IGT(rate, run.momentum, run.tail_fraction, decay=run.decay),
-        "Discover": lambda: oracle.SGD(rate, decay=run.decay),
-        "DiscoverOver": lambda: oracle.SGD(rate, run.momentum, decay=run.decay),
-        "DiscoverAdam": lambda: oracle.Adam(rate, beta_2=0.9, decay=run.decay),
-    }
-    base["DiscoverQHM"], base["DiscoverIGT"] = base["QHM"], base["IGT"]
-    if run.name in ("QHM", "IGT"):
-        return base[run.name](), oracle.PlainMean()
-    variate = oracle.ControlVariate(
-        run.shapes, run.num_clusters, run.alpha, run.probabilities, rounding(run)
-    )
-    return base[run.name](), variate
-
-
-def rounding(run):
-    """Return what stands for the buffers' dtype in the oracle."""
-    if run.buffer_dtype == "float32":
-        return lambda buffer: buffer
-    return lambda buffer: np.asarray(buffer).astype(ml_dtypes.bfloat16).astype(np.float64)
-
-
-def gradients_of(run, t, seen):
-    """Return the group gradients [C, *shape] of step t, as the optimizer gets them."""
-    move, rng = run.moves[t], np.random.default_rng([run.seed, t])
-    centres = np.random.default_rng(run.seed)
-    found = []
-    for i, shape in enumerate(run.shapes):
-        centre = centres.normal(size=(run.num_clusters + 2, *shape))[list(move.clusters)]
-        noise = 0.5 * rng.normal(size=(len(move.clusters), *shape))
-        group = (centre + noise + 0.3 * seen[i]).astype(DTYPES[run.gradient_dtype])
-        for c in move.broken:
-            if i == c % len(run.shapes):
-                group[c] = np.nan if c % 2 else np.inf
-        found.append(None if i in run.without else group)
-    return found
-
-
-def transfer_of(run, t):
-    """Return random shares of the old clusters in the new ones, and new probabilities."""
-    rng = np.random.default_rng([run.seed, t, 1])
-    shares = rng.dirichlet(np.ones(run.num_clusters), size=run.num_clusters)
-    return shares, rng.dirichlet(np.ones(run.num_clusters)).tolist()
 
 
 class Trained:
@@ -234,12 +33,10 @@ class Trained:
     def _function(self):
         if not self.run.compiled:
             return self._step
-        import tensorflow as tf
-
         return tf.function(self._step, reduce_retracing=True)
 
     def _step(self, groups, clusters, sizes):
-        if self.run.name in ("QHM", "IGT"):
+        if not self.run.clustered:
             gradients = groups
         else:
             gradients = self.optimizer.correct_gradients(groups, clusters, sizes)
@@ -247,7 +44,7 @@ class Trained:
 
     def step(self, groups, move):
         """Take a step with group gradients, or with their plain mean."""
-        if self.run.name in ("QHM", "IGT"):
+        if not self.run.clustered:
             groups = oracle.PlainMean().correct(groups, move.clusters, move.sizes)
         groups = [None if g is None else ops.convert_to_tensor(g) for g in groups]
         clusters = ops.convert_to_tensor(np.asarray(move.clusters, "int32"))
@@ -275,9 +72,8 @@ def check(run):
     trained = Trained(run)
     base, variate = oracle_of(run)
     expected = [np.float64(w) for w in trained.start]
-    clustered = isinstance(variate, oracle.ControlVariate)
     for t, move in enumerate(run.moves):
-        if move.recluster and clustered:
+        if move.recluster and run.clustered:
             transfer, probabilities = transfer_of(run, t)
             if move.recluster == "mean":
                 transfer = None
@@ -297,7 +93,7 @@ def check(run):
         assert_close(run, [ops.convert_to_numpy(w) for w in trained.weights], expected, t)
         if run.saved_after == t:
             trained.replace_optimizer()
-    if clustered:
+    if run.clustered:
         check_buffers(run, trained.optimizer, variate)
 
 
