@@ -4,6 +4,7 @@ The definition: the loss of an example is what Keras computes (`compile` and `co
 batch of this example alone. Nothing here knows a formula for per-example gradients.
 """
 
+import contextlib
 import math
 import traceback
 from dataclasses import dataclass, field, replace
@@ -83,7 +84,8 @@ def _largest_error(problem):
         except Exception as error:
             raise UnusableError(f"{type(error).__name__}: {error}") from error
         try:
-            errors = measure(data)
+            with called(problem):
+                errors = measure(data)
         except Exception as error:
             if problem.may_be_refused and is_a_sentence(error):
                 return None, "refused"
@@ -93,6 +95,16 @@ def _largest_error(problem):
                 f"{type(error).__name__}: {text[:1500]}\n{last}{describe(problem)}"
             ) from error
     return max((value, name) for name, value in errors.items())
+
+
+@contextlib.contextmanager
+def called(problem):
+    """Functions run without compiling where the problem asks for it."""
+    tf.config.run_functions_eagerly(problem.call == "plain")
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def is_a_sentence(error):
@@ -185,7 +197,7 @@ def _statistics(data, x, y, options, chunk_size):
 
     arguments = (x, y, options["sample_weight"])
     call = data.problem.call
-    if call == "eager" or (chunk_size is not None and call == "graph"):
+    if call in ("plain", "eager") or (chunk_size is not None and call == "graph"):
         return per_example.Statistics(**measured(*arguments))
     length = [data.problem.batch if call == "graph" else None]
     specs = keras.tree.map_structure(

@@ -96,7 +96,8 @@ class Problem(Data):
         batch: The number of examples.
         structure: How several inputs, outputs and labels are held: `"list"` or `"dict"`.
         policy: A Keras dtype policy; float64 also sets `floatx`.
-        call: `"eager"`, `"graph"` (a `tf.function`) or `"dynamic"` (of unknown batch size).
+        call: `"eager"` as users call it, `"plain"` without compiling, which takes less time,
+            `"graph"` in a `tf.function`, or `"dynamic"` in one of unknown batch size.
         chunk_size: Of the second measurement.
         seed: Of weights and data.
     """
@@ -108,7 +109,7 @@ class Problem(Data):
     batch: int = 3
     structure: str = "list"
     policy: str = "float32"
-    call: str = "eager"
+    call: str = "plain"
     chunk_size: int = 2
     seed: int = 0
 
