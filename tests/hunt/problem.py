@@ -135,7 +135,12 @@ class Problem(Data):
             o.loss in MIXING_LOSSES or o.arguments.get("reduction") == "mean_with_sample_weight"
             for o in self.outputs
         )
-        return mixing or self.draws_noise
+        return mixing or self.draws_noise or self.adds_losses
+
+    @property
+    def adds_losses(self) -> bool:
+        """Whether layers add to the loss."""
+        return "penalty" in self.names() or "activity_regularizer" in repr(self)
 
 
 def describe(problem: Any) -> str:
