@@ -1,6 +1,7 @@
 """The same two networks in other libraries, each against its own plain step.
 
-`jax`: jax.vmap(jax.grad). `torch`: torch.func.vmap(grad), BackPACK and Opacus where installed.
+`jax`: jax.vmap(jax.grad). `torch`: torch.func.vmap(grad), BackPACK and Opacus (explicit gradients
+and ghost norms) where installed.
 """
 
 from __future__ import annotations
@@ -212,20 +213,39 @@ def _backpack(model: str) -> Variants:
 
 
 def _opacus(model: str) -> Variants:
-    """Explicit per-example gradients by hooks."""
+    """Explicit per-example gradients by hooks, and ghost norms, which form none of a Linear."""
     import torch
     from opacus import GradSampleModule
 
-    network = GradSampleModule(_torch_mlp() if model == "mlp" else _torch_resnet8())
     criterion = torch.nn.CrossEntropyLoss(reduction="sum")
 
+    def wrapped(wrapper):
+        network = _torch_mlp() if model == "mlp" else _torch_resnet8()
+        return wrapper(network, loss_reduction="sum")
+
+    explicit_network = wrapped(GradSampleModule)
+
     def explicit(x, y):
-        network.zero_grad()
-        criterion(network(x), y).backward()
-        samples = [p.grad_sample for p in network.parameters()]
+        explicit_network.zero_grad()
+        criterion(explicit_network(x), y).backward()
+        samples = [p.grad_sample for p in explicit_network.parameters()]
         norms = sum(g.reshape(len(x), -1).pow(2).sum(1) for g in samples)
-        for parameter in network.parameters():
+        for parameter in explicit_network.parameters():
             parameter.grad_sample = None
         return norms
 
-    return {"Opacus GradSampleModule, gradient + norms": explicit}
+    variants: Variants = {"Opacus GradSampleModule, gradient + norms": explicit}
+    try:
+        from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import (
+            GradSampleModuleFastGradientClipping,
+        )
+    except ImportError:  # before Opacus 1.5
+        return variants
+    ghost_network = wrapped(GradSampleModuleFastGradientClipping)
+
+    def ghost(x, y):
+        ghost_network.zero_grad()
+        criterion(ghost_network(x), y).backward()
+        return ghost_network.get_norm_sample() ** 2
+
+    return {**variants, "Opacus ghost norms, gradient + norms": ghost}

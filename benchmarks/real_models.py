@@ -12,7 +12,8 @@ amplify rounding): then *in float64* is the same comparison with everything in f
 *fallback*: layers without a rule that were called again, by class.
 *time*: `squared_norms` over a forward and backward pass for all weights, both compiled: medians
 of interleaved runs of 8 examples, in processor time. *memory*: the same for the peak of what
-TensorFlow allocates for tensors, results included. *first call*: seconds of tracing and one run.
+TensorFlow allocates for tensors, results included. *first call*: processor
+seconds of tracing and one run.
 *lines*: printed on standard error by the whole process (about six by TensorFlow's start).
 Results are written to benchmarks/results/real_models.json and .md after every network.
 """

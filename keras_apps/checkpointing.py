@@ -134,17 +134,6 @@ class RunCheckpoint:
         network.save_weights(new)
         os.replace(new, self._folder / FINAL_WEIGHTS)
 
-    def discard(self, keep_weights: bool) -> None:
-        """Delete the checkpoints of a finished run, and the final weights unless they are kept."""
-        if not keep_weights:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            return
-        for path in self._folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != FINAL_WEIGHTS:
-                path.unlink()
-
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)
 
@@ -164,6 +153,23 @@ class RunCheckpoint:
                 "whole, but it was written by another version of the code. Delete the folder "
                 f"{self._folder}: this run then starts again, and the others stay as they are."
             ) from error
+
+
+def discard(folder: Path, *, keep_weights: bool) -> None:
+    """Delete the checkpoints of a finished run, if there still are any.
+
+    Args:
+        folder: Of the run.
+        keep_weights: Whether the final weights stay.
+    """
+    if not keep_weights:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != FINAL_WEIGHTS:
+            path.unlink()
 
 
 def _damage(place: Path) -> str | None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_apps.checkpointing import RunCheckpoint
+from keras_apps.checkpointing import RunCheckpoint, discard
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
 from keras_apps.trajectory import Trajectory
@@ -130,7 +130,7 @@ def measure(
         if watch.stopped:
             return False
         step += trajectory.refresh_every
-    checkpoint.discard(keep_weights=False)
+    discard(workdir.checkpoints(NAME), keep_weights=False)
     name, values = next(iter(logger.history[-1]["estimators"].items()))
     display.finish_run(NAME, f"variance of {name} {values['average_variance']:.3g}")
     return True

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_apps import optimizers
-from keras_apps.checkpointing import RunCheckpoint
+from keras_apps.checkpointing import RunCheckpoint, discard
 from keras_apps.experiment import Experiment, GradientClusters, Run
 from keras_apps.problems import Problem
 from keras_apps.progress import Display, Interruption
@@ -79,7 +79,7 @@ class RunTrainer:
                 return False
         if not run.tunes:
             checkpoint.write_final_weights(network)
-        self._finish(run, checkpoint, recorder)
+        self._finish(run, recorder)
         return True
 
     def _compiled_model(self, run: Run, problem: Problem, network: keras.Model) -> keras.Model:
@@ -197,7 +197,7 @@ class RunTrainer:
             initial_assignments=found,
         )
 
-    def _finish(self, run: Run, checkpoint: RunCheckpoint, recorder: Recorder) -> None:
+    def _finish(self, run: Run, recorder: Recorder) -> None:
         recorder.close()
         self._workdir.records.append(
             {
@@ -208,7 +208,7 @@ class RunTrainer:
                 "diverged": recorder.diverged,
             }
         )
-        checkpoint.discard(keep_weights=not run.tunes)
+        discard(self._workdir.checkpoints(run.name), keep_weights=not run.tunes)
         name = self._problem.score.replace("_", " ")
         self._display.finish_run(run.name, f"{name} {recorder.score:.4g}")
 

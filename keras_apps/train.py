@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from keras_apps import findings, measuring, optimizers, report, requirements, summary, tuning
+from keras_apps.checkpointing import discard
 from keras_apps.command_line import App, Task
 from keras_apps.experiment import Experiment, Run
 from keras_apps.problems import Problem
@@ -64,6 +65,8 @@ def run_experiment(task: Task) -> bool:
 def _train_all(experiment: Experiment, task: Task) -> bool:
     """Tune, compare, then measure along the trajectory. Returns False if it was interrupted."""
     finished = task.workdir.finished()
+    for name, record in finished.items():  # A killed process may have left some behind.
+        discard(task.workdir.checkpoints(name), keep_weights=not record["tunes"])
     first = [run for run in experiment.tuning_runs() if run.name not in finished]
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = compared - sum(not record["tunes"] for record in finished.values())

@@ -359,3 +359,17 @@ def test_bad_arguments_get_a_sentence(changes, message):
     arguments = {"x": x, "y": y, "clusters": CLUSTERS, "num_clusters": K, **changes}
     with pytest.raises(ValueError, match=message):
         BetweenClusterVariance(**arguments)
+
+
+def test_clusters_of_every_kind():
+    x, y = data()
+    names = np.array(["a", "b", "c"])[CLUSTERS]
+    left_out = np.where(np.arange(N) == N - 1, -1, CLUSTERS)
+    for clusters, expected in [
+        (CLUSTERS[:, None], CLUSTERS),
+        (names, CLUSTERS),
+        (left_out, left_out),
+    ]:
+        members = BetweenClusterVariance(x, y, clusters, K)._members
+        for k, found in enumerate(members):
+            np.testing.assert_array_equal(found, np.flatnonzero(expected == k))

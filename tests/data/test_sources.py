@@ -189,6 +189,17 @@ def test_a_dataset_is_read_into_arrays():
         cluster_batches(dataset_of(X, IDS), result, num_clusters=4, group_size=1, seed=0)
 
 
+def test_a_state_goes_on_with_the_same_data_only():
+    settings = {"num_clusters": 4, "group_size": 1, "seed": 0}
+    for source in (lambda *arrays: arrays, dataset_of):
+        state = cluster_batches(source(X, IDS), IDS, **settings).sampling.state(3)
+        cluster_batches(source(X, IDS), IDS, state=state, **settings)
+        with pytest.raises(
+            ValueError, match="`state` must come from cluster batches with the same"
+        ):
+            cluster_batches(source(X + 1, IDS), IDS, state=state, **settings)
+
+
 def test_datasets_that_cannot_be_held():
     ragged = tf.data.Dataset.from_generator(
         lambda: ((np.zeros(n), n) for n in range(3)),
@@ -212,7 +223,7 @@ def linear_model():
 
 
 INPUTS = np.random.default_rng(0).normal(size=(N, 2)).astype("float32")
-TARGETS = INPUTS.sum(axis=1, keepdims=True)
+TARGETS = np.square(INPUTS).sum(axis=1, keepdims=True)
 
 
 def shuffled(reshuffle, batch=4):

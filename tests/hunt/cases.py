@@ -68,4 +68,17 @@ CASES = {
     "uint8 into Dense": Problem(
         sources=(Source((4,), "uint8", stem=(_DENSE,)),), outputs=(Output(_HEAD[1:]),)
     ),
+    # Keras adds a bias [4, 1] to [B, 4, 4] along the LAST axis (`bias_add`, because the lengths
+    # agree); the rule summed over it. Norms and gradients of the bias were wrong by 2.
+    "bias of an inner axis as long as the last": Problem(
+        kind="sequential",
+        sources=(Source((3, 4)),),
+        body=(
+            Step(
+                "EinsumDense",
+                {"equation": "abc,bd->adc", "output_shape": (4, 4), "bias_axes": "d"},
+            ),
+        ),
+        outputs=(Output((Step("Flatten"), Step("Dense", {"units": 2}))),),
+    ),
 }

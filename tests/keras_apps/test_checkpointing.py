@@ -14,7 +14,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_apps import config as configs
-from keras_apps.checkpointing import HDF5_OVERHEAD, RunCheckpoint
+from keras_apps.checkpointing import HDF5_OVERHEAD, RunCheckpoint, discard
 from keras_apps.progress import Display
 from keras_apps.runs import RunTrainer
 from keras_apps.workdir import Workdir, WorkdirError
@@ -137,8 +137,12 @@ def test_what_a_killed_process_left_behind_is_no_obstacle(tmp_path):
     assert checkpoint.restore()[0] == 1
     checkpoint.save(2, {})
     checkpoint.write_final_weights(model)
-    checkpoint.discard(keep_weights=True)
+    discard(tmp_path, keep_weights=True)
     assert [path.name for path in tmp_path.iterdir()] == ["final.weights.h5"]
+    discard(tmp_path, keep_weights=False)
+    assert not tmp_path.exists()
+    for keep_weights in (True, False):
+        discard(tmp_path, keep_weights=keep_weights)
 
 
 def test_a_checkpoint_of_another_model_gets_a_sentence(tmp_path):

@@ -102,6 +102,10 @@ def test_a_disk_that_fills_up_in_training(tmp_path, capsys, monkeypatch):
     assert "Make room; the same command then continues" in sentence_of(capsys)
     monkeypatch.undo()
     assert train.main(arguments) == 0
+    run = tmp_path / "checkpoints" / "Discover-C1-seed0"
+    (run / "step-00000004").mkdir()  # As of a process that was killed at its last step.
+    assert train.main(arguments) == 0
+    assert [path.name for path in run.iterdir()] == ["final.weights.h5"]
     steps = [r["step"] for r in RecordFile(tmp_path / "records.jsonl").read() if "step" in r]
     assert steps == [0, 2, 4, 6, 8]
 

@@ -403,8 +403,17 @@ class Swish(layers.Layer):
 
 
 def unknown():
+    return sequential((5,), layers.Dense(6), Swish(), layers.Dense(2))
+
+
+def learned_activations():
     return sequential(
-        (5,), layers.Dense(6), Swish(), layers.Dense(4), layers.PReLU(), layers.Dense(2)
+        (5,),
+        layers.Dense(12),
+        layers.PReLU(),
+        layers.Reshape((4, 3)),
+        layers.PReLU(shared_axes=[1]),
+        layers.Dense(2),
     )
 
 
@@ -492,7 +501,8 @@ PROBLEMS = [
         cross_entropy,
         unknown=("OwnWeights", "Embedding"),
     ),
-    Problem("unknown", unknown, normal(5), normal(2), unknown=("Swish", "PReLU")),
+    Problem("unknown", unknown, normal(5), normal(2), unknown=("Swish",)),
+    Problem("learned_activations", learned_activations, normal(5), normal(4, 2)),
     Problem(
         "recurrent",
         recurrent,

@@ -182,3 +182,27 @@ def test_compiled_and_chunked(name):
     )
     close(result.mean_gradient, [g.mean(0) for g in solved.gradients])
     close(result.second_moments, oracle.second_moments(solved.gradients))
+
+
+@pytest.mark.parametrize(
+    "name", ["masked_text", "long_sequence", "einsum", "layer_scale", "lora", "tied"]
+)
+def test_nothing_known_but_the_rank(name):
+    """In a graph for inputs of any lengths, the features included."""
+    solved = by_name(name)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None] * array.ndim, array.dtype) for array in (solved.x, solved.y)
+        ]
+    )
+    def compiled(x, y):
+        return per_example.statistics(
+            solved.model, x, y, solved.loss, second_moments=True, sketch_size=8, on_unknown="raise"
+        )
+
+    result = compiled(solved.x, solved.y)
+    np.testing.assert_allclose(
+        result.squared_norms, oracle.squared_norms(solved.gradients), rtol=2 * RTOL
+    )
+    close(result.second_moments, oracle.second_moments(solved.gradients))

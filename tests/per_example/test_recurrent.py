@@ -104,6 +104,28 @@ def test_implementation_by_parts():
     check_rule(layers.GRU(3, recurrent_dropout=0.5))
 
 
+def test_bidirectional_layers_are_not_fused(monkeypatch):
+    """On a GPU Keras runs both directions at once, past the two layers."""
+    if not hasattr(layers.Bidirectional, "_call_fused_lstm"):
+        pytest.skip("newer versions of Keras have it")
+    fused = []
+
+    def call_fused(self, *arguments):
+        fused.append(self)
+        raise NotImplementedError
+
+    monkeypatch.setattr(layers.Bidirectional, "_call_fused_lstm", call_fused)
+    both = layers.Bidirectional(layers.LSTM(2))
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), both])
+    x, y = np.ones((3, STEPS, FEATURES), "float32"), np.zeros((3, 4), "float32")
+    model(x)
+    assert fused
+    fused.clear()
+    per_example.squared_norms(model, x, y, "mse", on_unknown="raise")
+    assert not fused
+    assert both.forward_layer.use_cudnn == both.backward_layer.use_cudnn == "auto"
+
+
 def stateful_model(calls=1):
     inputs = keras.Input(batch_shape=(EXAMPLES, STEPS, FEATURES))
     layer = layers.LSTM(2, stateful=True)

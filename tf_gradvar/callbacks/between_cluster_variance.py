@@ -234,8 +234,8 @@ class BetweenClusterVariance(keras.callbacks.Callback):
 
 
 def _members_of_clusters(batch: Any, clusters: Any, num_clusters: int) -> list[np.ndarray]:
-    counts = {array.shape[0] if array.ndim else None for array in tf.nest.flatten(batch)}
-    if len(counts) != 1 or counts == {None}:
+    counts = {array.shape[0] if array.ndim else 0 for array in tf.nest.flatten(batch)}
+    if len(counts) != 1 or 0 in counts:
         raise ValueError(
             "`x` and `y` must be arrays with one row for each example. Received arrays whose first "
             f"dimensions are {counts}."

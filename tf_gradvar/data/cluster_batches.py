@@ -22,6 +22,7 @@ from tf_gradvar.data.checks import as_tensors, check_arrays, check_state
 from tf_gradvar.data.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
 from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
 from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
+from tf_gradvar.data.fingerprint import fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ClusterSampling:
         seed: The seed of every draw.
         order: `"random"` or `"cycle"`.
         shuffle_buffer: Examples that are shuffled at a time, or None for arrays.
+        data: A hash of x and y, or None for a dataset whose clusters a function tells.
         batches_taken: Batches that were left out at the start because they were taken
             before.
     """
@@ -51,6 +53,7 @@ class ClusterSampling:
     seed: int
     order: str
     shuffle_buffer: int | None = None
+    data: str | None = None
     batches_taken: int = 0
 
     def fingerprint(self) -> str:
@@ -166,10 +169,11 @@ def cluster_batches(
     _check_order(order, probabilities)
     seed = check_seed(seed)
     if isinstance(data, tf.data.Dataset):
-        examples, ids = ids_of_dataset(data, clusters, num_clusters)
+        examples, ids, known = ids_of_dataset(data, clusters, num_clusters)
     else:
         data = check_arrays(data, ", or a tf.data.Dataset of such examples")
-        ids = ids_of_arrays(data, clusters, num_clusters)
+        known = fingerprint(*data[:2])
+        ids = ids_of_arrays(data, clusters, num_clusters, known)
     sizes = sizes_of(ids, num_clusters)
     check_none_empty(sizes, "clusters")
     sampling = ClusterSampling(
@@ -182,6 +186,7 @@ def cluster_batches(
         seed,
         order,
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
+        known,
     )
     sampling = _resume(sampling, state)
     if isinstance(data, tf.data.Dataset):
@@ -214,7 +219,7 @@ def _reassign(dataset, tables, data, clusters, cluster_probabilities=None):
     """Draw from other clusters from the next batch on; `cluster_batches` describes it."""
     sampling = dataset.sampling
     k = sampling.num_clusters
-    ids = ids_of_arrays(data, clusters, k)
+    ids = ids_of_arrays(data, clusters, k, sampling.data)
     sizes = sizes_of(ids, k)
     probabilities = check_probabilities(cluster_probabilities, k) or (sizes / sizes.sum()).tolist()
     _check_order(sampling.order, probabilities)

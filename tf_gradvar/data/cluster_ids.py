@@ -6,22 +6,23 @@ import tensorflow as tf
 from tf_gradvar.assignments import check_assignments
 from tf_gradvar.data.arrays import ExampleDataset
 from tf_gradvar.data.checks import as_tensors
-from tf_gradvar.data.fingerprint import check_same_data, fingerprint
+from tf_gradvar.data.fingerprint import check_same_data
 
 _NAME = "clusters"
 
 
-def ids_of_arrays(data, clusters, num_clusters):
+def ids_of_arrays(data, clusters, num_clusters, data_fingerprint):
     """Return the cluster of each example, int64 [N]: in [0, K), or -1 where it has none.
 
     Args:
         data: (x, y) or (x, y, sample_weight), NumPy arrays.
         clusters: As for `cluster_batches`.
         num_clusters: K.
+        data_fingerprint: Of x and y.
     """
     count = len(tf.nest.flatten(data)[0])
     if hasattr(clusters, "assignments"):
-        check_same_data(_NAME, clusters, fingerprint(data[0], data[1]))
+        check_same_data(_NAME, clusters, data_fingerprint)
     elif callable(clusters):
         examples = tf.data.Dataset.from_tensor_slices(as_tensors(data))
         clusters = _read_ids(_with_function(examples, clusters))
@@ -29,7 +30,10 @@ def ids_of_arrays(data, clusters, num_clusters):
 
 
 def ids_of_dataset(dataset, clusters, num_clusters):
-    """Return the dataset of (example, cluster int64), and the clusters as in `ids_of_arrays`.
+    """Return the dataset of (example, cluster int64), the clusters, and the data's fingerprint.
+
+    The clusters are as in `ids_of_arrays`. The fingerprint is None where they are a function: then
+    nothing depends on the order.
 
     Args:
         dataset: Of single examples; clusters that are no function belong to its order, which is
@@ -41,14 +45,14 @@ def ids_of_dataset(dataset, clusters, num_clusters):
     if callable(clusters):
         tagged = _with_function(dataset, clusters)
         ids = _read_ids(tagged)
-        return tagged, check_assignments(ids, name=_NAME, num_clusters=num_clusters)
+        return tagged, check_assignments(ids, name=_NAME, num_clusters=num_clusters), None
     count, digest = examples.fingerprint()
     examples.check_order(digest)
     if hasattr(clusters, "assignments"):
         check_same_data(_NAME, clusters, digest)
     ids = check_assignments(clusters, name=_NAME, count=count, num_clusters=num_clusters)
     table = tf.constant(ids)
-    return dataset.enumerate().map(lambda i, example: (example, table[i])), ids
+    return dataset.enumerate().map(lambda i, example: (example, table[i])), ids, digest
 
 
 def _with_function(dataset, clusters):

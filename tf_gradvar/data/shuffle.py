@@ -15,8 +15,8 @@ def shuffled_places(position, sizes, clusters, seed):
         clusters: The cluster of each draw, an integer [B].
         seed: The seed of the permutations. Pass number `position // sizes` has its own.
     """
-    key = (tf.fill(tf.shape(position), tf.constant(seed, tf.int64)), tf.cast(clusters, tf.int64))
-    key = (*key, position // sizes)
+    seeds = tf.fill(tf.shape(position), tf.constant(seed, tf.int64))
+    key = (seeds, tf.cast(clusters, tf.int64), position // sizes)
     mixed = [
         tf.bitwise.bitwise_xor(part, tf.constant(bits, tf.int64))
         for part, bits in zip(key, _MIX, strict=True)

@@ -12,8 +12,9 @@ add to the loss (`add_loss`, activity regularisers) counts where it is a mean ov
 That every example has a gradient of its own is checked once for each model and loss
 (`independence.py`), at the cost of a few examples.
 
-A layer class is measured by its rule (`dense.py`, `convolution.py`, `embedding.py`,
-`normalization.py`, or your own with `register_rule`), anything else by an exact fallback.
+A layer class is measured by its rule (`dense.py`, `convolution.py`, `recurrent.py`, `embedding.py`,
+`normalization.py`, `activations.py`, or your own with `register_rule`), anything else by an exact
+fallback.
 """
 
 import keras

@@ -241,16 +241,29 @@ def kept_as_it_is(model: keras.Model) -> Iterator[None]:
     """Undo what any call of a Keras model does, and what stands in the way of watching.
 
     A call forgets the losses that the call before has added. Rematerialised layers run where
-    nothing can be watched: they run plainly for the time being, which gives the same numbers.
+    nothing can be watched, and a bidirectional layer on a GPU reads the weights of its two layers
+    instead of calling them: they run plainly for the time being, which gives the same numbers.
     """
     layers = all_layers(model)
+    fused = [
+        part
+        for layer in layers
+        if isinstance(layer, keras.layers.Bidirectional)
+        for part in (layer.forward_layer, layer.backward_layer)
+        if "use_cudnn" in part.__dict__
+    ]
+    choices = [part.use_cudnn for part in fused]
     losses = [(added_losses(layer), list(added_losses(layer))) for layer in layers]
     modes = [(layer, remat_mode(layer)) for layer in layers if remat_mode(layer) is not None]
     for layer, _ in modes:
         set_remat_mode(layer, None)
+    for part in fused:
+        part.use_cudnn = False
     try:
         yield
     finally:
+        for part, choice in zip(fused, choices, strict=True):
+            part.use_cudnn = choice
         for current, old in losses:
             current[:] = old
         for layer, mode in modes:

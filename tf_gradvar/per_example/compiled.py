@@ -61,13 +61,14 @@ def run(function: Function, model: keras.Model, x: Any, y: Any, loss: Any, **opt
         call = _Call(function, model, loss, options)
         try:
             key, leaves = call.prepare(x, y)
-            call.check()
             program = _program(model, key)
         except Exception as error:
             # Wrong arguments among them: the plain call below says what is wrong.
             logger.debug("Running %s eagerly: %r", function.__name__, error)
             program = None
         if program is not None:
+            if program.is_new(leaves):
+                call.check()
             done, result = program.run(call, leaves)
             if done:
                 return result
@@ -170,12 +171,15 @@ class _Program:
     def __init__(self) -> None:
         self._traced: dict[int | None, Function | None] = {}
 
+    def is_new(self, leaves: Sequence[tf.Tensor]) -> bool:
+        """Whether tensors of these shapes need a tracing."""
+        return self._size(leaves) not in self._traced
+
     def run(self, call: _Call, leaves: Sequence[tf.Tensor]) -> tuple[bool, Any]:
         """Whether it could run, and the result."""
-        examples = leaves[0].shape[0]
         try:
             with _lock:
-                compiled = self._for(call, leaves, examples)
+                compiled = self._for(call, leaves)
             if compiled is not None:
                 return True, compiled(*leaves)
         except tf.errors.ResourceExhaustedError:
@@ -184,14 +188,18 @@ class _Program:
             logger.debug("Running %s eagerly: %r", call.function.__name__, error)
         return False, None
 
-    def _for(self, call: _Call, leaves: Sequence[tf.Tensor], examples: int) -> Function | None:
-        size: int | None = examples
-        if examples not in self._traced and len(self._traced) >= _MOST_BATCH_SIZES:
-            size = None
+    def _for(self, call: _Call, leaves: Sequence[tf.Tensor]) -> Function | None:
+        size = self._size(leaves)
         if size not in self._traced:
             self._traced[size] = None  # stays, and means eager, if tracing fails
             self._traced[size] = call.trace(call.specs(leaves, size))
         return self._traced[size]
+
+    def _size(self, leaves: Sequence[tf.Tensor]) -> int | None:
+        """The number of examples to trace for."""
+        examples: int = leaves[0].shape[0]
+        known = examples in self._traced or len(self._traced) < _MOST_BATCH_SIZES
+        return examples if known else None
 
 
 class _Programs:

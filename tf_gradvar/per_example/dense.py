@@ -22,9 +22,10 @@ _LONGEST_RANK = 8
 
 def dense_rule(layer: keras.layers.Dense, inputs: tf.Tensor, output_gradients: tf.Tensor) -> Forms:
     """Kernel: `sum_t a_t d_t^T`; bias: `sum_t d_t`; and a low-rank adapter."""
-    a = as_positions(tf.cast(inputs, output_gradients.dtype))
-    d = as_positions(output_gradients)
-    forms: Forms = [(stored_kernel(layer), Outer(a, d))]
+    kernel = stored_kernel(layer)
+    a = as_positions(tf.cast(inputs, output_gradients.dtype), kernel.shape[0])
+    d = as_positions(output_gradients, kernel.shape[1])
+    forms: Forms = [(kernel, Outer(a, d))]
     if layer.lora_enabled:
         forms += adapters.dense_forms(layer, a, d)
     if layer.bias is not None:
@@ -73,10 +74,10 @@ def sum_to_shape(gradients: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return tf.reduce_sum(gradients, repeated, keepdims=True) if repeated else gradients
 
 
-def as_positions(tensor: tf.Tensor) -> tf.Tensor:
-    """`[B, ..., C]` -> `[B, 1, T, C]`."""
+def as_positions(tensor: tf.Tensor, columns: int) -> tf.Tensor:
+    """`[B, ..., C]` -> `[B, 1, T, C]`, where the tensor itself may not know C."""
     positions = product_or_unknown(tensor.shape[1:-1])
-    return tf.reshape(tensor, [leading(tensor), 1, positions, tensor.shape[-1]])
+    return tf.reshape(tensor, [leading(tensor), 1, positions, columns])
 
 
 def _plain_kernel(layer: keras.layers.Layer) -> bool:
@@ -90,7 +91,24 @@ def _known_equation(layer: keras.layers.EinsumDense) -> bool:
         return False
     if layer.lora_enabled and labels.kernel[-1] in labels.groups:
         return False
-    return layer.bias is None or len(layer.bias.shape) < len(labels.outputs)
+    if layer.bias is None:
+        return True
+    shape = tuple(layer.bias.shape)
+    return len(shape) < len(labels.outputs) and not _added_elsewhere(shape, layer.full_output_shape)
+
+
+def _added_elsewhere(bias: tuple[int, ...], outputs: tuple[int | None, ...]) -> bool:
+    """Whether `keras.ops.add` takes a bias such as [4, 1] for one of another axis.
+
+    On TensorFlow it adds whatever can be squeezed to a vector along the last axis, or the first
+    after the examples', if the length agrees there.
+    """
+    long = [axis for axis, length in enumerate(bias) if length > 1]
+    if len(long) != 1:
+        return False
+    length, meant = bias[long[0]], long[0] - len(bias) + len(outputs)
+    taken = len(outputs) - 1 if outputs[-1] == length else 1
+    return length in (outputs[1], outputs[-1]) and taken != meant
 
 
 DENSE = Rule(dense_rule, _plain_kernel, before_activation=True)

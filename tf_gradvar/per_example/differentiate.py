@@ -314,7 +314,23 @@ def _seen_tensors(problem: Problem, recording: Recording) -> dict[int, list[Any]
 
 
 def _lead_with(tensors: list[Any], length: int | None) -> bool:
-    return all(tensor.shape.rank and tensor.shape[0] == length for tensor in tensors)
+    """Whether all tensors have a first axis of a length.
+
+    A graph does not know all lengths (those that `TextVectorization` returns, for instance): it
+    compares them when it runs.
+    """
+    if not all(tensor.shape.rank and tensor.shape[0] in (length, None) for tensor in tensors):
+        return False
+    for tensor in tensors:
+        if length is not None and tensor.shape[0] is None:
+            tf.debugging.assert_equal(
+                tf.shape(tensor)[0],
+                length,
+                "A layer was called on a tensor without the batch axis, which shows only when the "
+                "graph runs: per-example gradients cannot be told apart. Measure outside of "
+                "`tf.function`, where lengths are known.",
+            )
+    return True
 
 
 def _at_least_float32(tensor: Any) -> Any:

@@ -155,7 +155,7 @@ def embedding_rule(
     layer: keras.layers.Embedding, inputs: tf.Tensor, output_gradients: tf.Tensor
 ) -> Forms:
     """Table: the rows that were looked up; with a low-rank adapter, the same for its factors."""
-    ids, d, rows = _ids(layer, inputs), _flat(output_gradients), layer.input_dim
+    ids, d, rows = _ids(layer, inputs), _flat(layer, output_gradients), layer.input_dim
     forms: Forms = [(stored_kernel(layer), Lookup(ids, d, rows))]
     if layer.lora_enabled:
         a, b = layer.lora_embeddings_a, layer.lora_embeddings_b
@@ -173,7 +173,8 @@ def reversible_rule(
         return embedding_rule(layer, inputs, output_gradients)
     if layer.reverse_dtype is not None:  # what the product was formed of
         inputs = tf.cast(tf.cast(inputs, layer.reverse_dtype), inputs.dtype)
-    z, h = as_positions(_logit_gradients(layer, output_gradients, call)), as_positions(inputs)
+    h = as_positions(inputs, layer.output_dim)
+    z = as_positions(_logit_gradients(layer, output_gradients, call), layer.input_dim)
     z = tf.cast(z, h.dtype)
     if not layer.tie_weights:
         return [(layer.reverse_embeddings, Outer(h, z))]
@@ -204,10 +205,10 @@ def _ids(layer: keras.layers.Embedding, inputs: tf.Tensor) -> tf.Tensor:
     return tf.where(ids < 0, ids + layer.input_dim, ids)
 
 
-def _flat(gradients: tf.Tensor) -> tf.Tensor:
+def _flat(layer: keras.layers.Embedding, gradients: tf.Tensor) -> tf.Tensor:
     """`[B, ..., O]` -> `[B, T, O]`."""
-    shape = [leading(gradients), product_or_unknown(gradients.shape[1:-1]), gradients.shape[-1]]
-    return tf.reshape(gradients, shape)
+    positions = product_or_unknown(gradients.shape[1:-1])
+    return tf.reshape(gradients, [leading(gradients), positions, layer.output_dim])
 
 
 def _same(ids: tf.Tensor, other: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

@@ -78,9 +78,9 @@ def outer_form(
     inputs: tf.Tensor, output_gradients: tf.Tensor, labels: Labels, shape: Sequence[int]
 ) -> Outer:
     """The gradient of a kernel of the given shape."""
-    a = _grouped(inputs, labels.inputs, labels, labels.rows)
-    d = _grouped(output_gradients, labels.outputs, labels, labels.columns)
     lengths = dict(zip(labels.kernel, shape, strict=True))
+    a = _grouped(inputs, labels.inputs, labels, labels.rows, lengths)
+    d = _grouped(output_gradients, labels.outputs, labels, labels.columns, lengths)
     order = labels.groups + labels.rows + labels.columns
 
     def arrange(gradients: tf.Tensor) -> tf.Tensor:
@@ -90,12 +90,14 @@ def outer_form(
     return Outer(a, d, arrange)
 
 
-def _grouped(tensor: tf.Tensor, names: str, labels: Labels, last: str) -> tf.Tensor:
+def _grouped(
+    tensor: tf.Tensor, names: str, labels: Labels, last: str, lengths: dict[str, int]
+) -> tf.Tensor:
     """Transpose and flatten `[B, ...]` with axes `names` to `[B, S, T, I or O]`."""
     order = labels.groups + labels.positions + last
     turned = tf.transpose(tensor, [0, *(names.index(label) for label in order)])
-    groups = math.prod(tensor.shape[names.index(label)] for label in labels.groups)
-    columns = math.prod(tensor.shape[names.index(label)] for label in last)
+    groups = math.prod(lengths[label] for label in labels.groups)
+    columns = math.prod(lengths[label] for label in last)
     positions = [tensor.shape[names.index(label)] for label in labels.positions]
     return tf.reshape(turned, [leading(tensor), groups, product_or_unknown(positions), columns])
 

@@ -35,9 +35,9 @@ def normalization_rule(
         with keras.StatelessScope(values.values()):
             normalized = type(layer).call(layer, inputs)
         products = tf.cast(normalized, output_gradients.dtype) * output_gradients
-        forms.append((scale, Explicit(_sum_positions(products, layer.axis))))
+        forms.append((scale, Explicit(_sum_positions(products, layer.axis, scale))))
     if shift is not None:
-        forms.append((shift, Explicit(_sum_positions(output_gradients, layer.axis))))
+        forms.append((shift, Explicit(_sum_positions(output_gradients, layer.axis, shift))))
     return forms
 
 
@@ -46,12 +46,15 @@ def _parameter(layer: keras.layers.Layer, names: tuple[str, ...]) -> Variable | 
     return next((v for v in candidates if isinstance(v, keras.Variable)), None)
 
 
-def _sum_positions(values: tf.Tensor, axis: int | list[int] | tuple[int, ...]) -> tf.Tensor:
-    """Sum `[B, ...]` over all axes but the first and those in `axis`."""
+def _sum_positions(
+    values: tf.Tensor, axis: int | list[int] | tuple[int, ...], parameter: Variable
+) -> tf.Tensor:
+    """Sum `[B, ...]` over all axes but the first and those in `axis`, to `[B, *shape]`."""
     rank = values.shape.rank
     kept = {a % rank for a in _axes(axis)} | {0}
     summed = [a for a in range(rank) if a not in kept]
-    return tf.reduce_sum(values, summed) if summed else values
+    values = tf.reduce_sum(values, summed) if summed else values
+    return tf.ensure_shape(values, [None, *parameter.shape])
 
 
 def _axes(axis: int | list[int] | tuple[int, ...]) -> list[int]:

@@ -103,6 +103,7 @@ def position_rule(
     d, positions = output_gradients, call.arguments.get("positions")
     if d.shape.rank > 3:  # every entry of the axes between uses the same rows
         d = tf.reduce_sum(d, list(range(1, d.shape.rank - 2)))
+    d = tf.ensure_shape(d, [None, None, table.shape[1]])
     if positions is None:
         return [(table, Window(d, call.arguments["start_index"], table.shape[0]))]
     ids = tf.broadcast_to(tf.cast(positions, tf.int32), tf.shape(d)[:2])

@@ -84,6 +84,7 @@ class _Description:
     def __init__(self, strict: bool) -> None:
         self._strict = strict
         self._open: list[int] = []
+        self._classes: dict[type, Hashable] = {}
 
     def of(self, value: Any) -> Hashable:
         """A hashable value that changes whenever `value` would compute something else."""
@@ -105,11 +106,12 @@ class _Description:
         return variables, tuple(self._layer(layer) for layer in all_layers(model))
 
     def _layer(self, layer: keras.layers.Layer) -> Hashable:
-        own = vars(layer)
+        own, managed = vars(layer), managed_attributes()
         attributes = tuple(
             (name, self.of(value))
             for name, value in own.items()
-            if name not in managed_attributes() and not name.startswith("_self_")
+            # Layers set some to None in their first call; missing is the same as None.
+            if value is not None and name not in managed and not name.startswith("_self_")
         )
         kind = self._class(type(layer))
         policy = layer.dtype_policy.name
@@ -169,6 +171,12 @@ class _Description:
 
     def _class(self, kind: type) -> Hashable:
         """A class by identity, and those of the user also by the functions and numbers in it."""
+        if kind not in self._classes:
+            self._classes[kind] = Identity(kind)  # within itself
+            self._classes[kind] = self._described_class(kind)
+        return self._classes[kind]
+
+    def _described_class(self, kind: type) -> Hashable:
         parts: list[Hashable] = [Identity(kind)]
         for base in kind.__mro__:
             if _is_library(base.__module__):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import keras
 
 from tf_gradvar.per_example import (
+    activations,
     convolution,
     dense,
     embedding,
@@ -35,6 +36,7 @@ RULES: dict[type[keras.layers.Layer], Rule] = {
     keras.layers.DepthwiseConv2D: convolution.CONVOLUTION,
     keras.layers.SeparableConv1D: convolution.SEPARABLE,
     keras.layers.SeparableConv2D: convolution.SEPARABLE,
+    keras.layers.PReLU: activations.PRELU,
     keras.layers.LSTM: recurrent.RECURRENT,
     keras.layers.GRU: recurrent.RECURRENT,
     keras.layers.SimpleRNN: recurrent.RECURRENT,

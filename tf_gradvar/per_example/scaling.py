@@ -26,7 +26,8 @@ def scaling_rule(
 
     ones = tf.ones(scale.shape, scale.dtype)
     products = (output_at(ones) - output_at(tf.zeros_like(ones))) * output_gradients
-    return [(scale, Explicit(tf.reduce_sum(products, list(range(1, products.shape.rank - 1)))))]
+    summed = tf.reduce_sum(products, list(range(1, products.shape.rank - 1)))
+    return [(scale, Explicit(tf.ensure_shape(summed, [None, *scale.shape])))]
 
 
 def _is_vector(layer: keras.layers.Layer) -> bool:
