@@ -57,7 +57,7 @@ def einsum_dense_rule(
     if layer.lora_enabled:
         forms += adapters.einsum_forms(layer, a, d, labels)
     if layer.bias is not None:
-        forms.append((layer.bias, Explicit(sum_to_shape(d, layer.bias.shape))))
+        forms.append((layer.bias, Explicit(_of_bias(d, tuple(layer.bias.shape)))))
     return forms
 
 
