@@ -64,5 +64,6 @@ class Rule:
         args, kwargs = arguments
         bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs)
         bound.apply_defaults()
-        call = Call(bound.arguments, outputs, output_gradients)
+        named = dict(list(bound.arguments.items())[1:])  # all but the layer
+        call = Call(named, outputs, output_gradients)
         return self.function(layer, inputs, output_gradients[0], call)
