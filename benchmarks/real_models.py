@@ -103,7 +103,8 @@ def measure_all(
         for future in as_completed([pool.submit(run, name) for name in names]):
             name, result = future.result()
             keep(name, result)
-            progress.console.print(" | ".join(row(name, result)), highlight=False, markup=False)
+            line = " | ".join(row(name, result))
+            progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
             progress.advance(task)
 
 

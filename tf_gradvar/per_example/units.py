@@ -131,10 +131,11 @@ def _candidates(
     rule = find_rule(layer)
     parts = _parts(layer)
     if rule is not None or not parts or isinstance(layer, _OPAQUE):
-        yield layer, rule, layer.trainable_variables
+        yield layer, rule, layer.variables
         return
-    inner = {id(v) for part in parts for v in part.trainable_variables}
-    yield layer, None, [v for v in layer.trainable_variables if id(v) not in inner]
+    # Not `trainable_variables`: a frozen part may hold layers that train (LoRA in a backbone).
+    inner = {id(v) for part in parts for v in part.variables}
+    yield layer, None, [v for v in layer.variables if id(v) not in inner]
     for part in parts:
         yield from _candidates(part, seen)
 
