@@ -13,26 +13,25 @@ EXTRA = (
 )
 
 
-def check() -> None:
-    """Refuse to go on without what every app needs. Nothing is imported yet, so it takes no time.
+def missing() -> str | None:
+    """Say what is missing of what every app needs; nothing is imported, so it takes no time.
 
-    Raises:
-        ImportError: A package that is missing, or another backend of Keras than TensorFlow.
+    Returns:
+        A sentence; None if nothing is missing.
     """
     for package in ("tensorflow", "matplotlib"):
         if importlib.util.find_spec(package) is None:
-            raise ImportError(
+            return (
                 f"The apps need the package {package}, which is not installed: `pip install "
-                f"{package}`. {EXTRA}.",
-                name=__package__,  # With this name `python -m` shows no traceback.
+                f"{package}`. {EXTRA}."
             )
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
-        raise ImportError(
+        return (
             "The apps need the TensorFlow backend of Keras. Received KERAS_BACKEND="
-            f"{backend}. Set KERAS_BACKEND=tensorflow.",
-            name=__package__,
+            f"{backend}. Set KERAS_BACKEND=tensorflow."
         )
+    return None
 
 
 def imported(module: str, package: str, who: str) -> ModuleType:

@@ -311,6 +311,10 @@ BAD = {
     "seed": ({"seed": 0.5}, "`seed` must be an integer of at most 63 bits"),
     "data": ({"data": X}, r"`data` must be \(x, y\) or \(x, y, sample_weight\), or a tf"),
     "weights": ({"data": (X, IDS, IDS)}, "sample weights of a floating-point type"),
+    "weights of other outputs": (
+        {"data": (X, {"b": IDS, "a": IDS}, [X, X])},
+        r"a structure of them like y\. Received the structures \('\.\.\.', '\.\.\.'\) and \{'",
+    ),
     "state": ({"state": {"batches_taken": 3}}, "`state` must come from stratified batches"),
     "state of other clusters": (
         {"assignments": OTHER, "state": make().sampling.state(3)},

@@ -107,11 +107,11 @@ def run_own_loop(groups_per_batch=4, metrics=()):
 
 
 def run_plain_loop():
-    """A plain model with a metric in `train_steps`; its optimizer is made outside the scope."""
+    """A plain model with a metric in `train_steps`."""
     with strategy.scope():
         keras.utils.set_random_seed(1)
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    model.compile(keras.optimizers.SGD(0.1), LOSS, metrics=["accuracy"])
+        model.compile(keras.optimizers.SGD(0.1), LOSS, metrics=["accuracy"])
     dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(20).repeat()
     results = list(train_steps(model, dataset, 4, steps_per_call=2))
     state, spread = state_of(model)
@@ -148,6 +148,14 @@ def loop_over_a_model_from_outside():
         next(train_steps(model, dataset, 1, steps_per_call=1))
 
 
+def run_plain_loop_with_an_optimizer_from_outside():
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.1, name="sgd"), LOSS)
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(20).repeat()
+    next(train_steps(model, dataset, 1, steps_per_call=1))
+
+
 def refusals():
     def accumulating(**arguments):
         return lambda: Discover(0.1, NUM_CLUSTERS, **arguments)
@@ -167,6 +175,7 @@ def refusals():
         "steps_per_execution": message_of(lambda: fit_with(accumulating(), steps_per_execution=2)),
         "made outside, fit": message_of(fit_a_model_from_outside),
         "made outside, train_steps": message_of(loop_over_a_model_from_outside),
+        "optimizer made outside": message_of(run_plain_loop_with_an_optimizer_from_outside),
         "odd groups": message_of(lambda: fit_with(accumulating(), groups=3)),
     }
 

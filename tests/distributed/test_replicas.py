@@ -83,6 +83,7 @@ def test_validation_sees_the_weights_that_evaluate_sees(outcomes, case, replicas
         ("steps_per_execution", "`steps_per_execution` above 1 fails"),
         ("made outside, fit", "must be made inside the scope of the MirroredStrategy with 2"),
         ("made outside, train_steps", "must be made inside the scope"),
+        ("optimizer made outside", "Made outside of it: the optimizer 'sgd'"),
         ("odd groups", "does not divide among 2 replicas"),
     ],
 )

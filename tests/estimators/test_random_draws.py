@@ -2,12 +2,13 @@
 
 from fractions import Fraction
 
+import keras
 import numpy as np
 import pytest
 
 from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
-from tf_gradvar.estimators import Stratified, gradient_variance
+from tf_gradvar.estimators import MiniBatch, Stratified, gradient_variance
 from tf_gradvar.estimators.systematic import count_variances, spread_weights, systematic_counts
 
 GROUPS, SIZES = problem.ASSIGNMENTS, np.bincount(problem.ASSIGNMENTS)
@@ -87,3 +88,28 @@ def test_spread_weights_solve_their_equation():
     )
     assert (weights[:3] == 0).all()
     np.testing.assert_allclose(spread_weights(np.array([0.3, 0.7])), [0.42, 0.42], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["monte_carlo", "paper_2020", "exact"])
+def test_a_call_without_training(method):
+    """As the same model whose `call` has that argument."""
+
+    class With(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1, kernel_initializer="ones")
+
+        def call(self, inputs, training=None):
+            return self.dense(inputs)
+
+    class Without(With):
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    found = []
+    for model in (With(), Without()):
+        model(x)
+        result = gradient_variance(model, x, x[:, :1], "mse", MiniBatch(2), method=method)
+        found.append(result["SG-2"].variance)
+    assert found[0] == found[1] > 0

@@ -47,6 +47,17 @@ class Scale(layers.Layer):
         return x * ops.sigmoid(self.slope * x)
 
 
+class Penalty(layers.Layer):
+    """Adds a loss of its own, the mean over the examples of each one's mean square."""
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        self.add_loss(0.3 * ops.mean(ops.square(ops.cast(x, "float32"))))
+        return x
+
+
 def swap_axes(x):
     """[B, T, ...] -> [T, B, ...]."""
     return ops.transpose(x, (1, 0, *range(2, len(x.shape))))
@@ -117,11 +128,13 @@ def _nested(step, inner):
 FORMS = {
     "TimeDistributed": _wrapped,
     "Bidirectional": _wrapped,
+    "SpectralNormalization": _wrapped,
     "frozen": _frozen,
     "lora": lambda step, inner: inner[0].layer,
     "nested": _nested,
     "noise": lambda step, inner: Noise(),
     "scale": lambda step, inner: Scale(),
+    "penalty": lambda step, inner: Penalty(),
     "attention": lambda step, inner: layers.MultiHeadAttention(
         **{k: v for k, v in step.arguments.items() if k != "use_causal_mask"}
     ),

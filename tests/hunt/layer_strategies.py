@@ -57,6 +57,17 @@ def square(d, shape):
     return Step("Dense", {"units": shape[-1], "activation": d.of("tanh", "gelu")})
 
 
+def regularized(d, shape):
+    """A layer that adds to the loss, or whose kernel is scaled before each use."""
+    step = square(d, shape)
+    kind = d.of("penalty", "activity", "spectral")
+    if kind == "penalty":
+        return Step("penalty")
+    if kind == "spectral":
+        return Step("SpectralNormalization", {}, (step,))
+    return Step("Dense", {**step.arguments, "activity_regularizer": "l2"})
+
+
 def frozen(d, shape):
     return Step("frozen", {}, (d.of(dense, normalization)(d, shape),))
 
@@ -246,10 +257,10 @@ def up_sampling(d, shape):
 # By the rank without the batch axis.
 PLAIN = {
     1: [dense, dense, square, normalization, pointwise, einsum_vector, reshape, repeat, frozen,
-        lora],
+        lora, regularized],
     2: [dense, dense, normalization, pointwise, einsum_sequence, einsum_sequence, convolution,
         depthwise, transposed, pooling, recurrent, recurrent, time_distributed, permute, reshape,
-        flatten, global_pooling, frozen, lora],
+        flatten, global_pooling, frozen, lora, regularized],
     3: [dense, normalization, pointwise, convolution, convolution, depthwise, depthwise,
         transposed, pooling, time_distributed, permute, reshape, flatten, global_pooling,
         up_sampling],

@@ -33,7 +33,7 @@ def problems(draw):
         batch=d.of(d.common, d.common, 1, 2, 3, 5),
         structure=d.of("list", "dict"),
         policy=d.of(*POLICIES),
-        call=d.of(*["eager"] * 8, "graph", "dynamic"),
+        call=d.of(*["plain"] * 8, "eager", "graph", "dynamic"),
         chunk_size=d.of(1, 2, 3),
         seed=draw(st.integers(0, 999)),
     )

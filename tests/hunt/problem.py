@@ -96,7 +96,8 @@ class Problem(Data):
         batch: The number of examples.
         structure: How several inputs, outputs and labels are held: `"list"` or `"dict"`.
         policy: A Keras dtype policy; float64 also sets `floatx`.
-        call: `"eager"`, `"graph"` (a `tf.function`) or `"dynamic"` (of unknown batch size).
+        call: `"eager"` as users call it, `"plain"` without compiling, which takes less time,
+            `"graph"` in a `tf.function`, or `"dynamic"` in one of unknown batch size.
         chunk_size: Of the second measurement.
         seed: Of weights and data.
     """
@@ -108,7 +109,7 @@ class Problem(Data):
     batch: int = 3
     structure: str = "list"
     policy: str = "float32"
-    call: str = "eager"
+    call: str = "plain"
     chunk_size: int = 2
     seed: int = 0
 
@@ -134,7 +135,12 @@ class Problem(Data):
             o.loss in MIXING_LOSSES or o.arguments.get("reduction") == "mean_with_sample_weight"
             for o in self.outputs
         )
-        return mixing or self.draws_noise
+        return mixing or self.draws_noise or self.adds_losses
+
+    @property
+    def adds_losses(self) -> bool:
+        """Whether layers add to the loss."""
+        return "penalty" in self.names() or "activity_regularizer" in repr(self)
 
 
 def describe(problem: Any) -> str:

@@ -57,6 +57,45 @@ class T5LayerNorm(RMSNormalization):
         return self.scale * x / ops.sqrt(ops.mean(x**2, -1, keepdims=True) + 1e-3)
 
 
+@of_keras_hub
+class ViTPatchingAndEmbedding(layers.Layer):
+    """A class token and patches, with positions."""
+
+    def __init__(self, use_class_token=True):
+        super().__init__()
+        self.use_class_token = use_class_token
+        self.patch_embedding = layers.Conv2D(3, 2, strides=2)
+        self.position_embedding = layers.Embedding(6 + use_class_token, 3)
+
+    def build(self, shape):
+        if self.use_class_token:
+            self.class_token = self.add_weight(shape=(1, 1, 3), initializer="random_normal")
+        self.patch_embedding.build(shape)
+        self.position_embedding.build(None)
+
+    def call(self, inputs):
+        patches = ops.reshape(self.patch_embedding(inputs), (-1, 6, 3))
+        positions = self.position_embedding(ops.arange(6 + self.use_class_token)[None])
+        if self.use_class_token:
+            token = ops.tile(self.class_token, (ops.shape(patches)[0], 1, 1))
+            patches = ops.concatenate([token, patches], 1)
+        return patches + positions
+
+
+@pytest.mark.parametrize("use_class_token", [True, False])
+def test_patches_with_positions(use_class_token):
+    keras.utils.set_random_seed(0)
+    model = sequential(
+        (4, 6, 2),
+        ViTPatchingAndEmbedding(use_class_token),
+        layers.Dense(3, "tanh"),
+        layers.Flatten(),
+        layers.Dense(2),
+    )
+    x = np.random.default_rng(3).normal(size=(5, 4, 6, 2)).astype("float32")
+    check(model, x, Y[:, 0])
+
+
 class Positions(keras.Model):
     """Two windows of one table, and rows that each example chooses."""
 
@@ -170,6 +209,14 @@ def gemma(models):
     return language_model(backbone)
 
 
+def vit(models):
+    backbone = models.ViTBackbone(
+        image_shape=(4, 10, 3), patch_size=2, num_layers=1, num_heads=2, hidden_dim=4, mlp_dim=6
+    )
+    x = np.random.default_rng(3).normal(size=(5, 4, 10, 3)).astype("float32")
+    return keras.Model(backbone.input, layers.Dense(2)(backbone.output[:, 1:7])), x
+
+
 def language_model(backbone):
     """Logits by the table that embedded the tokens; the first two are looked at."""
     logits = backbone.token_embedding(backbone.output, reverse=True)
@@ -177,7 +224,7 @@ def language_model(backbone):
     return keras.Model(backbone.input, logits[..., :2]), x
 
 
-@pytest.mark.parametrize("build", [bert, gpt2, llama, gemma])
+@pytest.mark.parametrize("build", [bert, gpt2, llama, gemma, vit])
 def test_models_of_keras_hub(build):
     keras_hub = pytest.importorskip("keras_hub")
     keras.utils.set_random_seed(0)

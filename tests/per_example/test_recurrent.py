@@ -25,7 +25,7 @@ def check_rule(layer, steps=STEPS, **arguments):
     cotangents = [normal(t.shape) for t in keras.tree.flatten(outputs)]
     for variable in layer.trainable_variables:
         variable.assign(normal(variable.shape))
-    forms = find_rule(layer).function(layer, ((x,), arguments), cotangents)
+    forms = find_rule(layer).forms(layer, x, cotangents, ((x,), arguments), outputs)
     forms = {id(v): form for v, form in forms}
     assert set(forms) == {id(v) for v in layer.trainable_variables}
     for i in range(EXAMPLES):
@@ -126,38 +126,13 @@ def test_bidirectional_layers_are_not_fused(monkeypatch):
     assert both.forward_layer.use_cudnn == both.backward_layer.use_cudnn == "auto"
 
 
-def stateful_model(calls=1):
+def test_stateful_layers_are_refused():
+    """An example has no gradient of its own where the batch before it matters."""
     inputs = keras.Input(batch_shape=(EXAMPLES, STEPS, FEATURES))
-    layer = layers.LSTM(2, stateful=True)
-    outputs = sum(layer(inputs) for _ in range(calls))
-    return keras.Model(inputs, outputs), layer
-
-
-def test_stateful():
-    """Each example goes on from its own state, which measuring does not change."""
-    model, layer = stateful_model()
-    x = np.random.default_rng(0).normal(size=(EXAMPLES, STEPS, FEATURES)).astype("float32")
-    y = np.zeros((EXAMPLES, 2), "float32")
-    model(x)
-    states = [s.numpy() for s in layer.states]
-    norms = per_example.squared_norms(model, x, y, "mse")
-    np.testing.assert_array_equal(states, [s.numpy() for s in layer.states])
-    plain = layers.LSTM(2)
-    plain.build(x.shape)
-    plain.set_weights([v.numpy() for v in layer.trainable_variables])
-    for i in range(EXAMPLES):
-        with tf.GradientTape() as tape:
-            last = plain(x[i : i + 1], initial_state=[s[i : i + 1] for s in states])
-            loss = tf.reduce_mean(tf.square(last))
-        gradients = tape.gradient(loss, [v.value for v in plain.trainable_variables])
-        expected = sum(float(tf.reduce_sum(tf.square(g))) for g in gradients)
-        np.testing.assert_allclose(norms[i], expected, rtol=1e-4)
-
-
-def test_stateful_twice_is_refused():
-    model, _ = stateful_model(calls=2)
+    model = keras.Model(inputs, layers.LSTM(2, stateful=True)(inputs))
+    assert find_rule(model.layers[1]) is None
     x = np.zeros((EXAMPLES, STEPS, FEATURES), "float32")
-    with pytest.raises(ValueError, match="must be called once by `model`"):
+    with pytest.raises(ValueError, match="must run on a batch of one example"):
         per_example.squared_norms(model, x, np.zeros((EXAMPLES, 2), "float32"), "mse")
 
 

@@ -215,13 +215,76 @@ def test_frozen_after_training_needs_a_new_optimizer():
     fit(model, steps=1)
     model.layers[1].trainable = False
     model.compile(model.optimizer, LOSS, jit_compile=False)
-    with pytest.raises(ValueError, match=r"each of the 4 variables .*Received 2 entries"):
+    way_out = "compile the model again with a new optimizer"
+    with pytest.raises(ValueError, match=f"each of the 4 variables .*Received 2 .*{way_out}"):
         fit(model, steps=1)
     model.compile(Discover(RATE, K), LOSS, jit_compile=False)
     before = model.get_weights()
     after = fit(model, steps=1)
     assert_close(after[:2], before[:2], tolerance=0)
     assert np.abs(after[2] - before[2]).max() > 0
+
+
+def test_unfrozen_after_training_needs_a_new_optimizer():
+    plain = linear(keras.layers.Dense(5))
+    plain.layers[0].trainable = False
+    model = compiled(plain)
+    fit(model, steps=1)
+    plain.layers[0].trainable = True
+    model.compile(model.optimizer, LOSS, jit_compile=False)
+    with pytest.raises(ValueError, match=r"Received 4 .* again with a new optimizer"):
+        fit(model, steps=1)
+
+
+@pytest.mark.parametrize("name", ["test_step", "predict_step", "compute_loss", "compute_metrics"])
+def test_what_would_not_be_run_is_refused(name):
+    own = type("Own", (keras.Model,), {name: lambda self, *args, **kwargs: None})
+    with pytest.raises(ValueError, match=f"has a `{name}` of its own.*Subclass"):
+        ClusterModel.from_model(own())
+    changed = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    setattr(changed, name, lambda *args, **kwargs: None)
+    with pytest.raises(ValueError, match=f"of type Sequential has a `{name}` of its own"):
+        ClusterModel.from_model(changed)
+
+
+def test_metrics_of_ones_own_are_refused():
+    class Own(keras.Model):
+        @property
+        def metrics(self):
+            return []
+
+    with pytest.raises(ValueError, match="has a `metrics` of its own"):
+        ClusterModel.from_model(Own())
+
+
+@pytest.mark.parametrize("subclass", [False, True])
+@pytest.mark.parametrize("data", ["groups", "one group", "own ids"])
+def test_a_call_without_training(subclass, data):
+    """As the same model whose `call` has that argument."""
+    base = ClusterModel if subclass else keras.Model
+
+    class With(base):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3, kernel_initializer="ones")
+
+        def call(self, inputs, training=None):
+            return self.dense(inputs)
+
+    class Without(With):
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    found = []
+    for kind in (With, Without):
+        model = kind() if subclass else ClusterModel.from_model(kind())
+        model.compile(Discover(RATE, K), LOSS, run_eagerly=True)
+        made = batches(groups=1) if data == "one group" else batches()
+        fit(model, made.map(lambda *batch: batch) if data == "own ids" else made, steps=2)
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.ptp(one) > 0
 
 
 def test_a_loss_of_ones_own():
@@ -231,11 +294,11 @@ def test_a_loss_of_ones_own():
 
     model = Own()
     model.compile(Discover(RATE, K), jit_compile=False)
-    sizes = [np.linalg.norm(model(X))]
-    for data in (batches(), batches().map(lambda *batch: batch)):
-        fit(model, data)
-        sizes.append(np.linalg.norm(model(X)))
-    assert sizes[2] < sizes[1] < sizes[0]
+    before = np.linalg.norm(model(X))
+    fit(model)
+    assert np.linalg.norm(model(X)) < before
+    with pytest.raises(ValueError, match="`compute_loss` of Own cannot be told apart by cluster"):
+        fit(model, batches().map(lambda *batch: batch))
 
 
 def test_a_loop_without_fit_checks_the_clusters():

@@ -98,12 +98,12 @@ def cluster_batches(
     otherwise**: the mean over the batches is then that of clusters of equal weight, not of the
     data.
 
-    Arrays are sampled by index, with random access. Resuming replays the draws of the
-    earlier clusters, about 5 microseconds of processor time each, but nothing with
-    `order="cycle"`. From a tf.data dataset, each cluster
-    is read by a filter of its own, so the data is read K times over, and once more beforehand to
-    count the clusters (twice where they are an array, to compare the order); put `.cache()`
-    before it where it fits into memory. Resuming such a dataset reads what was taken again.
+    Arrays are sampled by index, with random access. Resuming replays the draws of the earlier
+    clusters, about 5 microseconds of processor time each, but none with `order="cycle"`. From a
+    tf.data dataset, each cluster is read by a filter of its own, so the data is read K times over,
+    and once more beforehand to count the clusters (twice where they are an array, to compare the
+    order); put `.cache()` before it where it fits into memory. Resuming such a dataset reads what
+    was taken again.
 
     **Changing the clusters.** With arrays and `read_ahead=False`,
     `dataset.reassign(clusters, cluster_probabilities=None)` holds from the next batch that is

@@ -134,10 +134,8 @@ class StreamedExamples:
     def _first_reading(self) -> tuple[int, str]:
         if self._known is None:
             seen = Fingerprint()
-            for x, y, _ in self._elements():
-                seen.add((x, y))
-            if not seen.count:
-                raise ValueError("`x` must hold at least one example, the dataset is empty.")
+            for _, batch in self._batches(ordered=False):
+                seen.add(batch[:2])
             self._known = (seen.count, seen.digest())
         return self._known
 
@@ -189,6 +187,8 @@ class StreamedExamples:
             start += _length(batch)
             if ordered:
                 seen.add(batch[:2])
+        if not start:
+            raise ValueError("`x` must hold at least one example, the dataset is empty.")
         if ordered:
             refuse_another_order("x", before, seen.digest())
 

@@ -79,7 +79,7 @@ def weights_of_batch(weights: tf.Tensor, given: Any, shapes: Any) -> Any:
     Args:
         weights: Of the examples, float64 `[B]`.
         given: The user's weights of these examples, `[B, ...]` for all outputs or a structure of
-            them for each; None: 1.
+            them like y; None: 1.
         shapes: What `weight_shapes` returned.
 
     Returns:
@@ -87,10 +87,8 @@ def weights_of_batch(weights: tf.Tensor, given: Any, shapes: Any) -> Any:
     """
     flat = keras.tree.flatten(shapes)
     if keras.tree.is_nested(given):
-        own = keras.tree.flatten(given)
-        if len(own) != len(flat):
-            flat = [flat[0]] * len(own)
-        found = [_weighted(weights, *pair) for pair in zip(own, flat, strict=True)]
+        pairs = zip(keras.tree.flatten(given), flat, strict=True)
+        found = [_weighted(weights, *pair) for pair in pairs]
         return keras.tree.pack_sequence_as(given, found)
     if all(shape == flat[0] for shape in flat):
         return _weighted(weights, given, flat[0])

@@ -134,7 +134,7 @@ def stratified_batches(
         data = ExampleDataset(data).load()
     arrays = check_arrays(data, ", or a tf.data.Dataset of such examples")
     tensors = as_tensors(arrays)
-    _check_weights(tensors[2:])
+    _check_weights(*tensors[1:])
     shapes = weight_shapes(tensors[1], loss_rank)
     count, known = len(keras.tree.flatten(arrays)[0]), fingerprint(*arrays[:2])
     checked = read_assignments(assignments, count, known)
@@ -175,13 +175,24 @@ def _drawing_rule(samples_per_cluster, batch_size, allocation, max_weight):
     return DrawingRule(None, batch_size, allocation, max_weight)
 
 
-def _check_weights(sample_weight):
+def _check_weights(y, sample_weight=None):
+    if sample_weight is None:
+        return
     dtypes = {leaf.dtype for leaf in keras.tree.flatten(sample_weight)}
     if not all(dtype.is_floating for dtype in dtypes):
         raise ValueError(
             "`data` must have sample weights of a floating-point type, which the weights of the "
             f"clusters multiply. Received {sorted(dtype.name for dtype in dtypes)}. Cast them."
         )
+    if keras.tree.is_nested(sample_weight):
+        try:
+            keras.tree.assert_same_structure(sample_weight, y)
+        except ValueError as error:
+            paths = [keras.tree.map_structure(lambda leaf: "...", p) for p in (sample_weight, y)]
+            raise ValueError(
+                "`data` must have one array of sample weights, or a structure of them like y. "
+                f"Received the structures {paths[0]} and {paths[1]}."
+            ) from error
 
 
 def _check_outside_strategy():

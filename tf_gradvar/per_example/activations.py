@@ -8,13 +8,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.forms import Explicit, GradientForm
-from tf_gradvar.per_example.rule import Rule, Variable
+from tf_gradvar.per_example.forms import Explicit
+from tf_gradvar.per_example.rule import Forms, Rule
 
 
-def prelu_rule(
-    layer: keras.layers.PReLU, inputs: tf.Tensor, output_gradients: tf.Tensor
-) -> list[tuple[Variable, GradientForm]]:
+def prelu_rule(layer: keras.layers.PReLU, inputs: tf.Tensor, output_gradients: tf.Tensor) -> Forms:
     """Slopes: `-max(-x, 0) d`."""
     each = -tf.nn.relu(-tf.cast(inputs, output_gradients.dtype)) * output_gradients
     shared = [1 + axis for axis, length in enumerate(layer.alpha.shape) if length == 1]

@@ -22,9 +22,7 @@ import tensorflow as tf
 from tf_gradvar.per_example.forms import Explicit, GradientForm
 from tf_gradvar.per_example.outer import Outer
 from tf_gradvar.per_example.patches import Geometry, Patches, as_positions
-from tf_gradvar.per_example.rule import Rule, Variable
-
-Forms = list[tuple[Variable, GradientForm]]
+from tf_gradvar.per_example.rule import Forms, Rule, Variable
 
 
 def convolution_rule(

@@ -57,8 +57,24 @@ def einsum_dense_rule(
     if layer.lora_enabled:
         forms += adapters.einsum_forms(layer, a, d, labels)
     if layer.bias is not None:
-        forms.append((layer.bias, Explicit(sum_to_shape(d, layer.bias.shape))))
+        forms.append((layer.bias, Explicit(_of_bias(d, tuple(layer.bias.shape)))))
     return forms
+
+
+def _of_bias(gradients: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """The gradient of a bias that `keras.ops.add` has added, `[B, *shape]`.
+
+    On TensorFlow it adds whatever can be squeezed to a vector along the last axis, or the first
+    after the examples', if the length agrees there; so [4, 1] is not broadcast along the last
+    axis of [B, 4, 4].
+    """
+    lengths = [length for length in shape if length > 1]
+    if len(lengths) == 1 and lengths[0] in (gradients.shape[1], gradients.shape[-1]):
+        rank = gradients.shape.rank
+        axis = rank - 1 if gradients.shape[-1] == lengths[0] else 1
+        others = [place for place in range(1, rank) if place != axis]
+        return tf.reshape(tf.reduce_sum(gradients, others), [-1, *shape])
+    return sum_to_shape(gradients, shape)
 
 
 def sum_to_shape(gradients: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
@@ -91,24 +107,7 @@ def _known_equation(layer: keras.layers.EinsumDense) -> bool:
         return False
     if layer.lora_enabled and labels.kernel[-1] in labels.groups:
         return False
-    if layer.bias is None:
-        return True
-    shape = tuple(layer.bias.shape)
-    return len(shape) < len(labels.outputs) and not _added_elsewhere(shape, layer.full_output_shape)
-
-
-def _added_elsewhere(bias: tuple[int, ...], outputs: tuple[int | None, ...]) -> bool:
-    """Whether `keras.ops.add` takes a bias such as [4, 1] for one of another axis.
-
-    On TensorFlow it adds whatever can be squeezed to a vector along the last axis, or the first
-    after the examples', if the length agrees there.
-    """
-    long = [axis for axis, length in enumerate(bias) if length > 1]
-    if len(long) != 1:
-        return False
-    length, meant = bias[long[0]], long[0] - len(bias) + len(outputs)
-    taken = len(outputs) - 1 if outputs[-1] == length else 1
-    return length in (outputs[1], outputs[-1]) and taken != meant
+    return layer.bias is None or len(layer.bias.shape) < len(labels.outputs)
 
 
 DENSE = Rule(dense_rule, _plain_kernel, before_activation=True)

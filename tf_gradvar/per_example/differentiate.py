@@ -182,12 +182,6 @@ def _unit_forms(
 ) -> dict[int, GradientForm]:
     """Forms of a unit's variables, by their index in the model; calls are added."""
     found: dict[int, list[GradientForm]] = {id(v): [] for v in unit.variables}
-    if len(calls) > 1 and getattr(unit.layer, "stateful", False):
-        raise ValueError(
-            f"A stateful layer must be called once by `model`, '{unit.name}' is called "
-            f"{len(calls)} times; its later calls start where the earlier ones ended. Use "
-            "stateful=False and pass `initial_state`."
-        )
     for use, cotangents in zip(calls, gradients, strict=True):
         if all(cotangent is None for cotangent in cotangents):
             continue

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.forms import Explicit, GradientForm
+from tf_gradvar.per_example.forms import Explicit
 from tf_gradvar.per_example.outer import Outer
-from tf_gradvar.per_example.rule import Call, Rule, Variable
+from tf_gradvar.per_example.rule import Call, Forms, Rule
 
 States = list[tf.Tensor]
 
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
 def recurrent_rule(
     layer: keras.layers.RNN, inputs: tf.Tensor, output_gradients: tf.Tensor | None, call: Call
-) -> list[tuple[Variable, GradientForm]]:
+) -> Forms:
     """Kernels: `Outer` of what enters them; biases: the gradients before the gates, summed.
 
     Raises:
@@ -108,9 +108,7 @@ def _run(layer: keras.layers.RNN, projected: tf.Tensor, given: Any, mask: Any) -
     return Run(outputs, last, states, previous, resets)
 
 
-def _forms(
-    cell: keras.layers.Layer, x: tf.Tensor, run: Run, d: tf.Tensor
-) -> list[tuple[Variable, GradientForm]]:
+def _forms(cell: keras.layers.Layer, x: tf.Tensor, run: Run, d: tf.Tensor) -> Forms:
     """The forms of the weights from the gradients `[T, B, G]` before the gates."""
     entering, leaving, biases = [run.previous], [d], [tf.reduce_sum(d, 0)]
     if run.resets:
@@ -122,7 +120,7 @@ def _forms(
             entering.append(reset * run.previous)
             none = tf.zeros_like(h)
             leaving = [tf.concat([z, r, none], -1), tf.concat([none, none, h], -1)]
-    forms = [
+    forms: Forms = [
         (cell.kernel, _outer([x], [d])),
         (cell.recurrent_kernel, _outer(entering, leaving)),
     ]
@@ -203,8 +201,6 @@ def _projected(cell: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def _initial_states(layer: keras.layers.RNN, given: Any, projected: tf.Tensor) -> States:
-    if given is None and layer.stateful:
-        given = [state.value for state in layer.states]
     if given is None:
         shape = [tf.shape(projected)[1] if projected.shape[1] is None else projected.shape[1]]
         count = 2 if isinstance(layer.cell, keras.layers.LSTMCell) else 1
@@ -257,7 +253,7 @@ def _refuse_dropout(layer: keras.layers.RNN, training: Any) -> None:
 
 
 def _known_recurrence(layer: keras.layers.RNN) -> bool:
-    """The loop and the cell are those of Keras."""
+    """The loop and the cell are those of Keras, and every batch starts anew."""
     cell_classes = (
         keras.layers.LSTMCell,
         keras.layers.GRUCell,
@@ -266,6 +262,7 @@ def _known_recurrence(layer: keras.layers.RNN) -> bool:
     loops = {c.inner_loop for c in (keras.layers.RNN, keras.layers.LSTM, keras.layers.GRU)}
     return (
         type(layer.cell) in cell_classes
+        and not layer.stateful
         and "call" not in layer.cell.__dict__
         and type(layer).inner_loop in loops
         and type(layer).get_initial_state is keras.layers.RNN.get_initial_state

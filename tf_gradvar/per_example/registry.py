@@ -17,6 +17,7 @@ from tf_gradvar.per_example import (
     dense,
     embedding,
     normalization,
+    patch_embedding,
     positions,
     recurrent,
     scaling,
@@ -57,6 +58,7 @@ NAMED_RULES: dict[tuple[str, str], Rule] = {
     ("keras", "LayerScale"): scaling.SCALING,
     ("keras_hub", "PositionEmbedding"): positions.POSITIONS,
     ("keras_hub", "ReversibleEmbedding"): embedding.REVERSIBLE_EMBEDDING,
+    ("keras_hub", "ViTPatchingAndEmbedding"): patch_embedding.PATCH_EMBEDDING,
     **{
         ("keras_hub", name): scaling.SCALING
         for name in (

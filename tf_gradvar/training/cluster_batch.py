@@ -3,6 +3,9 @@
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import distribution_strategy
+from tf_gradvar.optimizers.wrappers import innermost
+
 _KEYS = {"inputs", "cluster_ids"}
 
 
@@ -87,19 +90,24 @@ def check_made_in_scope(model):
         model: A compiled model.
 
     Raises:
-        ValueError: If variables of the model belong to no strategy, or to another one.
+        ValueError: If variables of the model or of its optimizer belong to no strategy, or to
+            another one.
     """
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync == 1:
         return
     inside = strategy.extended.variable_created_in_scope
     outside = [v.path for v in model.variables if not inside(v.value)]
+    for optimizer in dict.fromkeys([model.optimizer, innermost(model.optimizer)]):
+        if distribution_strategy(optimizer) is not strategy:  # it would count a step per replica
+            outside.append(f"the optimizer {optimizer.name!r}")
     if outside:
         raise ValueError(
             f"The model must be made inside the scope of the {type(strategy).__name__} with "
             f"{strategy.num_replicas_in_sync} replicas that trains it. Made outside of it: "
             f"{', '.join(outside[:4])}{', ...' if len(outside) > 4 else ''}. Make the model, also "
-            "one that is given to `ClusterModel.from_model`, under `with strategy.scope():`."
+            "one that is given to `ClusterModel.from_model`, and its optimizer under "
+            "`with strategy.scope():`."
         )
 
 
