@@ -219,7 +219,8 @@ class _Description:
         try:
             return Identity(value)
         except TypeError:
-            return type(value)
+            kind: Hashable = type(value)
+            return kind
 
 
 def _is_library(name: str | None) -> bool:
