@@ -219,7 +219,7 @@ class _Description:
         try:
             return Identity(value)
         except TypeError:
-            return type(value)
+            return ("of", type(value))
 
 
 def _is_library(name: str | None) -> bool:
