@@ -7,13 +7,19 @@ After mending one, move its entry to `cases.py`.
 from tests.hunt.problem import Output, Problem, Source, Step
 
 KNOWN = {
-    # The check that examples do not interact allows for 1e4 rounding errors: 10 times the largest
-    # value. Norms were off by a factor of up to 20.
+    # The check that examples do not interact allows for 1e4 rounding errors, in half precision
+    # more than the largest value: measured, and wrong by a factor of 4, where float32 is refused.
     "interaction in half precision": Problem(
-        sources=(Source((4, 3)),),
+        sources=(Source((2, 3)),),
         body=(Step("Dense", {"units": 4, "activation": "tanh"}), Step("total")),
-        outputs=(Output((Step("Flatten"), Step("Dense", {"units": 2}))),),
+        outputs=(
+            Output(
+                (Step("Flatten"), Step("Dense", {"units": 4, "activation": "softmax"})),
+                loss="sparse",
+            ),
+        ),
         policy="float16",
+        seed=13,
     ),
 }
 
