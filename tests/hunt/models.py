@@ -1,6 +1,7 @@
 """Random problems: models, data and losses drawn with hypothesis, as data."""
 
 import math
+from dataclasses import replace
 
 import hypothesis.strategies as st
 
@@ -25,7 +26,7 @@ def problems(draw):
     several = kind != "sequential" and d.chance(20)
     weights = d.of(None, None, None, "B", "B1", "BT")
     outputs = tuple(_output(d, shape, weights, several) for _ in range(2 if several else 1))
-    return Problem(
+    problem = Problem(
         kind=kind,
         sources=sources,
         body=body,
@@ -37,6 +38,9 @@ def problems(draw):
         chunk_size=d.of(1, 2, 3),
         seed=draw(st.integers(0, 999)),
     )
+    # How examples interact is lost in the rounding of half precision: see `known_faults`.
+    half = problem.policy not in ("float32", "float64")
+    return replace(problem, policy="float32") if half and problem.may_be_refused else problem
 
 
 def _source(d):
