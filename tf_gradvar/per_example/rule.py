@@ -64,5 +64,6 @@ class Rule:
         args, kwargs = arguments
         bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs)
         bound.apply_defaults()
-        call = Call(bound.arguments, outputs, output_gradients)
+        _, *named = bound.arguments.items()  # without the layer itself
+        call = Call(dict(named), outputs, output_gradients)
         return self.function(layer, inputs, output_gradients[0], call)
