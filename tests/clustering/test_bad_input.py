@@ -94,7 +94,7 @@ def test_gradients_that_are_all_zero():
 
 def test_no_loss_and_no_clusters(tmp_path):
     model, x, y, _ = dense()
-    with pytest.raises(ValueError, match="`loss` must be a Keras loss"):
+    with pytest.raises(ValueError, match="`loss` must be given for the model"):
         GradientClustering(3).fit(model, x, y)
     with pytest.raises(ValueError, match="`predict` needs clusters"):
         GradientClustering(3).predict(model, x, y, LOSS)

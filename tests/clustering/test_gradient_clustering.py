@@ -179,12 +179,12 @@ def test_predict_agrees_with_fit(problem):
 def test_a_second_fit_traces_nothing_anew():
     model, x, y, _ = dense()
     clustering, _ = fit(dense)
-    passes = clustering._passes_of(model, LOSS)
+    passes = clustering._passes_of(model, LOSS, None)
     function = next(iter(passes._compiled.values()))
     traces = function.experimental_get_tracing_count()
     clustering.fit(model, x, y, LOSS)
     assert function.experimental_get_tracing_count() == traces
-    assert clustering._passes_of(model, LOSS) is passes
+    assert clustering._passes_of(model, LOSS, None) is passes
 
 
 def test_save_and_load(tmp_path):

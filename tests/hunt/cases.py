@@ -82,3 +82,24 @@ CASES = {
         outputs=(Output((Step("Flatten"), Step("Dense", {"units": 2}))),),
     ),
 }
+
+# A problem, the cluster of each example, and the number of groups (None: only the ids are known).
+BUFFERS = {
+    # TensorFlow cannot vectorise the gradient of a bias [3, 1] of outputs [B, 3, 4]: a crash.
+    "vectorized bias of an inner axis": (
+        Problem(
+            kind="sequential",
+            sources=(Source((5, 4)),),
+            body=(
+                Step(
+                    "EinsumDense",
+                    {"equation": "abc,bd->adc", "output_shape": (3, 4), "bias_axes": "d"},
+                ),
+            ),
+            outputs=(Output(_HEAD),),
+            batch=4,
+        ),
+        (0, 0, 1, 1),
+        2,
+    ),
+}

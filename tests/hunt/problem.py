@@ -135,7 +135,14 @@ class Problem(Data):
             o.loss in MIXING_LOSSES or o.arguments.get("reduction") == "mean_with_sample_weight"
             for o in self.outputs
         )
-        return mixing or self.draws_noise or self.adds_losses
+        return mixing or self.draws_noise or self.adds_losses or self._hides_positions
+
+    @property
+    def _hides_positions(self) -> bool:
+        """Whether a loss gives one number for masked positions: `fit` fails, a loop does not."""
+        return "'mask_zero': True" in repr(self) and any(
+            o.loss in ("examples", *MIXING_LOSSES) for o in self.outputs
+        )
 
     @property
     def adds_losses(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.hunt import settings
+from tests.hunt import cases, settings
 from tests.hunt.building import (
     build,
     in_order,
@@ -42,6 +42,9 @@ def trained(draw):
     hypothesis.assume(not any(name in _TRAINING for name in problem.names()))
     hypothesis.assume(problem.policy in ("float32", "float64"))
     groups = draw(st.none() | st.integers(1, 3))
+    # Where examples interact, only groups that are known are batches of their own: see
+    # `known_faults.BUFFERS`.
+    hypothesis.assume(groups or not problem.may_be_refused)
     if groups:
         size = draw(st.integers(1, 2))
         ids = [draw(st.integers(0, _CLUSTERS - 1)) for _ in range(groups)]
@@ -151,3 +154,8 @@ def test_buffers_of_random_models(seed):
             check(example)
 
     settings.hunt(seed, trained(), one, settings.BUFFERS)
+
+
+@pytest.mark.parametrize("name", cases.BUFFERS)
+def test_found_buffers(name):
+    check(cases.BUFFERS[name])

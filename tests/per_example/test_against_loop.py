@@ -185,7 +185,19 @@ def test_compiled_and_chunked(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["masked_text", "long_sequence", "einsum", "layer_scale", "lora", "tied"]
+    "name",
+    [
+        "masked_text",
+        "long_sequence",
+        "einsum",
+        "layer_scale",
+        "lora",
+        "tied",
+        "conv_1d",
+        "conv_2d",
+        "separable",
+        "transposed",
+    ],
 )
 def test_nothing_known_but_the_rank(name):
     """In a graph for inputs of any lengths, the features included."""

@@ -214,8 +214,8 @@ class ModelLoss:
             for leaf, mask in zip(one, masks, strict=True):
                 if mask is not None:
                     set_mask(leaf, next(remaining)[tf.newaxis])
-            value = self.of_batch(*tf.nest.pack_sequence_as(data, one), added)
-            return tf.cast(value, dtype)
+            x, y, outputs, sample_weight = tf.nest.pack_sequence_as(data, one)
+            return tf.cast(self.of_batch(x, y, outputs, sample_weight, added), dtype)
 
         tensors = [leaf for leaf in (*leaves, *masks) if tf.is_tensor(leaf)]
         return tf.map_fn(of_one, tensors, fn_output_signature=tf.TensorSpec([], dtype))

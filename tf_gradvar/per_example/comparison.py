@@ -138,8 +138,8 @@ class Comparison:
 
     def _refuse_mixing(self, place: int) -> None:
         together, others = self._together, self._others
-        rows = [[_row(leaf, place) for leaf in r.outputs] for r in (together, others)]
-        if self._any_differs(*rows, _SAME_KERNELS):
+        ours, theirs = ([_row(leaf, place) for leaf in r.outputs] for r in (together, others))
+        if self._any_differs(ours, theirs, _SAME_KERNELS):
             raise self._interaction(self._culprit(np.arange(self._count), self._neighbours, place))
         if self._problem.loss.computes_itself:
             return  # compared as a whole, below
@@ -148,11 +148,9 @@ class Comparison:
 
     def _refuse_dependence_on_size(self, place: int) -> None:
         together, alone = self._together, self._alone[place]
-        rows = [
-            [_row(leaf, place) for leaf in together.outputs],
-            [_row(a, 0) for a in alone.outputs],
-        ]
-        if self._any_differs(*rows, _OTHER_KERNELS):
+        ours = [_row(leaf, place) for leaf in together.outputs]
+        theirs = [_row(leaf, 0) for leaf in alone.outputs]
+        if self._any_differs(ours, theirs, _OTHER_KERNELS):
             raise self._interaction(self._culprit(np.arange(self._count), np.array([place]), place))
         if self._problem.loss.computes_itself:
             return
@@ -215,25 +213,18 @@ class Comparison:
     def _culprit(self, rows: np.ndarray, other_rows: np.ndarray, place: int | None) -> str:
         """The first layer whose outputs differ although its inputs do not."""
         model = self._problem.model
-        runs = []
-        for taken in (rows, other_rows):
-            seeds = _other_seeds(model) if place is None and runs else []
-            runs.append(trace_layers(model, self._rows(taken).x, [*self._state, *seeds]))
-        places = [place, 0 if place is not None and len(other_rows) == 1 else place]
-        for ours, theirs in zip(*runs, strict=False):
-            if ours[0] is not theirs[0]:
+        other_seeds = _other_seeds(model) if place is None else []
+        run = trace_layers(model, self._rows(rows).x, self._state)
+        other = trace_layers(model, self._rows(other_rows).x, [*self._state, *other_seeds])
+        other_place = 0 if place is not None and len(other_rows) == 1 else place
+        for (layer, *ours), (other_layer, *theirs) in zip(run, other, strict=False):
+            if layer is not other_layer:
                 break
-            same, changed = (
-                [
-                    [_row(_float64(leaf), p) for leaf in _leaves(seen[part]) if _is_number(leaf)]
-                    for seen, p in zip((ours, theirs), places, strict=True)
-                ]
-                for part in (1, 2)
-            )
-            if not self._any_differs(*same, _OTHER_KERNELS) and self._any_differs(
-                *changed, _SAME_KERNELS
-            ):
-                return _called(ours[0])
+            inputs, outputs = ([_row(v, place) for v in _numbers(part)] for part in ours)
+            others, changed = ([_row(v, other_place) for v in _numbers(part)] for part in theirs)
+            same = not self._any_differs(inputs, others, _OTHER_KERNELS)
+            if same and self._any_differs(outputs, changed, _SAME_KERNELS):
+                return _called(layer)
         return f"'{model.name}' ({type(model).__name__})"
 
     def _hidden_units(self, place: int) -> frozenset[str]:
@@ -269,8 +260,10 @@ def _coarsest_dtype(model: keras.Model) -> type:
     return np.float32 if any(dtype.size == 4 for dtype in dtypes) or not dtypes else np.float64
 
 
-def _is_number(leaf: Any) -> bool:
-    return leaf.dtype.is_floating or leaf.dtype.is_integer or leaf.dtype.is_bool
+def _numbers(structure: Any) -> list[np.ndarray]:
+    """The tensors in a structure that hold numbers, in float64."""
+    kinds = (t for t in _leaves(structure) if t.dtype.is_floating or t.dtype.is_integer)
+    return [_float64(tensor) for tensor in kinds]
 
 
 def _float64(tensor: Any) -> np.ndarray:

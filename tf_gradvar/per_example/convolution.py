@@ -29,7 +29,7 @@ def convolution_rule(
     layer: keras.layers.Layer, inputs: tf.Tensor, output_gradients: tf.Tensor
 ) -> Forms:
     """Kernel: `Patches`, or `Outer` for a 1 x 1 kernel; bias: `sum_t d_t`."""
-    x, d = _channels_last(layer, inputs), _channels_last(layer, output_gradients)
+    x, d = _inputs(layer, inputs), _channels_last(layer, output_gradients)
     depthwise = hasattr(layer, "depth_multiplier")
     geometry = _geometry(layer, groups=0 if depthwise else layer.groups)
     if getattr(layer, "lora_enabled", False):
@@ -41,7 +41,7 @@ def separable_rule(
     layer: keras.layers.Layer, inputs: tf.Tensor, output_gradients: tf.Tensor
 ) -> Forms:
     """Depthwise kernel: `Patches`; pointwise kernel: `Outer` of the tensor between the two."""
-    x, d = _channels_last(layer, inputs), _channels_last(layer, output_gradients)
+    x, d = _inputs(layer, inputs), _channels_last(layer, output_gradients)
     middle = keras.ops.depthwise_conv(
         inputs,
         tf.cast(layer.depthwise_kernel.value, inputs.dtype),
@@ -69,7 +69,7 @@ def transposed_rule(
 
     `output_padding` needs no care: padding follows from the lengths of both.
     """
-    x, d = _channels_last(layer, inputs), _channels_last(layer, output_gradients)
+    x, d = _inputs(layer, inputs), _channels_last(layer, output_gradients)
     form = _kernel_form(d, x, _geometry(layer, groups=1), layer.kernel)
     return [(layer.kernel, form), *_bias_forms(layer, d)]
 
@@ -136,6 +136,13 @@ def _geometry(layer: keras.layers.Layer, groups: int) -> Geometry:
         tuple(lengths) for lengths in (layer.kernel_size, layer.strides, layer.dilation_rate)
     )
     return Geometry(kernel_size, strides, dilation, layer.padding, groups)
+
+
+def _inputs(layer: keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
+    """`[B, *lengths, C]`, where the graph may not know C, but the layer does."""
+    (channels,) = layer.input_spec.axes.values()
+    x = _channels_last(layer, inputs)
+    return tf.ensure_shape(x, [*([None] * (x.shape.rank - 1)), channels])
 
 
 def _channels_last(layer: keras.layers.Layer, tensor: tf.Tensor) -> tf.Tensor:

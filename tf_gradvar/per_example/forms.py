@@ -247,7 +247,7 @@ class Combined(GradientForm):
         pairs = itertools.product(self.parts, other.parts)
         return tf.add_n([part.inner_products(theirs) for part, theirs in pairs])
 
-    def minus(self, other: Combined) -> Combined:
+    def minus(self, other: Combined) -> GradientForm:
         """Part by part, which does not cancel."""
         mine, theirs = ([type(part) for part in form.parts] for form in (self, other))
         if mine != theirs or self.factors != other.factors:

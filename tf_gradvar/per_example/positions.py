@@ -70,7 +70,7 @@ class Window(GradientForm):
 
     def inner_products(self, other: GradientForm) -> tf.Tensor:
         """From the rows alone where both are in the same place."""
-        if self._is_beside(other):
+        if isinstance(other, Window) and self._is_beside(other):
             return sum_per_example(self.output_gradients * other.output_gradients)
         return super().inner_products(other)
 
@@ -80,8 +80,8 @@ class Window(GradientForm):
             return replace(self, output_gradients=self.output_gradients - other.output_gradients)
         return super().minus(other)
 
-    def _is_beside(self, other: GradientForm) -> bool:
-        if not isinstance(other, Window) or not isinstance(self.start, int):
+    def _is_beside(self, other: Window) -> bool:
+        if not isinstance(self.start, int):
             return False
         rows = (self.output_gradients.shape[1], other.output_gradients.shape[1])
         return self.start == other.start and None not in rows and rows[0] == rows[1]

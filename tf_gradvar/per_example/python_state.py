@@ -219,8 +219,7 @@ class _Description:
         try:
             return Identity(value)
         except TypeError:
-            kind: Hashable = type(value)
-            return kind
+            return ("of", type(value))
 
 
 def _is_library(name: str | None) -> bool:

@@ -289,7 +289,7 @@ class ClusterModel(keras.Model):
     def _vectorizes(self):
         if self.group_method == "auto":
             dense = all(
-                isinstance(layer, _VECTORIZED) or not layer.weights
+                _vectorizes_well(layer) or not layer.weights
                 for layer in flatten_layers(self, include_self=False)
                 if not isinstance(layer, keras.Model)
             )
@@ -366,6 +366,16 @@ class _WrappedClusterModel(ClusterModel):
 def _overrides(model, name):
     """Return whether a model has an attribute of its own instead of that of `keras.Model`."""
     return name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name)
+
+
+def _vectorizes_well(layer):
+    """Whether `tf.vectorized_map` takes the layer at a gain.
+
+    Keras adds a bias such as [3, 1] along an inner axis, whose gradient cannot be vectorised.
+    """
+    bias = getattr(layer, "bias", None)
+    inner = bias is not None and len(bias.shape) > 1 and bias.shape[-1] == 1
+    return isinstance(layer, _VECTORIZED) and not inner
 
 
 def _is_graph(model):
