@@ -184,7 +184,7 @@ def test_examples_that_cannot_be_told_apart():
 
     model = Pooled()
     model(X)
-    with pytest.raises(ValueError, match="`model` must treat every example on its own"):
+    with pytest.raises(ValueError, match="`model` must run on batches of any size"):
         norms("mse", model)
 
 

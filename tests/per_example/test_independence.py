@@ -131,7 +131,7 @@ REFUSED = [
     (recommender, "mse", "layer 'recommender' (Functional) makes"),
     (lambda: model_with(Sampling(name="vae")), "mse", "vae' (Sampling) draws random"),
     (lambda: model_with(RawNoise(name="raw")), "mse", "raw' (RawNoise) draws random"),
-    (lambda: model_with(Pairs()), "mse", "`model` must run on a batch of one example"),
+    (lambda: model_with(Pairs()), "mse", "`model` must run on batches of any size"),
     (model_with, contrastive, "what the loss contrastive gives for an example depends"),
     (model_with, noisy_loss, "the loss noisy_loss draws random numbers"),
 ]

@@ -14,6 +14,7 @@ for each example alone.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,12 +59,12 @@ class Comparison:
         n = self._count
         everyone = np.arange(n)
         self._neighbours = np.where(everyone < n // 2, 0, n - 1) if n > 1 else everyone
-        self._together = self._run(everyone)
+        self._together = self._run_some(everyone)
         self._again = self._run(everyone, other_seeds=True)
         self._others = self._run(self._neighbours)
         added = self._together.added and not problem.loss.computes_itself
         wanted = everyone if added or problem.loss.computes_itself else everyone[-1:]
-        self._alone = {int(i): self._run_alone(i) for i in wanted}
+        self._alone = {int(i): self._run_some(np.array([i])) for i in wanted}
         self._noise = float(np.finfo(_coarsest_dtype(problem.model)).eps)
 
     def verdict(self) -> frozenset[str] | None:
@@ -89,14 +90,17 @@ class Comparison:
         found = [_float64(leaf) for leaf in _leaves(outputs)]
         return _Result(found, _float64(losses), recording.added)
 
-    def _run_alone(self, row: int) -> _Result:
+    def _run_some(self, rows: np.ndarray) -> _Result:
+        """Run batches of sizes that the user did not choose."""
         try:
-            return self._run(np.array([row]))
+            return self._run(rows)
         except Exception as error:
+            if str(error).startswith("`"):  # a sentence of ours
+                raise
             raise ValueError(
-                f"`model` must run on a batch of one example, whose gradient it is; "
-                f"'{self._problem.model.name}' fails there: {_first_line(error)} Make it take "
-                f"batches of any size, or {_WAY_OUT}."
+                "`model` must run on batches of any size, down to an example alone, whose "
+                f"gradient is wanted. '{self._problem.model.name}' fails on a batch of "
+                f"{len(rows)}: {_reason(error)} Make it take other batches, or {_WAY_OUT}."
             ) from error
 
     def _rows(self, rows: np.ndarray) -> Batch:
@@ -279,6 +283,9 @@ def _called(layer: keras.layers.Layer) -> str:
     return f"layer '{layer.path or layer.name}' ({type(layer).__name__})"
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The first line of a message, without the heading that Keras puts before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
+    told = [line for line in lines if not line.startswith("Exception encountered when calling")]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", told[0] if told else type(error).__name__)
+    return plain.rstrip(".") + "."
