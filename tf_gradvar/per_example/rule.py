@@ -64,11 +64,6 @@ class Rule:
         args, kwargs = arguments
         bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs)
         bound.apply_defaults()
-<<<<<<< HEAD
-        named = dict(list(bound.arguments.items())[1:])  # all but the layer
-        call = Call(named, outputs, output_gradients)
-=======
         _, *named = bound.arguments.items()  # without the layer itself
         call = Call(dict(named), outputs, output_gradients)
->>>>>>> bench
         return self.function(layer, inputs, output_gradients[0], call)
