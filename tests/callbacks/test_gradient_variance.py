@@ -276,7 +276,7 @@ def test_a_model_without_a_loss():
     model.compile("sgd")
     logger = logger_of(every_steps=1)
     logger.set_model(model)
-    with pytest.raises(ValueError, match="`loss` must be given to `GradientVarianceLogger`"):
+    with pytest.raises(ValueError, match="`loss` must be given for the model"):
         logger.on_train_begin()
 
 
