@@ -9,8 +9,9 @@ found is remembered.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -21,23 +22,17 @@ from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.batches import Batch, State, as_batch
 from tf_gradvar.per_example.comparison import Comparison
 from tf_gradvar.per_example.differentiate import Problem
+from tf_gradvar.per_example.python_state import UnknownStateError, state_of_value
 from tf_gradvar.per_example.units import all_layers, find_units
 
 _MOST_EXAMPLES = 4
 _MOST_LOSSES = 8
 
 
-@dataclass(frozen=True)
-class _Passed:
-    """What was checked: with this loss, and the layers whose gradients were not told apart."""
-
-    loss: Any
-    loss_weights: Any
-    num_layers: int
-    hidden: frozenset[str]
-
-
-_passed: weakref.WeakKeyDictionary[keras.Model, list[_Passed]] = weakref.WeakKeyDictionary()
+# For each model: what was checked -> the layers whose gradients were not told apart.
+_passed: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, frozenset[str]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
@@ -59,13 +54,16 @@ def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
     """
     if not tf.distribute.in_cross_replica_context() and tf.distribute.has_strategy():
         return problem
-    entry = _find(problem.loss)
-    if entry is None:
+    key = _key(problem.loss)
+    known = _passed.setdefault(problem.model, {})
+    hidden = known.get(key)
+    if hidden is None:
         hidden = _check(replace(problem, training=False), batch, state)
-        if hidden is None:
-            return problem
-        entry = _remember(problem, hidden)
-    return replace(problem, hidden=entry.hidden) if entry.hidden else problem
+        if hidden is not None and key is not None:
+            known[key] = hidden
+            for old in list(known)[:-_MOST_LOSSES]:
+                del known[old]
+    return replace(problem, hidden=hidden) if hidden else problem
 
 
 def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -> None:
@@ -80,26 +78,18 @@ def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -
     Raises:
         ValueError: As `check_once`.
     """
-    if _find(loss) is None:
+    if _key(loss) not in _passed.get(loss.model, {}):
         problem = Problem(loss.model, find_units(loss.model), loss)
         check_once(problem, as_batch(x, y, sample_weight), [])
 
 
-def _find(loss: ModelLoss) -> _Passed | None:
-    count = len(all_layers(loss.model))
-    for entry in _passed.get(loss.model, ()):
-        if loss.has(entry.loss, entry.loss_weights) and entry.num_layers == count:
-            return entry
-    return None
-
-
-def _remember(problem: Problem, hidden: frozenset[str]) -> _Passed:
-    loss = problem.loss
-    entry = _Passed(loss.loss, loss.loss_weights, len(all_layers(problem.model)), hidden)
-    entries = _passed.setdefault(problem.model, [])
-    entries.append(entry)
-    del entries[:-_MOST_LOSSES]
-    return entry
+def _key(loss: ModelLoss) -> Hashable:
+    """What a check holds for; None for a loss that cannot be compared with another."""
+    parts = (loss.loss, loss.loss_weights, loss.computes_itself)
+    try:
+        return state_of_value(parts), len(all_layers(loss.model))
+    except UnknownStateError:
+        return None
 
 
 def _check(problem: Problem, batch: Batch, state: State) -> frozenset[str] | None:
