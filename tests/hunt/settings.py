@@ -46,3 +46,9 @@ def hunt(seed, strategy, check, number=EXAMPLES_OF_A_SEED):
         check(example)
 
     run()
+
+
+def note(line):
+    """Print a line with the example that fails; nothing to do outside of a hunt."""
+    if hypothesis.currently_in_test_context():
+        hypothesis.note(line)

@@ -31,7 +31,7 @@ from tests.hunt.problem import describe
 from tf_gradvar import ClusterModel, Discover
 
 # These draw noise, or compute something else, in training mode.
-_TRAINING = ("BatchNormalization", "Dropout", "noise")
+_TRAINING = ("BatchNormalization", "Dropout", "SpectralNormalization", "noise")
 _CLUSTERS = 3
 
 

@@ -3,7 +3,6 @@
 import math
 from fractions import Fraction
 
-import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,7 +16,7 @@ from tf_gradvar.data import cluster_batches, stratified_batches
 
 def check_groups(case):
     """Follow every draw of `cluster_batches`."""
-    hypothesis.note(f"GROUPS = {case!r}")
+    settings.note(f"GROUPS = {case!r}")
     ids = assignments_of(case.sizes, abs(case.seed))
     drawn = read_groups(case, ids, case.batches)
     check_batches_of_groups(case, ids, drawn)
@@ -156,7 +155,7 @@ def expected_draws(case, sizes):
 
 def check_strata(case):
     """Follow every draw of `stratified_batches`."""
-    hypothesis.note(f"STRATA = {case!r}")
+    settings.note(f"STRATA = {case!r}")
     ids = assignments_of(case.sizes, abs(case.seed), gaps=case.gaps, left_out=case.left_out)
     dataset = make_strata(case, ids)
     expected = expected_draws(case, case.sizes)
