@@ -25,7 +25,7 @@ BELOW = {
     "optimizers": set(),
     "data": set(),
     "per_example": {"losses"},
-    "training": {"optimizers", "losses"},
+    "training": {"optimizers", "losses", "per_example"},
     "estimators": {"per_example", "data", "losses"},
     "clustering": {"per_example", "data", "losses"},
     "callbacks": {

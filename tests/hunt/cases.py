@@ -81,6 +81,20 @@ CASES = {
         ),
         outputs=(Output((Step("Flatten"), Step("Dense", {"units": 2}))),),
     ),
+    # The check that examples do not interact allowed for 1e4 rounding errors, in half precision
+    # more than the largest value: measured, and wrong by a factor of 4.
+    "interaction in half precision": Problem(
+        sources=(Source((2, 3)),),
+        body=(Step("Dense", {"units": 4, "activation": "tanh"}), Step("total")),
+        outputs=(
+            Output(
+                (Step("Flatten"), Step("Dense", {"units": 4, "activation": "softmax"})),
+                loss="sparse",
+            ),
+        ),
+        policy="float16",
+        seed=13,
+    ),
 }
 
 # A problem, the cluster of each example, and the number of groups (None: only the ids are known).
@@ -101,5 +115,24 @@ BUFFERS = {
         ),
         (0, 0, 1, 1),
         2,
+    ),
+    # A cluster's gradient came from a pass in which the other examples weighed nothing, but still
+    # mixed with it: buffers were silently wrong by half.
+    "unknown groups of a contrastive loss": (
+        Problem(
+            sources=(Source((4,)),),
+            outputs=(Output((Step("Dense", {"units": 3}),), loss="contrast"),),
+        ),
+        (0, 1, 0),
+        None,
+    ),
+    "unknown groups of a model that mixes": (
+        Problem(
+            sources=(Source((4,)),),
+            body=(Step("centre"),),
+            outputs=(Output((Step("Dense", {"units": 3, "activation": "tanh"}),)),),
+        ),
+        (0, 1, 0),
+        None,
     ),
 }

@@ -38,7 +38,7 @@ def problems(draw):
         chunk_size=d.of(1, 2, 3),
         seed=draw(st.integers(0, 999)),
     )
-    # How examples interact is lost in the rounding of half precision: see `known_faults`.
+    # A weak interaction is lost in the rounding of half precision.
     half = problem.policy not in ("float32", "float64")
     return replace(problem, policy="float32") if half and problem.may_be_refused else problem
 

@@ -42,9 +42,6 @@ def trained(draw):
     hypothesis.assume(not any(name in _TRAINING for name in problem.names()))
     hypothesis.assume(problem.policy in ("float32", "float64"))
     groups = draw(st.none() | st.integers(1, 3))
-    # Where examples interact, only groups that are known are batches of their own: see
-    # `known_faults.BUFFERS`.
-    hypothesis.assume(groups or not problem.may_be_refused)
     if groups:
         size = draw(st.integers(1, 2))
         ids = [draw(st.integers(0, _CLUSTERS - 1)) for _ in range(groups)]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -29,8 +29,27 @@ from tf_gradvar.per_example.differentiate import Problem, gradient_forms
 from tf_gradvar.per_example.forms import Wanted
 from tf_gradvar.per_example.units import all_layers
 
-# Of the largest value: how far equal results may be apart, in units of the rounding error.
-_SAME_KERNELS, _OTHER_KERNELS, _GRADIENTS = 1e2, 1e4, 5e3
+
+class _Limits(NamedTuple):
+    """How far equal results may be apart, as a share of the largest value.
+
+    Attributes:
+        same: From batches of one size, which run through the same kernels.
+        other: From batches of different sizes.
+        gradients: Norms of gradients, from batches of different sizes.
+    """
+
+    same: float
+    other: float
+    gradients: float
+
+
+# By the bytes of a number.
+_LIMITS = {
+    2: _Limits(2e-2, 6e-2, 0.15),
+    4: _Limits(1e-5, 1e-3, 1e-3),
+    8: _Limits(1e-13, 1e-11, 1e-11),
+}
 
 _WAY_OUT = "measure batches as they are instead, with method='monte_carlo'"
 
@@ -65,11 +84,21 @@ class Comparison:
         added = self._together.added and not problem.loss.computes_itself
         wanted = everyone if added or problem.loss.computes_itself else everyone[-1:]
         self._alone = {int(i): self._run_some(np.array([i])) for i in wanted}
-        self._noise = float(np.finfo(_coarsest_dtype(problem.model)).eps)
+        self._limits = _LIMITS[_coarsest_precision(problem.model)]
 
-    def verdict(self) -> frozenset[str] | None:
-        """Raise where a comparison fails; else the layers that fail the last one."""
-        self._refuse_noise()
+    def verdict(self, *, refuse_noise: bool = True) -> frozenset[str] | None:
+        """Raise where a comparison fails; else the layers that fail the last one.
+
+        Args:
+            refuse_noise: Whether noise is refused; else nothing is said of what draws it.
+
+        Returns:
+            Names of layers; None where nothing can be said.
+        """
+        if refuse_noise:
+            self._refuse_noise()
+        elif self._draws_noise():
+            return None
         if self._count == 1:
             return None
         last = self._count - 1
@@ -109,7 +138,7 @@ class Comparison:
 
         return Batch(*tf.nest.map_structure(take, self._batch.structure()))
 
-    def _differs(self, ours: Any, theirs: Any, units: float) -> bool:
+    def _differs(self, ours: Any, theirs: Any, limit: float) -> bool:
         """Whether values differ by more than rounding; those that are not finite do not count."""
         ours, theirs = np.asarray(ours), np.asarray(theirs)
         if ours.shape != theirs.shape:
@@ -119,13 +148,18 @@ class Comparison:
             return False
         ours, theirs = ours[finite], theirs[finite]
         scale = max(np.abs(ours).max(), np.abs(theirs).max())
-        return bool(np.abs(ours - theirs).max() > min(units * self._noise, 0.25) * scale)
+        return bool(np.abs(ours - theirs).max() > limit * scale)
 
-    def _any_differs(self, ours: list[Any], theirs: list[Any], units: float) -> bool:
-        return any(self._differs(a, b, units) for a, b in zip(ours, theirs, strict=True))
+    def _any_differs(self, ours: list[Any], theirs: list[Any], limit: float) -> bool:
+        return any(self._differs(a, b, limit) for a, b in zip(ours, theirs, strict=True))
+
+    def _draws_noise(self) -> bool:
+        first, second = self._together, self._again
+        outputs = self._any_differs(first.outputs, second.outputs, self._limits.same)
+        return outputs or self._differs(first.losses, second.losses, self._limits.same)
 
     def _refuse_noise(self) -> None:
-        if self._any_differs(self._together.outputs, self._again.outputs, _SAME_KERNELS):
+        if self._any_differs(self._together.outputs, self._again.outputs, self._limits.same):
             everyone = np.arange(self._count)
             culprit = self._culprit(everyone, everyone, None)
             raise ValueError(
@@ -134,7 +168,7 @@ class Comparison:
                 f"that of the gradient. Draw them in training mode only, or {_WAY_OUT}, where the "
                 "noise is part of the variance."
             )
-        if self._differs(self._together.losses, self._again.losses, _SAME_KERNELS):
+        if self._differs(self._together.losses, self._again.losses, self._limits.same):
             raise ValueError(
                 f"`loss` must give the same values at every call, but {self._problem.loss.name} "
                 f"draws random numbers. Use one that does not, or {_WAY_OUT}."
@@ -143,22 +177,22 @@ class Comparison:
     def _refuse_mixing(self, place: int) -> None:
         together, others = self._together, self._others
         ours, theirs = ([_row(leaf, place) for leaf in r.outputs] for r in (together, others))
-        if self._any_differs(ours, theirs, _SAME_KERNELS):
+        if self._any_differs(ours, theirs, self._limits.same):
             raise self._interaction(self._culprit(np.arange(self._count), self._neighbours, place))
         if self._problem.loss.computes_itself:
             return  # compared as a whole, below
-        if self._differs(together.losses[place], others.losses[place], _SAME_KERNELS):
+        if self._differs(together.losses[place], others.losses[place], self._limits.same):
             raise self._loss_interaction()
 
     def _refuse_dependence_on_size(self, place: int) -> None:
         together, alone = self._together, self._alone[place]
         ours = [_row(leaf, place) for leaf in together.outputs]
         theirs = [_row(leaf, 0) for leaf in alone.outputs]
-        if self._any_differs(ours, theirs, _OTHER_KERNELS):
+        if self._any_differs(ours, theirs, self._limits.other):
             raise self._interaction(self._culprit(np.arange(self._count), np.array([place]), place))
         if self._problem.loss.computes_itself:
             return
-        if self._differs(together.losses[place], alone.losses[0], _OTHER_KERNELS):
+        if self._differs(together.losses[place], alone.losses[0], self._limits.other):
             raise self._loss_interaction()
 
     def _interaction(self, culprit: str) -> ValueError:
@@ -181,7 +215,7 @@ class Comparison:
         for place, loss in enumerate(added):
             whole = float(tf.reduce_sum(loss))
             parts = [float(tf.reduce_sum(a.added[place])) for a in self._alone.values()]
-            if self._differs([whole], [np.mean(parts)], _OTHER_KERNELS):
+            if self._differs([whole], [np.mean(parts)], self._limits.other):
                 raise ValueError(
                     "Losses that layers add must be means over the examples of a batch, but "
                     f"{self._adder(place)} adds {whole:.6g} for {self._count} examples, and "
@@ -200,7 +234,7 @@ class Comparison:
         )
         whole = problem.loss.of_batch(part.x, part.y, outputs, part.sample_weight, recording.added)
         parts = [result.losses[0] for result in self._alone.values()]
-        if self._differs([float(whole)], [np.mean(parts)], _OTHER_KERNELS):
+        if self._differs([float(whole)], [np.mean(parts)], self._limits.other):
             raise ValueError(
                 f"{problem.loss.name} must be a mean over the examples of a batch. It is "
                 f"{float(whole):.6g} for {self._count} examples, and {np.mean(parts):.6g} for one "
@@ -226,8 +260,8 @@ class Comparison:
                 break
             inputs, outputs = ([_row(v, place) for v in _numbers(part)] for part in ours)
             others, changed = ([_row(v, other_place) for v in _numbers(part)] for part in theirs)
-            same = not self._any_differs(inputs, others, _OTHER_KERNELS)
-            if same and self._any_differs(outputs, changed, _SAME_KERNELS):
+            same = not self._any_differs(inputs, others, self._limits.other)
+            if same and self._any_differs(outputs, changed, self._limits.same):
                 return _called(layer)
         return f"'{model.name}' ({type(model).__name__})"
 
@@ -242,7 +276,7 @@ class Comparison:
         scale = max(alone.max(), together.max())
         if not np.isfinite(scale):
             return frozenset()
-        allowed = min(_GRADIENTS * self._noise, 0.25) * scale
+        allowed = self._limits.gradients * scale
         wrong = set(np.flatnonzero(np.abs(together - alone) > allowed))
         return frozenset(u.name for u in self._problem.units if wrong & set(u.indices))
 
@@ -256,12 +290,11 @@ def _other_seeds(model: keras.Model) -> list[tuple[keras.Variable, Any]]:
     return [(v, tf.cast(v.value, v.dtype) + 1) for v in model.variables if is_seed(v)]
 
 
-def _coarsest_dtype(model: keras.Model) -> type:
+def _coarsest_precision(model: keras.Model) -> int:
+    """The bytes of a number where the model computes with the fewest: 2, 4 or 8."""
     names = {layer.compute_dtype for layer in all_layers(model)}
-    dtypes = [tf.as_dtype(name) for name in names if name and "float" in name]
-    if any(dtype.size < 4 for dtype in dtypes):
-        return np.float16
-    return np.float32 if any(dtype.size == 4 for dtype in dtypes) or not dtypes else np.float64
+    sizes = [tf.as_dtype(name).size for name in names if name and "float" in name]
+    return max(2, min(sizes, default=4))
 
 
 def _numbers(structure: Any) -> list[np.ndarray]:

@@ -35,7 +35,9 @@ _passed: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, frozenset[str]]] 
 )
 
 
-def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
+def check_once(
+    problem: Problem, batch: Batch, state: State, *, refuse_noise: bool = True
+) -> Problem:
     """Check a model and its loss unless it was done before.
 
     Args:
@@ -43,6 +45,7 @@ def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
         batch: Examples; inside a `tf.function`, where they have no values, random ones of their
             shapes are taken, and nothing is checked where that cannot be (unknown lengths).
         state: Values to use instead of those of the variables.
+        refuse_noise: Whether noise in inference mode is refused.
 
     Returns:
         The problem, with the layers named that are to be measured by calling again what is
@@ -58,7 +61,7 @@ def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
     known = _passed.setdefault(problem.model, {})
     hidden = known.get(key)
     if hidden is None:
-        hidden = _check(replace(problem, training=False), batch, state)
+        hidden = _check(replace(problem, training=False), batch, state, refuse_noise)
         if hidden is not None and key is not None:
             known[key] = hidden
             for old in list(known)[:-_MOST_LOSSES]:
@@ -66,7 +69,9 @@ def check_once(problem: Problem, batch: Batch, state: State) -> Problem:
     return replace(problem, hidden=hidden) if hidden else problem
 
 
-def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -> None:
+def check_examples(
+    loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None, *, refuse_noise: bool = True
+) -> None:
     """Check some examples as `check_once` does, before anything is compiled.
 
     Args:
@@ -74,13 +79,14 @@ def check_examples(loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None) -
         x: Inputs, arrays or tensors.
         y: Labels.
         sample_weight: Weights, or None.
+        refuse_noise: Whether noise in inference mode is refused; gradients of groups may have it.
 
     Raises:
         ValueError: As `check_once`.
     """
     if _key(loss) not in _passed.get(loss.model, {}):
         problem = Problem(loss.model, find_units(loss.model), loss)
-        check_once(problem, as_batch(x, y, sample_weight), [])
+        check_once(problem, as_batch(x, y, sample_weight), [], refuse_noise=refuse_noise)
 
 
 def _key(loss: ModelLoss) -> Hashable:
@@ -92,25 +98,30 @@ def _key(loss: ModelLoss) -> Hashable:
         return None
 
 
-def _check(problem: Problem, batch: Batch, state: State) -> frozenset[str] | None:
+def _check(
+    problem: Problem, batch: Batch, state: State, refuse_noise: bool
+) -> frozenset[str] | None:
     """The layers that fail the last comparison; None where nothing can be said."""
     if tf.executing_eagerly():
-        return Comparison(problem, _some_examples(batch), state).verdict()
+        comparison = Comparison(problem, _some_examples(batch), state)
+        return comparison.verdict(refuse_noise=refuse_noise)
     made = _random_examples(batch)
     if made is None:
         return None
     # A thread of its own is outside of the graph that is being traced. (So is `tf.init_scope`,
     # but it stops gradient tapes.)
     with ThreadPoolExecutor(1) as outside:
-        return outside.submit(_of_random_examples, problem, made).result()
+        return outside.submit(_of_random_examples, problem, made, refuse_noise).result()
 
 
-def _of_random_examples(problem: Problem, batch: Batch) -> frozenset[str] | None:
+def _of_random_examples(
+    problem: Problem, batch: Batch, refuse_noise: bool
+) -> frozenset[str] | None:
     try:
         comparison = Comparison(problem, batch, [])
     except Exception:  # random numbers are not always valid data
         return None
-    return comparison.verdict()
+    return comparison.verdict(refuse_noise=refuse_noise)
 
 
 def _some_examples(batch: Batch) -> Batch:

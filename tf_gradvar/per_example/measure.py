@@ -24,7 +24,8 @@ class Statistics(NamedTuple):
     """What one pass over a batch of B examples has measured; None where it was not asked for.
 
     Attributes:
-        losses: Unreduced loss of each example, `[B]`.
+        losses: Unreduced loss of each example, `[B]`, without what layers add to it themselves
+            (which the gradients hold).
         squared_norms: `||g_i||^2`, `[B]`.
         mean_gradient: `(1/B) sum_i g_i`, a list in the order of `model.trainable_variables`.
         second_moments: `sum_i g_i^2` per coordinate, a list of the same shapes.

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tf_gradvar.keras_internals import compute_loss, flatten_layers, training_argument
 from tf_gradvar.losses import ModelLoss, overrides_compute_loss
+from tf_gradvar.per_example.independence import check_examples
 
 
 class Batch(NamedTuple):
@@ -150,7 +151,7 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
 
     Raises:
         ValueError: If layers add losses of their own, or the model has a `compute_loss` of its
-            own, neither of which can be told apart by cluster.
+            own, neither of which can be told apart by cluster; or if examples interact.
     """
     if overrides_compute_loss(model):
         raise ValueError(
@@ -158,6 +159,7 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
             "`tf_gradvar.data.cluster_batches`, or set `model.groups_per_batch`."
         )
     model_loss = ModelLoss(model)
+    _refuse_mixed_examples(model_loss, batch)
     with _kept_finite(_moving_statistics(model)):
         loss, predictions, gradients = _pass(model, batch)
     regularized = sum(v.regularizer is not None for v in model.trainable_weights)
@@ -191,6 +193,17 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
     for i, gradient in zip(given, stacked, strict=True):
         rows[i] = gradient
     return GroupGradients(rows, loss, predictions), sizes
+
+
+def _refuse_mixed_examples(model_loss, batch):
+    """Raise unless the loss of a cluster's examples is that of a batch of them alone."""
+    try:
+        check_examples(model_loss, *batch, refuse_noise=False)
+    except ValueError as error:
+        raise ValueError(
+            f"`groups_per_batch` must be known where examples interact: {error} For training, set "
+            "`model.groups_per_batch`, or train on `tf_gradvar.data.cluster_batches`."
+        ) from None
 
 
 def _cut(batch, group, num_groups):
