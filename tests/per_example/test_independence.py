@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from tf_gradvar import per_example
+from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example import independence
 
 B = 4
@@ -268,9 +269,12 @@ def test_added_losses_of_layers_that_are_called_again():
 def test_checked_once_for_each_model_and_loss(monkeypatch):
     runs = []
     verdict = independence.Comparison.verdict
-    monkeypatch.setattr(
-        independence.Comparison, "verdict", lambda self: runs.append(1) or verdict(self)
-    )
+
+    def counted(self, **options):
+        runs.append(1)
+        return verdict(self, **options)
+
+    monkeypatch.setattr(independence.Comparison, "verdict", counted)
     model = model_with()
     for _ in range(2):
         per_example.squared_norms(model, X, Y, "mse")
@@ -280,8 +284,17 @@ def test_checked_once_for_each_model_and_loss(monkeypatch):
     model.compile("sgd", "mse")
     per_example.squared_norms(model, X, Y)
     assert len(runs) == 2  # the compiled loss has the same name
-    per_example.squared_norms(model, X, Y, lambda y, p: ops.sum(p, -1))
+    for _ in range(2):  # a function written anew is the same
+        per_example.squared_norms(model, X, Y, lambda y, p: ops.sum(p, -1))
     assert len(runs) == 3
+
+
+def test_groups_may_have_noise():
+    model = model_with(Sampling())
+    loss = ModelLoss(model, "mse")
+    per_example.check_examples(loss, X, Y, refuse_noise=False)
+    with pytest.raises(ValueError, match="draws random numbers"):
+        per_example.check_examples(loss, X, Y)
 
 
 def test_one_example_is_checked_for_noise_only():

@@ -181,3 +181,30 @@ def test_a_compute_loss_of_its_own_needs_groups():
     with pytest.raises(ValueError, match="`compute_loss` of Own cannot be told apart by cluster"):
         trained(None)
     trained(2)
+
+
+def test_examples_that_interact_need_groups():
+    class Centred(layers.Layer):
+        def call(self, a):
+            return a - 0.5 * keras.ops.mean(a, axis=0, keepdims=True)
+
+    def trained(groups):
+        stack = [keras.Input((3,)), layers.Dense(4), Centred()]
+        model = ClusterModel.from_model(keras.Sequential(stack), groups_per_batch=groups)
+        model.compile(Discover(0.1, K), "mse")
+        model.train_on_batch({"inputs": normal(3), "cluster_ids": PAIRS}, normal(4))
+
+    with pytest.raises(ValueError, match="`groups_per_batch` must be known where examples"):
+        trained(None)
+    trained(2)
+
+
+def test_noise_needs_no_groups():
+    class Noisy(layers.Layer):
+        def call(self, a):
+            return a + tf.random.normal(tf.shape(a))
+
+    stack = [keras.Input((3,)), layers.Dense(4), Noisy()]
+    model = ClusterModel.from_model(keras.Sequential(stack))
+    model.compile(Discover(0.1, K), "mse")
+    model.train_on_batch({"inputs": normal(3), "cluster_ids": IDS}, normal(4))
