@@ -47,8 +47,8 @@ class _Limits(NamedTuple):
 # By the bytes of a number.
 _LIMITS = {
     2: _Limits(2e-2, 6e-2, 0.15),
-    4: _Limits(1e-5, 1e-3, 1e-3),
-    8: _Limits(1e-13, 1e-11, 1e-11),
+    4: _Limits(1e-5, 5e-3, 1e-2),
+    8: _Limits(1e-13, 1e-10, 1e-9),
 }
 
 _WAY_OUT = "measure batches as they are instead, with method='monte_carlo'"
