@@ -186,9 +186,10 @@ def test_mixed_precision_measures_in_float32(policy):
     np.testing.assert_allclose(result.squared_norms, expected, rtol=tolerance)
 
 
-def test_regularizers_belong_to_no_example():
+def test_weight_regularizers_belong_to_no_example():
+    """Those of activities do: see `test_independence.py`."""
     plain = sequential((8,), layers.Dense(2))
-    decayed = sequential((8,), layers.Dense(2, kernel_regularizer="l2", activity_regularizer="l2"))
+    decayed = sequential((8,), layers.Dense(2, kernel_regularizer="l2", bias_regularizer="l1"))
     decayed.set_weights(plain.get_weights())
     np.testing.assert_array_equal(
         per_example.squared_norms(plain, X, Y, "mse"),

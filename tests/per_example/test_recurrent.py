@@ -132,7 +132,7 @@ def test_stateful_layers_are_refused():
     model = keras.Model(inputs, layers.LSTM(2, stateful=True)(inputs))
     assert find_rule(model.layers[1]) is None
     x = np.zeros((EXAMPLES, STEPS, FEATURES), "float32")
-    with pytest.raises(ValueError, match="must run on a batch of one example"):
+    with pytest.raises(ValueError, match="must run on batches of any size"):
         per_example.squared_norms(model, x, np.zeros((EXAMPLES, 2), "float32"), "mse")
 
 
