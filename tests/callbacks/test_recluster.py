@@ -103,6 +103,15 @@ def test_schedules(options, steps):
     assert [record["step"] for record in recluster.history] == steps
 
 
+def test_initial_assignments_keep_the_one_rule():
+    column = np.array([[2], [0], [-1]])
+    np.testing.assert_array_equal(
+        recluster_of(initial_assignments=column, every=4).assignments, [2, 0, -1]
+    )
+    with pytest.raises(ValueError, match="`initial_assignments` must be integers"):
+        recluster_of(initial_assignments=np.eye(3), every=4)
+
+
 def test_several_steps_in_one_execution():
     recluster = recluster_of(every=3)
     fit(linear_model(steps_per_execution=4), [recluster], epochs=3)

@@ -208,3 +208,17 @@ def test_noise_needs_no_groups():
     model = ClusterModel.from_model(keras.Sequential(stack))
     model.compile(Discover(0.1, K), "mse")
     model.train_on_batch({"inputs": normal(3), "cluster_ids": IDS}, normal(4))
+
+
+def test_ids_without_a_cluster_are_left_out_and_counted():
+    case = next(case for case in CASES if case.name == "sequence")
+    ids = np.array([2, 0, 9, -1], "int32")
+    keras.utils.set_random_seed(1)
+    model = ClusterModel.from_model(case.build())
+    model.compile(Discover(0.0, K, alpha=1.0), case.loss)
+    model.train_on_batch({"inputs": case.x, "cluster_ids": ids}, case.y)
+    assert int(model.optimizer.skipped_groups) == 2
+    for found, expected in zip(
+        model.optimizer.cluster_gradients, own_gradient(case, [0]), strict=True
+    ):
+        np.testing.assert_allclose(found[2], expected, rtol=1e-4, atol=1e-6)

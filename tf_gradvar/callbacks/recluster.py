@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tf_gradvar.arguments import check_choice, check_count
-from tf_gradvar.assignments import cluster_transfer
+from tf_gradvar.assignments import check_assignments, cluster_transfer
 from tf_gradvar.callbacks.log_values import check_name, join_logs
 from tf_gradvar.callbacks.schedules import Schedule
 from tf_gradvar.callbacks.steps import PassedSteps, build_from_data
@@ -139,7 +139,7 @@ class Recluster(keras.callbacks.Callback):
                     "`cluster_batches` or `stratified_batches` returned, not a dataset made of "
                     "it, and estimators that have clusters."
                 )
-        self.assignments = None if initial_assignments is None else np.asarray(initial_assignments)
+        self.assignments = _initial(clustering, initial_assignments)
         self.history: list[dict[str, Any]] = []
         self._clustering = clustering
         self._data = (x, y)
@@ -243,6 +243,14 @@ class Recluster(keras.callbacks.Callback):
             with self.model.distribute_strategy.scope():
                 self.model.optimizer.build(self.model.trainable_variables)
         variate.recluster(transfer, probabilities)
+
+
+def _initial(clustering: Any, assignments: Any) -> np.ndarray | None:
+    if assignments is None:
+        return None
+    # Numbers keep their meaning, that of the buffers, so gaps stay.
+    num_clusters = getattr(clustering, "num_clusters", np.iinfo(np.int64).max)
+    return check_assignments(assignments, name="initial_assignments", num_clusters=num_clusters)
 
 
 def _schedule(every: int | Schedule, start: int) -> Schedule:

@@ -163,10 +163,15 @@ class ClusterControlVariate(ClusterBuffers):
 
         rows = ops.cond(ops.all(valid), lambda: rows, replace) if rows else rows
         skipped = ops.logical_and(sizes > 0, ops.logical_not(valid))
-        self._count_skipped(ops.sum(ops.cast(skipped, "int32")))
+        self.count_skipped(ops.sum(ops.cast(skipped, "int32")))
         return rows, ops.where(valid, sizes, 0.0), clusters
 
-    def _count_skipped(self, skipped):
+    def count_skipped(self, skipped):
+        """Add to `skipped_groups` what was left out of the step on this replica.
+
+        Args:
+            skipped: A number of groups, an int32 scalar.
+        """
         if backend.num_replicas() > 1:
             (skipped,) = backend.sum_over_replicas([skipped])
         self._skipped_groups.assign(self._skipped_groups + skipped)

@@ -251,6 +251,8 @@ class ClusterModel(keras.Model):
         num_groups = self._groups_on_this_replica(cluster_ids)
         if num_groups is None:
             groups, sizes = by_cluster(self, batch, cluster_ids, variate.num_clusters)
+            in_clusters = tf.cast(tf.reduce_sum(sizes), "int32")
+            variate.count_skipped(tf.size(cluster_ids) - in_clusters)
             return groups, tf.range(variate.num_clusters), sizes
         if num_groups == 1:
             groups = of_one_group(self, batch)
