@@ -47,7 +47,7 @@ class _Limits(NamedTuple):
 # By the bytes of a number.
 _LIMITS = {
     2: _Limits(2e-2, 6e-2, 0.15),
-    4: _Limits(1e-5, 5e-3, 1e-2),
+    4: _Limits(1e-5, 1e-3, 1e-2),
     8: _Limits(1e-13, 1e-10, 1e-9),
 }
 
@@ -217,7 +217,7 @@ class Comparison:
             parts = [float(tf.reduce_sum(a.added[place])) for a in self._alone.values()]
             if self._differs([whole], [np.mean(parts)], self._limits.other):
                 raise ValueError(
-                    "Losses that layers add must be means over the examples of a batch, but "
+                    "`add_loss` must get means over the examples of a batch, but "
                     f"{self._adder(place)} adds {whole:.6g} for {self._count} examples, and "
                     f"{np.mean(parts):.6g} for one of them alone, on average. Its weight in "
                     "training depends on the size of the batch then. Add a mean over the first "
