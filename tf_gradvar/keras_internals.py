@@ -31,7 +31,6 @@ __all__ = [
     "flatten_layers",
     "get_mask",
     "in_stateless_scope",
-    "is_functional",
     "is_seed",
     "learning_rate_setting",
     "managed_attributes",
@@ -56,16 +55,6 @@ def flatten_layers(
     Why: `model.layers` names those of a model; for a composite layer nothing public does.
     """
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
-
-
-def is_functional(layer: keras.layers.Layer) -> bool:
-    """Return whether a layer runs a graph of layers that was built from symbolic inputs.
-
-    Why: the class of functional models is not exported.
-    """
-    return isinstance(layer, keras.Sequential) or (
-        isinstance(layer, Functional) and type(layer).call is Functional.call
-    )
 
 
 def stored_kernel(layer: keras.layers.Layer) -> keras.Variable:

@@ -17,7 +17,7 @@ from tf_gradvar.arguments import (
     check_probabilities,
     check_seed,
 )
-from tf_gradvar.assignments import check_none_empty, hash_of, sizes_of
+from tf_gradvar.assignments import check_none_empty, hash_of, shares_of, sizes_of
 from tf_gradvar.data.checks import as_tensors, check_arrays, check_state
 from tf_gradvar.data.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
 from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
@@ -221,7 +221,7 @@ def _reassign(dataset, tables, data, clusters, cluster_probabilities=None):
     k = sampling.num_clusters
     ids = ids_of_arrays(data, clusters, k, sampling.data)
     sizes = sizes_of(ids, k)
-    probabilities = check_probabilities(cluster_probabilities, k) or (sizes / sizes.sum()).tolist()
+    probabilities = check_probabilities(cluster_probabilities, k) or shares_of(ids, k).tolist()
     _check_order(sampling.order, probabilities)
     check_none_empty(np.where(np.array(probabilities) > 0, sizes, 1), "clusters")
     tables.follow(ids, probabilities)
