@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tf_gradvar.estimators.draws import MonteCarlo, Paper2020
-from tf_gradvar.estimators.results import Layout
+from tf_gradvar.moments import Layout
 from tf_gradvar.plots import PALETTE
 
 DRAWS = (5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50)

@@ -9,7 +9,7 @@ from tests.estimators import problem
 from tests.estimators.test_exact import cases
 from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, VarianceMeter, gradient_variance
 from tf_gradvar.estimators.draws import MonteCarlo, Paper2020
-from tf_gradvar.estimators.results import Layout
+from tf_gradvar.moments import Layout
 
 KINDS = ("SG-2", "SVRG-2-distinct", "moreTrue", "discover12True")
 

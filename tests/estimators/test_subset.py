@@ -10,9 +10,10 @@ from tests.estimators import problem
 from tests.estimators.test_exact import discover
 from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, gradient_variance
 from tf_gradvar.estimators.measure import VarianceMeter
-from tf_gradvar.estimators.results import Layout
-from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
+from tf_gradvar.estimators.protocol import Between
+from tf_gradvar.estimators.strata import Population, Strata, Stratum
 from tf_gradvar.estimators.subset import Seen, choose_subset, standard_error
+from tf_gradvar.moments import Layout, Sums
 
 CLUSTERS = np.array([0, 0, 0, 0, 1, 1, 1])
 LAYOUT = Layout(("layer",), (0,), (2,))
@@ -20,8 +21,9 @@ LAYOUT = Layout(("layer",), (0,), (2,))
 
 def stratum(gradients, seen, k):
     """The statistics of the chosen members of cluster k, coordinates included."""
-    sums, rows = Sums(), gradients[list(seen)]
-    sums.add((rows**2).sum(1)[:, None], [rows.sum(0)], [(rows**2).sum(0)], None)
+    rows = gradients[list(seen)]
+    squares = (rows**2).sum(0)
+    sums = Sums(len(rows), squares.sum(keepdims=True), [rows.sum(0)], [squares])
     return Stratum(k, int((k == CLUSTERS).sum()), len(CLUSTERS), sums, LAYOUT)
 
 
@@ -30,41 +32,36 @@ def test_every_statistic_is_unbiased_over_all_subsets():
     rng = np.random.default_rng(0)
     g = rng.normal(size=(7, 2)) + 0.5
     q, offsets, c = np.array([0.3, 0.7]), rng.normal(size=(2, 2)), np.array([0.2, 0.5])
-
-    class FixedBetween:
-        probabilities, scale, factors = q, 0.5, np.array([0.6, 1.5])
-
-        @staticmethod
-        def offsets(k):
-            return [offsets[k]]
+    fixed = Between(q, lambda k: [offsets[k]], 0.5, np.array([0.6, 1.5]))
 
     found = []
     for some in itertools.combinations(range(4), 2):
         for others in itertools.combinations(range(4, 7), 2):
             population = Population(LAYOUT, coordinates=True)
             strata = Strata(LAYOUT, c, None, coordinates=True)
-            between = Strata(LAYOUT, 0 * c, FixedBetween, coordinates=True)
+            between = Strata(LAYOUT, 0 * c, fixed, coordinates=True)
             for k, seen in enumerate((some, others)):
                 part = stratum(g, seen, k)
                 for collector in (population, strata, between):
                     collector.add(part)
-            exact_between = between._far[0].sum() - between._buffered_error[0]
-            exact_between -= (between._centre[0] ** 2).sum() - between._centre_error[0]
+            differences = between._differences
+            exact = differences.m2[0].sum() - between._distance_error[0]
+            squared_centre = (differences.mean[0] ** 2).sum()
             found.append(
                 [
-                    population._mean_square[0] - population.squared_mean[0],
+                    population._sums.squared_norms[0] - population.squared_mean[0],
                     population.squared_mean[0],
                     strata.within[0],
-                    0.5 * exact_between,
-                    0.5 * (between._far[0].sum() - between._buffered_error[0]),
-                    (population._mean_squares[0] - population.squared_means[0])[1],
+                    0.5 * (exact + between._centre_error[0]),
+                    0.5 * (exact + squared_centre),
+                    (population._sums.squares[0] - population.squared_means[0])[1],
                     population.squared_means[0][1],
                     strata._spread[0][1],
                 ]
             )
     m = np.stack([g[k == CLUSTERS].mean(0) for k in range(2)])
     v = np.stack([g[k == CLUSTERS].var(0) for k in range(2)])
-    d = FixedBetween.factors[:, None] * m - offsets
+    d = fixed.factors[:, None] * m - offsets
     expected = [
         g.var(0).sum(),
         (g.mean(0) ** 2).sum(),

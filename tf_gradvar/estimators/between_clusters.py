@@ -11,11 +11,13 @@ gradient norm. Everything is summed in float64 after subtracting, one variable a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from tf_gradvar.estimators.protocol import Between
+from tf_gradvar.moments import Arrays, Moments
 
 Gradients = Sequence[ArrayLike]
 
@@ -47,13 +49,10 @@ def between_cluster_variance(
     Source: Discover paper, Section 3, Eq. 3, second term (there an inequality with a factor; here
     the exact value).
 
-    Cost: reads every array once; a float64 copy of one variable's [K, *shape] at a time.
+    Cost: reads every array once, one cluster at a time.
     """
     probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    return sum(
-        _weighted_square(_centred(_float64(gradient), probabilities), probabilities)
-        for gradient in cluster_gradients
-    )
+    return _spread(_moments(Between(probabilities), cluster_gradients))
 
 
 def buffered_between_cluster_variance(
@@ -88,13 +87,12 @@ def buffered_between_cluster_variance(
 
     Source: Discover paper, Section 4, Lemma 3, Eq. 5, last term.
 
-    Cost: reads every array once; a float64 copy of one variable's [K, *shape] at a time.
+    Cost: reads every array once, one cluster at a time.
     """
     probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    return sum(
-        _weighted_square(difference, probabilities)
-        for difference in _differences(cluster_gradients, buffers)
-    )
+    between = Between(probabilities, _offsets(cluster_gradients, buffers))
+    moments = _moments(between, cluster_gradients)
+    return _spread(moments) + sum(float(np.square(mean).sum()) for mean in moments.mean)
 
 
 def estimator_between_cluster_variance(
@@ -129,45 +127,42 @@ def estimator_between_cluster_variance(
 
     Source: Discover paper, Section 4, the gradient noise of Eq. 4.
 
-    Cost: reads every array once; a float64 copy of one variable's [K, *shape] at a time.
+    Cost: reads every array once, one cluster at a time.
     """
     probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    return sum(
-        _weighted_square(_centred(difference, probabilities), probabilities)
-        for difference in _differences(cluster_gradients, buffers)
-    )
+    between = Between(probabilities, _offsets(cluster_gradients, buffers))
+    return _spread(_moments(between, cluster_gradients))
 
 
-def _float64(array: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(array).astype(np.float64, copy=False)
+def _moments(between: Between, cluster_gradients: Gradients) -> Moments:
+    """Return the statistics of the differences d_k, with the weights q_k."""
+    moments = Moments()
+    for k, probability in enumerate(between.probabilities):
+        mean = [np.asarray(gradient)[k].astype(np.float64) for gradient in cluster_gradients]
+        moments.add(between.difference(k, mean), probability)
+    return moments
 
 
-def _differences(cluster_gradients: Gradients, buffers: Gradients) -> Any:
+def _spread(moments: Moments) -> float:
+    return sum(float(m2.sum()) for m2 in moments.m2 or [])
+
+
+def _offsets(cluster_gradients: Gradients, buffers: Gradients) -> Callable[[int], Arrays]:
+    """Return the function k -> g^k, in float64."""
     if len(cluster_gradients) != len(buffers):
         raise ValueError(
-            "`buffers` must hold one array for each array of `cluster_gradients`. Received "
-            f"{len(buffers)} and {len(cluster_gradients)}. Pass both for the same variables."
+            "`buffers` must hold one array for each array of `cluster_gradients`, of the same "
+            f"variables. Received: {len(buffers)} buffers, {len(cluster_gradients)} gradients."
         )
     for index, (gradient, buffer) in enumerate(zip(cluster_gradients, buffers, strict=True)):
-        gradient, buffer = _float64(gradient), _float64(buffer)
-        if buffer.shape not in (gradient.shape, (1, *gradient.shape[1:])):
+        shape, found = np.shape(gradient), np.shape(buffer)
+        if found not in (shape, (1, *shape[1:])):
             raise ValueError(
-                f"`buffers[{index}]` must have the shape {gradient.shape} of "
-                f"`cluster_gradients[{index}]`, or one buffer for all the clusters, "
-                f"{(1, *gradient.shape[1:])}. Received the shape {buffer.shape}."
+                f"`buffers[{index}]` must have the shape {shape} of `cluster_gradients[{index}]`, "
+                f"or one buffer for all the clusters, {(1, *shape[1:])}. Received: shape={found}."
             )
-        yield gradient - buffer
-
-
-def _centred(
-    values: NDArray[np.float64], probabilities: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return values - np.tensordot(probabilities, values, axes=1)
-
-
-def _weighted_square(differences: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
-    rows = differences.reshape(len(probabilities), -1)
-    return float(probabilities @ np.einsum("kp,kp->k", rows, rows))
+    arrays = [np.asarray(buffer) for buffer in buffers]
+    return lambda k: [buffer[min(k, len(buffer) - 1)].astype(np.float64) for buffer in arrays]
 
 
 def _check_probabilities(

@@ -28,9 +28,18 @@ from tf_gradvar.assignments import members_of
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator, Gradients, WeightedBatch
-from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
+from tf_gradvar.estimators.results import EstimatorVariance, Measured
 from tf_gradvar.keras_internals import is_seed
 from tf_gradvar.losses import ModelLoss
+from tf_gradvar.moments import (
+    Arrays,
+    Layout,
+    Moments,
+    added,
+    mean_squares,
+    ratio_sums,
+    variances,
+)
 from tf_gradvar.per_example.capture import call_model
 from tf_gradvar.per_example.independence import check_examples
 
@@ -167,7 +176,7 @@ def _estimator_of(
             data = (piece.x, piece.y, piece.sample_weight)
             length = len(keras.tree.flatten(piece.x)[0])
             part = gradient(data, np.full(length, 1.0 / examples.count), weights, place)
-            total = [g + h for g, h in zip(total, part, strict=True)] if total else part
+            total = added(total, part)
         return total
 
     prepared = estimator.prepare(mean_gradient)
@@ -179,45 +188,28 @@ def _estimator_of(
 
 
 class MonteCarlo:
-    """Additive statistics of estimates, for the unbiased variance."""
+    """The unbiased variance of estimates, added one after the other."""
 
     def __init__(self, layout: Layout, normalized: bool):
         self._layout = layout
-        self._normalized = normalized
-        self._count = 0
-        self._mean: Gradients = []
-        self._m2: Gradients = []
+        self._moments = Moments(m2=[] if normalized else None)
         self._increments: list[np.ndarray] = []  # T_i by layer
 
     def add(self, estimate: Gradients) -> None:
         """Add one estimate."""
-        self._count += 1
-        if not self._mean:
-            self._mean = [np.array(e) for e in estimate]
-            self._m2 = [np.zeros_like(e) for e in estimate]
-            return
-        share = (self._count - 1) / self._count
-        norms = []
-        for mean, m2, e in zip(self._mean, self._m2, estimate, strict=True):
-            delta = e - mean
-            mean += delta / self._count
-            square = share * np.square(delta)
-            norms.append(float(square.sum()))
-            if self._normalized:
-                m2 += square
-        self._increments.append(self._layout.by_layer(norms))
+        increments = self._layout.totals(self._moments.add(estimate))
+        if self._moments.count > 1:
+            self._increments.append(increments)
 
     def result(self, coefficient: float | None, **values: Any) -> EstimatorVariance:
-        """The result; `coefficient` is V[estimate] / V[g_i], or None where it has no such."""
-        layout, n = self._layout, self._count
+        """Return the result; `coefficient` is V[estimate] / V[g_i], None where there is none."""
+        layout, moments, n = self._layout, self._moments, self._moments.count
         increments = np.array(self._increments)
         variance = increments.mean(axis=0)
         ratios = None
-        if self._normalized:
-            variances = [m2 / (n - 1) for m2 in self._m2]
-            pairs = zip(self._m2, self._mean, strict=True)
-            ratios = ratio_sums(layout, variances, [m2 / n + np.square(m) for m2, m in pairs])
-        squared_mean = layout.squared_norms(self._mean) - variance / n
+        if moments.m2 is not None:
+            ratios = ratio_sums(layout, variances(moments), mean_squares(moments))
+        squared_mean = layout.squared_norms(moments.mean) - variance / n
         error = np.nan if n < 3 else increments.sum(axis=1).std(ddof=1) / np.sqrt(n - 1)
         return _summary(layout, variance, ratios, squared_mean, coefficient, float(error), **values)
 
@@ -230,38 +222,32 @@ class Paper2020:
         self._normalized = normalized
         self._num_draws = num_draws
         self._count = 0
-        self._centre: Gradients = []
-        self._around: Gradients = []
-        self._squares: Gradients = []
+        self._centre: Arrays = []  # the mean of the first n
+        self._around: Arrays = []  # sums of the squares around the centre
+        self._squares: Arrays = []  # and around 0
         self._distances: list[np.ndarray] = []
 
     def add(self, estimate: Gradients) -> None:
         """Add one estimate: the first n make the centre, the others lie around it."""
         self._count += 1
-        n = self._num_draws
-        if self._count <= n:
-            centre = self._centre or [np.zeros_like(e) for e in estimate]
-            self._centre = [c + e / n for c, e in zip(centre, estimate, strict=True)]
+        if self._count <= self._num_draws:
+            self._centre = added(self._centre, [e / self._num_draws for e in estimate])
             return
         squares = [np.square(e - c) for e, c in zip(estimate, self._centre, strict=True)]
-        self._distances.append(self._layout.by_layer([float(s.sum()) for s in squares]))
+        self._distances.append(self._layout.totals(squares))
         if self._normalized:
-            powers = [np.square(e) for e in estimate]
-            self._around = _sum(self._around, squares)
-            self._squares = _sum(self._squares, powers)
+            self._around = added(self._around, squares)
+            self._squares = added(self._squares, [np.square(e) for e in estimate])
 
     def result(self, coefficient: float | None, **values: Any) -> EstimatorVariance:
-        """The result; `coefficient` as for `MonteCarlo`."""
+        """Return the result; `coefficient` as for `MonteCarlo`."""
+        layout = self._layout
         distances = np.array(self._distances)
         variance = distances.mean(axis=0)
-        ratios = None
-        if self._normalized:
-            ratios = ratio_sums(self._layout, self._around, self._squares)
-        squared_mean = self._layout.squared_norms(self._centre)
+        ratios = ratio_sums(layout, self._around, self._squares) if self._normalized else None
+        squared_mean = layout.squared_norms(self._centre)
         error = distances.sum(axis=1).std(ddof=1) / np.sqrt(self._num_draws)
-        return _summary(
-            self._layout, variance, ratios, squared_mean, coefficient, float(error), **values
-        )
+        return _summary(layout, variance, ratios, squared_mean, coefficient, float(error), **values)
 
 
 def _summary(
@@ -285,7 +271,3 @@ def _summary(
         method=method,
         standard_error=error / sum(layout.sizes),
     )
-
-
-def _sum(totals: Gradients, parts: Gradients) -> Gradients:
-    return [t + p for t, p in zip(totals, parts, strict=True)] if totals else parts

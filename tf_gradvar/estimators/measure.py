@@ -17,9 +17,10 @@ from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
 from tf_gradvar.estimators.norms import norm_histogram
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
-from tf_gradvar.estimators.results import EstimatorVariance, Layout
+from tf_gradvar.estimators.results import EstimatorVariance
 from tf_gradvar.estimators.whole import PieceStatistics, measure_whole
 from tf_gradvar.losses import ModelLoss
+from tf_gradvar.moments import Layout
 
 logger = logging.getLogger(__name__)
 

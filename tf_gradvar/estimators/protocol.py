@@ -43,9 +43,20 @@ class Between(NamedTuple):
     """
 
     probabilities: np.ndarray  # q, [K]
-    offsets: Callable[[int], Gradients] | None  # k -> arrays [*shape]; None: 0
-    scale: float
+    offsets: Callable[[int], Gradients] | None = None  # k -> arrays [*shape]; None: 0
+    scale: float = 1.0
     factors: np.ndarray | None = None  # [K]; None: 1
+
+    def factor(self, k: int) -> float:
+        """Return factor_k."""
+        return 1.0 if self.factors is None else float(self.factors[k])
+
+    def difference(self, k: int, mean: Gradients) -> Gradients:
+        """Return d_k of the stratum with the mean gradient m_k."""
+        scaled = [self.factor(k) * m for m in mean]
+        if self.offsets is None:
+            return scaled
+        return [d - offset for d, offset in zip(scaled, self.offsets(k), strict=True)]
 
 
 class Estimator(abc.ABC):

@@ -1,16 +1,14 @@
-"""What a measurement returns, and how it is summed up from coordinates."""
+"""The results of a measurement, divided once."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-Arrays = list[np.ndarray]
+from tf_gradvar.moments import Layout, noise_scale
 
 
 @dataclass(frozen=True)
@@ -69,43 +67,6 @@ class EstimatorVariance(LayerVariance):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Which variable belongs to which layer.
-
-    Attributes:
-        layers: Names of the layers, each once.
-        layer_of_variable: For each trainable variable the index of its layer.
-        sizes: Numbers in each variable.
-    """
-
-    layers: tuple[str, ...]
-    layer_of_variable: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-    @classmethod
-    def of(cls, layer_names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Layout:
-        """From the layer name and the shape of each trainable variable."""
-        layers = tuple(dict.fromkeys(layer_names))
-        places = tuple(layers.index(name) for name in layer_names)
-        return cls(layers, places, tuple(math.prod(shape) for shape in shapes))
-
-    def by_layer(self, values: Sequence[float]) -> np.ndarray:
-        """Add one value for each variable within the layers, `[L]`."""
-        return np.bincount(self.layer_of_variable, values, minlength=len(self.layers))
-
-    def squared_norms(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Squared norm of each layer's arrays, `[L]`."""
-        # Not `np.vdot`: the threads of BLAS and those of TensorFlow would wait for each other.
-        flat = [array.ravel() for array in arrays]
-        return self.by_layer([float(np.einsum("i,i->", values, values)) for values in flat])
-
-    @property
-    def layer_sizes(self) -> np.ndarray:
-        """Numbers in each layer, `[L]`."""
-        return self.by_layer(self.sizes)
-
-
-@dataclass(frozen=True)
 class Measured:
     """Everything about one estimator, layer by layer, before it is divided.
 
@@ -144,28 +105,16 @@ class Measured:
         size = int(layout.layer_sizes[chosen].sum())
         variance = float(self.variance[chosen].sum())
         squared_mean = np.maximum(self.squared_mean[chosen].sum(), 0.0)
-        noise_scale = None
-        if self.example_variance is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                noise_scale = float(self.example_variance[chosen].sum() / squared_mean)
+        examples = self.example_variance
         return {
             "variance": variance,
             "average_variance": variance / size,
             "normalized_variance": (
                 None if self.ratios is None else float(self.ratios[chosen].sum() / size)
             ),
-            "noise_scale": noise_scale,
+            "noise_scale": (
+                None if examples is None else noise_scale(examples[chosen].sum(), squared_mean)
+            ),
             "mean_gradient_norm": float(np.sqrt(squared_mean)),
             "num_parameters": size,
         }
-
-
-def ratio_sums(layout: Layout, variances: Arrays, powers: Arrays) -> np.ndarray:
-    """Sums over the coordinates of `variances / powers`, `[L]`; 0 / 0 counts as 0."""
-    sums = []
-    for variance, power in zip(variances, powers, strict=True):
-        ratio = np.zeros_like(power)
-        # `power != 0` and not `> 0`: a NaN must reach the result.
-        np.divide(variance, power, out=ratio, where=power != 0)
-        sums.append(float(ratio.sum()))
-    return layout.by_layer(sums)

@@ -19,10 +19,11 @@ from tf_gradvar.assignments import sizes_of
 from tf_gradvar.data.examples import Examples, Piece
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
-from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
-from tf_gradvar.estimators.strata import Population, Strata, Stratum, Sums
+from tf_gradvar.estimators.results import EstimatorVariance, Measured
+from tf_gradvar.estimators.strata import Population, Strata, Stratum
 from tf_gradvar.estimators.subset import SKETCH_SIZE, Seen, choose_subset, standard_error
 from tf_gradvar.losses import ModelLoss
+from tf_gradvar.moments import Layout, Sums, ratio_sums
 
 # Key of the gradients at the present weights; those of a snapshot have the estimator's name.
 PRESENT = ""
@@ -162,41 +163,52 @@ def _one_pass(
         {key: [] for key in others},
         np.full(len(layout.layers), True),
     )
-    open_sums: dict[tuple[str, int], Sums] = {}
+    open_strata: dict[tuple[str, int], Open] = {}
     for piece in examples.pieces(chosen, assignments, options.chunk_size):
+        k = piece.cluster
         for key, other in others.items():
-            sums = open_sums.setdefault((key, piece.cluster), Sums())
-            _add_piece(sums, statistics(piece, other, normalized, chosen is not None))
-            if sums.count == seen_sizes[piece.cluster]:
-                del open_sums[key, piece.cluster]
-                k = piece.cluster
-                _finish(found, key, Stratum(k, int(sizes[k]), int(sizes.sum()), sums, layout))
+            stratum = open_strata.setdefault((key, k), Open(k, int(sizes[k])))
+            stratum.add(statistics(piece, other, normalized, chosen is not None))
+            if stratum.sums.count == seen_sizes[k]:
+                _finish(found, key, open_strata.pop((key, k)), int(sizes.sum()), layout)
     return found
 
 
-def _add_piece(sums: Sums, statistics: per_example.Statistics) -> None:
-    count = statistics.losses.shape[0]
-    layers = statistics.layer_squared_norms or {}
-    norms = np.stack([np.asarray(values, np.float64) for values in layers.values()], axis=1)
-    totals = [np.float64(count) * np.asarray(mean) for mean in statistics.mean_gradient or []]
-    squares = statistics.second_moments
-    sums.add(
-        norms,
-        totals,
-        None if squares is None else [np.asarray(square) for square in squares],
-        None if statistics.sketch is None else np.asarray(statistics.sketch, np.float64),
-    )
+class Open:
+    """One stratum of which not all examples have been seen yet."""
+
+    def __init__(self, index: int, size: int):
+        self.index, self.size = index, size
+        self.sums = Sums()
+        self._norms: list[np.ndarray] = []  # ||g_i||^2
+        self._sketches: list[np.ndarray] = []
+
+    def add(self, statistics: per_example.Statistics) -> None:
+        """Add a piece."""
+        count = statistics.losses.shape[0]
+        layers = statistics.layer_squared_norms or {}
+        norms = np.stack([np.asarray(values, np.float64) for values in layers.values()], axis=1)
+        totals = [np.float64(count) * np.asarray(mean) for mean in statistics.mean_gradient or []]
+        squares = [np.asarray(square) for square in statistics.second_moments or []]
+        self.sums.add(Sums(count, norms.sum(axis=0), totals, squares))
+        self._norms.append(norms.sum(axis=1))
+        if statistics.sketch is not None:
+            self._sketches.append(np.asarray(statistics.sketch, np.float64))
+
+    def seen(self) -> Seen:
+        """Return its examples, one by one."""
+        sketches = np.concatenate(self._sketches) if self._sketches else None
+        return Seen(self.index, self.size, np.concatenate(self._norms), sketches)
 
 
-def _finish(found: Pass, key: str, stratum: Stratum) -> None:
-    sums = stratum.sums
-    found.finite = found.finite & np.isfinite(sums.squared_norms)
-    found.populations[key].add(stratum)
+def _finish(found: Pass, key: str, stratum: Open, total: int, layout: Layout) -> None:
+    found.finite = found.finite & np.isfinite(stratum.sums.squared_norms)
+    finished = Stratum(stratum.index, stratum.size, total, stratum.sums, layout)
+    found.populations[key].add(finished)
     if key == PRESENT:
         for strata in found.strata.values():
-            strata.add(stratum)
-    sketches = np.concatenate(sums.sketches) if sums.sketches else None
-    found.seen[key].append(Seen(stratum.index, stratum.size, np.concatenate(sums.norms), sketches))
+            strata.add(finished)
+    found.seen[key].append(stratum.seen())
 
 
 def _result(

@@ -1,40 +1,38 @@
-"""Additive statistics of gradients: what crosses batches, devices and processes.
+"""Additive statistics of gradients: sums that are merged, and divided once, at the end.
 
-Two forms, both merged by `merge` and divided once, at the end:
+Two forms, for the two ways in which gradients arrive:
 
-    Moments   n, mean m_j and M2_j = sum_i (g_ij - m_j)^2 of each coordinate j
-    NormSums  n, sum_i ||g_i||^2 and sum_i g_i; enough for the variance, at half the memory
+    Sums     n, sum_i ||g_i||^2 by layer, sum_i g_i, sum_i g_i^2: examples, seen a batch at a time
+    Moments  n, mean m_j and M2_j = sum_i (g_ij - m_j)^2 of each coordinate j: one at a time
 
 V[g] = (1/n) sum_i ||g_i - m||^2 is the trace of the covariance of one draw. All numbers are NumPy
 float64, whatever came in: a mean of squares minus a squared mean would cancel in float32. A result
 does not depend on how the data was cut.
 
 Source: Faghri et al. 2020, "A Study of Gradient Variance in Deep Learning", section 4 (average and
-normalized variance); Chan, Golub and LeVeque 1983 (merging); McCandlish et al. 2018,
-arXiv:1812.06162, equation 2.9 (noise scale).
+normalized variance); Welford 1962, and Chan, Golub and LeVeque 1983 (merging); McCandlish et al.
+2018, arXiv:1812.06162, equation 2.9 (noise scale).
 """
 
+from tf_gradvar.moments.layout import Arrays, Layout
 from tf_gradvar.moments.quotients import (
-    average_variance,
+    Means,
+    mean_squares,
     noise_scale,
-    normalized_variance,
-    snr,
-    squared_mean_norm,
-    variance,
+    ratio_sums,
     variances,
 )
-from tf_gradvar.moments.statistics import AdditiveStatistics, Moments, NormSums, merge
+from tf_gradvar.moments.statistics import Moments, Sums, added
 
 __all__ = [
-    "AdditiveStatistics",
+    "Arrays",
+    "Layout",
+    "Means",
     "Moments",
-    "NormSums",
-    "average_variance",
-    "merge",
+    "Sums",
+    "added",
+    "mean_squares",
     "noise_scale",
-    "normalized_variance",
-    "snr",
-    "squared_mean_norm",
-    "variance",
+    "ratio_sums",
     "variances",
 ]
