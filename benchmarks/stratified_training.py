@@ -140,10 +140,7 @@ class Trainer:
             estimators: list[Estimator] = [MiniBatch(NUM_CLUSTERS, name=PLAIN)]
             for bound in BOUNDS:
                 batches_of = stratified_batches(self._data, found, max_weight=bound, seed=0)
-                draws = batches_of.sampling.design.expected_draws
-                estimators.append(
-                    Stratified(found.assignments, expected_draws=draws, name=str(bound))
-                )
+                estimators.append(Stratified(batches_of, name=str(bound)))
             model, data = self._model, self._data
             yield step, gradient_variance(model, *data, LOSS, estimators, normalized=False)
 

@@ -123,16 +123,15 @@ def test_hashes_tell_assignments_apart():
 
 # Calls that would be a rule of one's own about assignments, in the rooms that handle them, and who
 # may make them: these count, sort or check something else.
-ROOMS = ("callbacks", "clustering", "data", "estimators", "training")
+ROOMS = ("callbacks", "clustering", "data", "estimators", "sampling", "training")
 OWN_RULE = {"bincount", "unique", "argsort", "return_inverse", "issubdtype"}
 ELSEWHERE = {
     "clustering/initial.py": {"argsort"},  # of norms
     "clustering/split_merge.py": {"argsort"},  # of spreads
-    "data/cluster_choice.py": {"bincount"},  # of draws, in TensorFlow
     "data/examples.py": {"unique"},  # of the numbers of examples
-    "data/systematic.py": {"argsort"},  # of random bits
     "estimators/norms.py": {"unique"},  # of places in a histogram
-    "estimators/results.py": {"bincount"},  # of layers
+    "sampling/cluster_choice.py": {"bincount"},  # of draws, in TensorFlow
+    "sampling/systematic_stream.py": {"argsort"},  # of random bits
 }
 PACKAGE = Path(room.__file__).parent
 

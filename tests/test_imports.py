@@ -23,10 +23,11 @@ BELOW = {
     "records": set(),
     "plots": set(),
     "optimizers": set(),
-    "data": set(),
+    "sampling": set(),
+    "data": {"sampling"},
     "per_example": {"losses"},
     "training": {"optimizers", "losses", "per_example"},
-    "estimators": {"per_example", "data", "losses"},
+    "estimators": {"per_example", "data", "sampling", "losses"},
     "clustering": {"per_example", "data", "losses"},
     "callbacks": {
         "losses",
@@ -47,6 +48,9 @@ WITH_TENSORFLOW = {
     "clustering",
     "estimators",
     "optimizers/backend/tensorflow.py",
+    "sampling/cluster_choice.py",
+    "sampling/shuffle.py",
+    "sampling/systematic_stream.py",
 }
 
 
@@ -99,7 +103,7 @@ SNIPPETS = {
     "package": "import tf_gradvar",
     "optimizers": "import tf_gradvar.optimizers",
     "by name": "from tf_gradvar import Discover, DiscoverIGT, DiscoverOver, DiscoverQHM, IGT, QHM",
-    "moments": "import tf_gradvar.moments, tf_gradvar.records",
+    "moments": "import tf_gradvar.moments, tf_gradvar.records, tf_gradvar.sampling",
 }
 
 

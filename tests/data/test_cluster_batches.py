@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tf_gradvar.data import cluster_batches
-from tf_gradvar.data.cluster_choice import choice_edges, count_choices
+from tf_gradvar.sampling.cluster_choice import choice_edges, count_choices
 
 N, K = 53, 4
 SETTINGS = {"num_clusters": K, "group_size": 3, "groups_per_batch": 4, "seed": 7}

@@ -13,10 +13,10 @@ from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
 from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.data import stratified_batches
-from tf_gradvar.data.allocation import TICKS
 from tf_gradvar.data.fingerprint import fingerprint
-from tf_gradvar.data.systematic import systematic_draws
 from tf_gradvar.estimators import Stratified, gradient_variance
+from tf_gradvar.sampling.allocation import TICKS
+from tf_gradvar.sampling.systematic_stream import systematic_draws
 
 IDS = np.array([1, 0, 2, 2, 1, 2, 3, 3, 3, 3, 3, 3])  # sizes 1, 2, 3, 6
 SIZES = np.bincount(IDS)

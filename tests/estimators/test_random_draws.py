@@ -8,8 +8,9 @@ import pytest
 
 from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
+from tf_gradvar.data import stratified_batches
 from tf_gradvar.estimators import MiniBatch, Stratified, gradient_variance
-from tf_gradvar.estimators.systematic import count_variances, spread_weights, systematic_counts
+from tf_gradvar.sampling.systematic import count_variances, spread_weights, systematic_counts
 
 GROUPS, SIZES = problem.ASSIGNMENTS, np.bincount(problem.ASSIGNMENTS)
 FIXED = [Fraction(1), Fraction(2), Fraction(1)]
@@ -88,6 +89,52 @@ def test_spread_weights_solve_their_equation():
     )
     assert (weights[:3] == 0).all()
     np.testing.assert_allclose(spread_weights(np.array([0.3, 0.7])), [0.42, 0.42], rtol=1e-5)
+
+
+DESIGNS = {
+    "the data set": lambda batches: batches,
+    "its sampling": lambda batches: batches.sampling,
+    "its design": lambda batches: batches.sampling.design,
+}
+
+
+@pytest.mark.parametrize("part", DESIGNS)
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"batch_size": 4}, "stratified-4-random"),
+        ({"max_weight": 1.1}, "stratified-3-random"),
+        ({"samples_per_cluster": [1, 2, 1], "max_weight": None}, "stratified-4"),
+    ],
+)
+def test_the_design_of_a_data_set_is_taken_as_it_is(solved, arguments, name, part):
+    batches = stratified_batches((solved.x, solved.y), GROUPS, seed=0, **arguments)
+    drawn = batches.sampling.design.expected_draws
+    given = Stratified(DESIGNS[part](batches))
+    assert given.name == name
+    np.testing.assert_array_equal(given.assignments, GROUPS)
+    same = Stratified(GROUPS, expected_draws=drawn, name="same")
+    results = gradient_variance(*solved.data, [given, same])
+    assert results[name].variance == results["same"].variance
+
+
+def test_a_design_belongs_to_its_data_and_excludes_draws(solved):
+    batches = stratified_batches((solved.x[::-1], solved.y), GROUPS, seed=0)
+    with pytest.raises(ValueError, match="`assignments` must be of the same data"):
+        gradient_variance(*solved.data, Stratified(batches))
+    for draws in ({"samples_per_cluster": 2}, {"expected_draws": [1, 1, 1]}):
+        with pytest.raises(ValueError, match="`assignments` with a design say how many draws"):
+            Stratified(batches, **draws)
+
+
+def test_reassigning_a_design():
+    x = np.zeros(6)
+    batches = stratified_batches((x, x), GROUPS, seed=0, batch_size=3)
+    given = Stratified(batches)
+    batches.reassign([0, 0, 0, 0, 0, 1])
+    given.reassign(batches)
+    np.testing.assert_allclose(given.expected_draws, [2.5, 0.5])
+    assert given.assignments.tolist() == [0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("method", ["monte_carlo", "paper_2020", "exact"])

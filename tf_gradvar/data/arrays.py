@@ -65,6 +65,47 @@ def _holds_arrays(data: Any) -> bool:
     return data is None or len(getattr(data, "shape", ())) > 0
 
 
+def check_arrays(data: Any, alternative: str = "") -> tuple:
+    """Return (x, y) or (x, y, sample_weight) with NumPy arrays for arrays, or raise.
+
+    Args:
+        data: What the user gave.
+        alternative: What else would do, for the message.
+
+    Raises:
+        ValueError: If it is something else, or holds numbers or arrays of different lengths.
+    """
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise ValueError(
+            f"`data` must be (x, y) or (x, y, sample_weight){alternative}. Received: "
+            f"{type(data).__name__}"
+            f"{f' of length {len(data)}' if isinstance(data, tuple | list) else ''}."
+        )
+    arrays = tuple(as_arrays(part) for part in data)
+    shapes = [np.shape(leaf) for leaf in keras.tree.flatten(arrays)]
+    if () in shapes:
+        raise ValueError(
+            "`data` must hold arrays with the examples along axis 0. Received a number or None in "
+            "place of an array."
+        )
+    lengths = {shape[0] for shape in shapes}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            "`data` must have the same number of examples, at least 1, in every array. "
+            f"Received lengths {sorted(lengths)}."
+        )
+    return arrays
+
+
+def as_tensors(data: tuple) -> tuple:
+    """Return arrays as the tensors that a pipeline reads; lists of them become tuples, as in Keras.
+
+    (A list that leaves a function of `tf.data` would be stacked.)
+    """
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
+    return keras.tree.lists_to_tuples(tensors)
+
+
 class ExampleDataset:
     """A finite `tf.data.Dataset` of single examples, which is read again and again.
 

@@ -18,11 +18,12 @@ from tf_gradvar.arguments import (
     check_seed,
 )
 from tf_gradvar.assignments import check_none_empty, hash_of, shares_of, sizes_of
-from tf_gradvar.data.checks import as_tensors, check_arrays, check_state
-from tf_gradvar.data.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
+from tf_gradvar.data.arrays import as_tensors, check_arrays
 from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
 from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
 from tf_gradvar.data.fingerprint import fingerprint
+from tf_gradvar.data.resuming import check_state
+from tf_gradvar.sampling.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
 
 
 @dataclasses.dataclass(frozen=True)

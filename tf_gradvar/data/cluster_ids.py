@@ -4,8 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.assignments import check_assignments
-from tf_gradvar.data.arrays import ExampleDataset
-from tf_gradvar.data.checks import as_tensors
+from tf_gradvar.data.arrays import ExampleDataset, as_tensors
 from tf_gradvar.data.fingerprint import check_same_data
 
 _NAME = "clusters"

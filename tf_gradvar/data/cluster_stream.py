@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.assignments import rows_by_cluster
-from tf_gradvar.data.cluster_choice import choice_edges, choice_numbers, choose, count_choices
-from tf_gradvar.data.shuffle import shuffled_places
+from tf_gradvar.sampling.cluster_choice import choice_edges, choice_numbers, choose, count_choices
+from tf_gradvar.sampling.shuffle import shuffled_places
 
 
 @dataclasses.dataclass(frozen=True)

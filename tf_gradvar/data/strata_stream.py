@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.data.allocation import Design
 from tf_gradvar.data.loss_shapes import weights_of_batch
-from tf_gradvar.data.shuffle import shuffled_places
-from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
+from tf_gradvar.sampling import Design
+from tf_gradvar.sampling.shuffle import shuffled_places
+from tf_gradvar.sampling.systematic_stream import draws_before, order_stream, systematic_draws
 
 _NEVER = tf.int64.max
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.arguments import check_count, check_seed
-from tf_gradvar.data.allocation import check_max_weight
-from tf_gradvar.data.arrays import ExampleDataset
-from tf_gradvar.data.checks import as_tensors, check_arrays
+from tf_gradvar.arguments import check_seed
+from tf_gradvar.data.arrays import ExampleDataset, as_tensors, check_arrays
 from tf_gradvar.data.fingerprint import fingerprint
 from tf_gradvar.data.loss_shapes import weight_shapes
 from tf_gradvar.data.strata_stream import stratified_dataset
-from tf_gradvar.data.stratified_sampling import (
-    DrawingRule,
-    StratifiedSampling,
-    read_assignments,
-)
+from tf_gradvar.data.stratified_sampling import StratifiedSampling, read_assignments
+from tf_gradvar.sampling import DrawingRule
 
 
 def stratified_batches(
@@ -129,7 +123,7 @@ def stratified_batches(
     """
     _check_outside_strategy()
     seed = check_seed(seed)
-    rule = _drawing_rule(samples_per_cluster, batch_size, allocation, max_weight)
+    rule = DrawingRule.of(samples_per_cluster, batch_size, allocation, max_weight)
     if isinstance(data, tf.data.Dataset):
         data = ExampleDataset(data).load()
     arrays = check_arrays(data, ", or a tf.data.Dataset of such examples")
@@ -138,10 +132,8 @@ def stratified_batches(
     shapes = weight_shapes(tensors[1], loss_rank)
     count, known = len(keras.tree.flatten(arrays)[0]), fingerprint(*arrays[:2])
     checked = read_assignments(assignments, count, known)
-    design = rule.design(checked, standard_deviations=standard_deviations)
-    sampling = StratifiedSampling(
-        rule, design, count=count, data_fingerprint=known, seed=seed, state=state
-    )
+    design = rule.design(checked, None, standard_deviations, known)
+    sampling = StratifiedSampling(rule, design, seed=seed, state=state)
     dataset = stratified_dataset(
         tensors,
         sampling.variables,
@@ -156,26 +148,7 @@ def stratified_batches(
     return dataset
 
 
-def _drawing_rule(samples_per_cluster, batch_size, allocation, max_weight):
-    max_weight = check_max_weight(max_weight)
-    if batch_size is None:
-        if allocation != "proportional":
-            raise ValueError(
-                "`allocation` shares out the draws of a `batch_size`. Received "
-                f"allocation={allocation!r} without one. Set `batch_size`."
-            )
-        return DrawingRule(samples_per_cluster, None, allocation, max_weight)
-    if not np.array_equal(samples_per_cluster, 1):
-        raise ValueError(
-            "`samples_per_cluster` and `batch_size` exclude each other: the draws are either "
-            "given or shared out by `allocation`. Received samples_per_cluster="
-            f"{samples_per_cluster!r} and batch_size={batch_size!r}. Leave one out."
-        )
-    batch_size = check_count("batch_size", batch_size, "the draws of a batch")
-    return DrawingRule(None, batch_size, allocation, max_weight)
-
-
-def _check_weights(y, sample_weight=None):
+def _check_weights(y: Any, sample_weight: Any = None) -> None:
     if sample_weight is None:
         return
     dtypes = {leaf.dtype for leaf in keras.tree.flatten(sample_weight)}
@@ -195,7 +168,7 @@ def _check_weights(y, sample_weight=None):
             ) from error
 
 
-def _check_outside_strategy():
+def _check_outside_strategy() -> None:
     if tf.distribute.has_strategy():
         raise ValueError(
             "`stratified_batches` must be called outside of `strategy.scope()`: the clusters "

@@ -1,82 +1,20 @@
-"""How stratified batches draw: the rule, and what a dataset of them says about itself."""
+"""The account that a dataset of stratified batches gives of itself."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tf_gradvar.arguments import check_batches_taken, check_choice
-from tf_gradvar.assignments import check_assignments, rows_by_cluster
-from tf_gradvar.data.allocation import (
-    Design,
-    allocation_shares,
-    expected_ticks,
-    resolve_max_weight,
-)
-from tf_gradvar.data.checks import check_state
+from tf_gradvar.assignments import check_assignments
 from tf_gradvar.data.fingerprint import check_same_data
+from tf_gradvar.data.resuming import check_state
 from tf_gradvar.data.strata_stream import DesignVariables
+from tf_gradvar.sampling import Design, DrawingRule
 
 WHEN = ("now", "next_epoch")
-
-
-@dataclass(frozen=True)
-class DrawingRule:
-    """How the draws of a batch are shared out, whatever the clusters.
-
-    Attributes:
-        samples_per_cluster: n_k, one number or K of them; None where `batch_size` is given.
-        batch_size: B; None where `samples_per_cluster` decides it.
-        allocation: `"proportional"`, `"neyman"` or `"equal"`.
-        max_weight: The bound of the weights, None or `"auto"`.
-    """
-
-    samples_per_cluster: int | tuple[int, ...] | None
-    batch_size: int | None
-    allocation: str
-    max_weight: float | str | None
-
-    def design(
-        self, assignments: np.ndarray, slots: int | None = None, standard_deviations: Any = None
-    ) -> Design:
-        """Return the design for these assignments.
-
-        Args:
-            assignments: `[N]` int without gaps, -1 for examples that are left out.
-            slots: K, and with it B, of a dataset that is there. Default: as many as occur.
-            standard_deviations: sigma_k, for `allocation="neyman"`.
-        """
-        found = int(assignments.max()) + 1
-        num_clusters = found if slots is None else slots
-        if found > num_clusters:
-            raise ValueError(
-                f"`assignments` must be to at most the {num_clusters} clusters of this dataset, "
-                f"whose batches are made for them. Received {found}. Make a new dataset."
-            )
-        rows, sizes = rows_by_cluster(assignments, num_clusters)
-        if self.batch_size is None:
-            draws = _draws_per_cluster(self.samples_per_cluster, found, num_clusters)
-            shares = np.where(sizes > 0, draws, 0).astype(np.float64)
-            batch_size = int(draws.sum())
-            bound = resolve_max_weight(self.max_weight, sizes, shares)
-        else:
-            shares = allocation_shares(self.allocation, sizes, standard_deviations)
-            batch_size = self.batch_size
-            bound = resolve_max_weight(self.max_weight, sizes, None)
-        return Design(rows, sizes, expected_ticks(sizes, batch_size, shares, bound))
-
-
-def _draws_per_cluster(samples_per_cluster: Any, found: int, num_clusters: int) -> np.ndarray:
-    draws = np.asarray(samples_per_cluster)
-    if draws.dtype.kind not in "iu" or draws.shape not in ((), (found,)) or (draws < 1).any():
-        raise ValueError(
-            "`samples_per_cluster` must be an integer of at least 1, or one for each of the "
-            f"{found} clusters that have examples. Received {samples_per_cluster!r}."
-        )
-    return np.broadcast_to(draws, (num_clusters,)).astype(np.int64)
 
 
 class StratifiedSampling:
@@ -98,8 +36,6 @@ class StratifiedSampling:
         rule: DrawingRule,
         design: Design,
         *,
-        count: int,
-        data_fingerprint: str,
         seed: int,
         state: Any,
     ):
@@ -108,8 +44,8 @@ class StratifiedSampling:
         self.batch_size = design.batch_size
         self.batches_per_epoch = max(1, len(design.rows) // self.batch_size)
         self.seed = seed
-        self._examples = count
-        self._data = data_fingerprint
+        self._examples = len(design.assignments)
+        self._data = design.fingerprint
         self._designs = [design, design]
         self.batches_taken = check_state(state, self.fingerprint(design), "stratified batches")
         self.variables = DesignVariables(design, self._examples, self.batches_taken)
@@ -126,7 +62,7 @@ class StratifiedSampling:
         arrays = (design.rows, design.sizes, design.ticks)
         return hashlib.sha256(parts + b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
 
-    def state(self, batches_taken: int) -> dict:
+    def state(self, batches_taken: int) -> dict[str, Any]:
         """Return the state after so many batches of this dataset, JSON-plain.
 
         To go on from it, make the dataset with the assignments that were then in effect, and
@@ -161,7 +97,7 @@ class StratifiedSampling:
         """
         check_choice("when", when, WHEN)
         checked = read_assignments(assignments, self._examples, self._data)
-        design = self.rule.design(checked, self.num_clusters, standard_deviations)
+        design = self.rule.design(checked, self.num_clusters, standard_deviations, self._data)
         epoch = self.batches_per_epoch
         drawn = self.variables.drawn
         before = self.design

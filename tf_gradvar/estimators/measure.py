@@ -12,8 +12,8 @@ import numpy as np
 from tf_gradvar import per_example
 from tf_gradvar.data.examples import Examples, as_examples
 from tf_gradvar.data.fingerprint import refuse_other_data
-from tf_gradvar.estimators.checks import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
+from tf_gradvar.estimators.measurable import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.norms import norm_histogram
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator

@@ -16,7 +16,10 @@ from tf_gradvar.estimators.protocol import (
     WeightedBatch,
     draws_factor,
 )
-from tf_gradvar.estimators.systematic import count_variances, spread_weights, systematic_counts
+from tf_gradvar.sampling import design_of
+from tf_gradvar.sampling.allocation import TICKS
+from tf_gradvar.sampling.design import draws_per_cluster
+from tf_gradvar.sampling.systematic import count_variances, spread_weights, systematic_counts
 
 
 class Stratified(Estimator):
@@ -32,16 +35,16 @@ class Stratified(Estimator):
     e_k takes the place of n_k in V (the result's `parts["within"]`), and the random n_k add
     ``sum_kl Cov(n_k, n_l) <z_k, z_l>`` with ``z_k = (N_k/N) m_k / e_k`` (`parts["between"]`). The
     covariances of systematic sampling in random order have no closed form: where the fractions
-    of the e_k differ, this part is an approximation (see `tf_gradvar.estimators.systematic`), for
+    of the e_k differ, this part is an approximation (see `tf_gradvar.sampling.systematic`), for
     "subset" as well; "monte_carlo" draws what is really drawn.
 
     Args:
         assignments: The cluster of each example, [N]: labels (numbers, names or categories; see
             `tf_gradvar.assignments`), or what `GradientClustering.fit` returned. Numbers that do
-            not occur are no clusters.
+            not occur are no clusters. Or clusters and draws together, as a data set draws them:
+            what `stratified_batches` returned, its `sampling`, or a design of it.
         samples_per_cluster: n_k, one number or [K] of them. Defaults to 1.
-        expected_draws: e_k, K positive numbers with a whole sum, instead:
-            `dataset.sampling.design.expected_draws`. Defaults to none.
+        expected_draws: e_k, K positive numbers with a whole sum, instead. Defaults to none.
         replacement: Whether draws from a cluster are independent (default), or distinct.
         name: Key of the results. Defaults to "stratified-B", or "GC-B" for the result of a
             `GradientClustering`, with the number of draws in all.
@@ -57,6 +60,11 @@ class Stratified(Estimator):
         >>> labels = Stratified(np.array([0, 1, 1, 0, 1, 1]))
         >>> labels.name, labels.coefficients([2, 4])  # (1/3)^2 and (2/3)^2
         ('stratified-2', array([0.11111111, 0.44444444]))
+        >>> from tf_gradvar.data import stratified_batches
+        >>> x = y = np.arange(6.0)
+        >>> batches = stratified_batches((x, y), [0, 1, 1, 0, 1, 1], batch_size=4, seed=0)
+        >>> Stratified(batches).expected_draws
+        array([1.33333333, 2.66666667])
 
     Source: Faghri et al. 2020, section 3.1, Eq. 1 and 2; Horvitz and Thompson 1952 for random n_k.
 
@@ -73,18 +81,24 @@ class Stratified(Estimator):
         name: str | None = None,
     ):
         self.replacement = bool(replacement)
-        self._random = expected_draws is not None
-        if self._random and not np.array_equal(samples_per_cluster, 1):
+        fixed = np.array_equal(samples_per_cluster, 1)
+        if expected_draws is not None and not fixed:
             raise ValueError(
                 "`samples_per_cluster` and `expected_draws` exclude each other: the numbers of "
-                f"draws are fixed or random. Received samples_per_cluster={samples_per_cluster!r} "
-                "and expected_draws. Leave one out."
+                "draws are fixed or random. Received: samples_per_cluster="
+                f"{samples_per_cluster!r} and expected_draws={expected_draws!r}. Leave one out."
             )
+        if design_of(assignments) and not (fixed and expected_draws is None):
+            raise ValueError(
+                "`assignments` with a design say how many draws there are: leave out "
+                "`samples_per_cluster` and `expected_draws`. Received: samples_per_cluster="
+                f"{samples_per_cluster!r} and expected_draws={expected_draws!r}."
+            )
+        self._random = expected_draws is not None
         self._given = expected_draws if self._random else samples_per_cluster
         self.reassign(assignments)
         total = round(float(np.sum(self._draws)))
-        found_by_gradients = hasattr(assignments, "assignments")
-        kind = default_name("GC" if found_by_gradients else "stratified", total, self.replacement)
+        kind = default_name(_kind(assignments), total, self.replacement)
         self.name = name or f"{kind}{'-random' if self._random else ''}"
 
     @property
@@ -102,22 +116,29 @@ class Stratified(Estimator):
 
         Args:
             assignments: As in the constructor.
-            expected_draws: Of the new clusters. Defaults to those of the old.
+            expected_draws: Of the new clusters. Defaults to those of the old, or of the design.
 
         Raises:
             ValueError: As the constructor.
         """
+        fingerprint = getattr(assignments, "fingerprint", None)
+        if (design := design_of(assignments)) is not None:
+            assignments, fingerprint = design.assignments, design.fingerprint
+            drawn_from = design.ticks[design.sizes > 0]
+            self._random = bool((drawn_from % TICKS).any())
+            self._given = drawn_from / TICKS if self._random else drawn_from // TICKS
         if expected_draws is not None and not self._random:
             raise ValueError(
-                "`expected_draws` are for estimators that were made with them. Received them for "
-                f"{self.name!r}, whose draws are fixed. Make another `Stratified`."
+                "`expected_draws` are for estimators that were made with them, and the draws of "
+                f"{self.name!r} are fixed: make another `Stratified`. "
+                f"Received: expected_draws={expected_draws!r}."
             )
         checked = check_assignments(assignments, left_out=False)
         given = self._given if expected_draws is None else expected_draws
-        check = _check_expected_draws if self._random else _draws_per_cluster
+        check = _check_expected_draws if self._random else draws_per_cluster
         self._draws = check(given, int(checked.max()) + 1)
         self._given, self.assignments = given, checked
-        self.data_fingerprint = getattr(assignments, "fingerprint", None)
+        self.data_fingerprint = fingerprint
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
         """(N_k/N)^2 / n_k, `[K]`, with the factor of drawing without replacement."""
@@ -152,18 +173,10 @@ class Stratified(Estimator):
         return [WeightedBatch(np.concatenate(chosen), np.concatenate(coefficients))]
 
 
-def _draws_per_cluster(value: Any, num_clusters: int) -> np.ndarray:
-    draws = np.asarray(value)
-    if (
-        draws.dtype.kind not in "iu"
-        or draws.shape not in ((), (num_clusters,))
-        or (draws < 1).any()
-    ):
-        raise ValueError(
-            "`samples_per_cluster` must be an integer of at least 1, or one for each of the "
-            f"{num_clusters} clusters. Received {value!r}."
-        )
-    return np.broadcast_to(draws, (num_clusters,)).astype(np.int64)
+def _kind(assignments: Any) -> str:
+    """Return what the name begins with: clusters of the gradients have one of their own."""
+    found_by_gradients = hasattr(assignments, "assignments") and not design_of(assignments)
+    return "GC" if found_by_gradients else "stratified"
 
 
 def _check_expected_draws(value: Any, num_clusters: int) -> np.ndarray:
@@ -175,7 +188,7 @@ def _check_expected_draws(value: Any, num_clusters: int) -> np.ndarray:
     ):
         raise ValueError(
             f"`expected_draws` must be {num_clusters} positive numbers with a whole sum, one for "
-            f"each cluster. Received {np.array2string(draws, threshold=8)}. Take them from "
-            "`dataset.sampling.design.expected_draws`."
+            "each cluster, or come with a design. Received: expected_draws="
+            f"{np.array2string(draws, threshold=8)}."
         )
     return draws

@@ -1,12 +1,16 @@
 """The order of a cluster's examples: a random permutation for every pass, with random access."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 # Keys of few bits make permutations that hardly differ from none: that of (0, 0, 0) is none.
 _MIX = (0x5DEECE66D1CE4E5B, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
 
 
-def shuffled_places(position, sizes, clusters, seed):
+def shuffled_places(
+    position: tf.Tensor, sizes: tf.Tensor, clusters: tf.Tensor, seed: int
+) -> tf.Tensor:
     """Return the place of each draw among the members of its cluster, int64 [B].
 
     Args:

@@ -1,8 +1,12 @@
-"""Which cluster the next group comes from: a seeded stream with random access.
+"""The cluster of the next group: a seeded stream with random access.
 
 The stream is one of numbers in [0, 1) that know nothing of the clusters; `choose` turns them into
 clusters. So the probabilities may change while the stream goes on.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,7 +16,7 @@ _BLOCK = 1024
 ORDERS = ("random", "cycle")
 
 
-def _block(index, num_clusters, seed, order):
+def _block(index: tf.Tensor, num_clusters: int, seed: int, order: str) -> tf.Tensor:
     """Return one block of numbers: independent ones, or one permutation of all clusters."""
     stream = tf.stack([tf.cast(seed, tf.int64), index])
     if order == "cycle":
@@ -27,7 +31,7 @@ def block_size(num_clusters: int, order: str) -> int:
     return num_clusters if order == "cycle" else _BLOCK
 
 
-def choice_edges(probabilities):
+def choice_edges(probabilities: Any) -> tf.Tensor:
     """Return the upper ends, float64 [K], of the intervals in [0, 1) that stand for clusters.
 
     Args:
@@ -36,7 +40,7 @@ def choice_edges(probabilities):
     return tf.cumsum(tf.constant(probabilities, tf.float64))
 
 
-def choose(numbers, edges):
+def choose(numbers: Any, edges: Any) -> tf.Tensor:
     """Return the cluster of each number of the stream, int32.
 
     Args:
@@ -65,7 +69,7 @@ def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.d
     return blocks.unbatch().skip(start % size)
 
 
-def count_choices(edges, seed: int, order: str, stop):
+def count_choices(edges: Any, seed: int, order: str, stop: Any) -> tf.Tensor:
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
     Args:
@@ -82,7 +86,7 @@ def count_choices(edges, seed: int, order: str, stop):
     stop = tf.cast(stop, tf.int64)
     first = stop // size if order == "cycle" else tf.zeros([], tf.int64)
 
-    def count_block(index, total):
+    def count_block(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         drawn = choose(_block(index, num_clusters, seed, order), edges)
         kept = drawn[: tf.minimum(stop - index * size, size)]
         counts = tf.math.bincount(kept, minlength=num_clusters, dtype=tf.int64)

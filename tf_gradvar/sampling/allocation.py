@@ -1,4 +1,4 @@
-"""How many draws of a batch fall to each cluster, and how much each of them weighs.
+"""Expected draws of a batch from each cluster, and how much each of them weighs.
 
 A batch of B draws takes n_k examples of cluster k, which holds N_k of N, and gives each the weight
 
@@ -13,7 +13,6 @@ least number of draws:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,43 +30,10 @@ SAFE_WEIGHT = 1.25
 TICKS = 2**32
 
 
-@dataclass(frozen=True)
-class Design:
-    """The clusters of a data set and what a batch expects of each.
-
-    Attributes:
-        rows: the examples that are drawn from, ordered by cluster, `[N]` int64.
-        sizes: N_k, `[K]` int64; 0 for a cluster without examples.
-        ticks: e_k in units of 1 / `TICKS`, `[K]` int64.
-    """
-
-    rows: np.ndarray
-    sizes: np.ndarray
-    ticks: np.ndarray
-
-    @property
-    def batch_size(self) -> int:
-        """B."""
-        return int(self.ticks.sum()) // TICKS
-
-    @property
-    def expected_draws(self) -> np.ndarray:
-        """e_k, `[K]` float64."""
-        return self.ticks / TICKS
-
-    @property
-    def weights(self) -> np.ndarray:
-        """w_k, `[K]` float64; 0 for a cluster without examples."""
-        wanted = self.batch_size * self.sizes / self.sizes.sum()
-        return np.divide(
-            wanted, self.expected_draws, out=np.zeros(len(self.sizes)), where=self.sizes > 0
-        )
-
-
 def allocation_shares(
     allocation: str, sizes: np.ndarray, standard_deviations: Any = None
 ) -> np.ndarray:
-    """To what the expected draws are proportional, `[K]` float64.
+    """Return what the expected draws are proportional to, `[K]` float64.
 
     Args:
         allocation: `"proportional"` (N_k), `"neyman"` (N_k sigma_k) or `"equal"` (1).
@@ -81,8 +47,8 @@ def allocation_shares(
     check_choice("allocation", allocation, ALLOCATIONS)
     if allocation != "neyman" and standard_deviations is not None:
         raise ValueError(
-            "`standard_deviations` belong to `allocation='neyman'`. Received them with "
-            f"allocation={allocation!r}. Leave them out, or change the allocation."
+            "`standard_deviations` belong to `allocation='neyman'`: leave them out, or change the "
+            f"allocation. Received: allocation={allocation!r}."
         )
     if allocation == "proportional":
         return sizes.astype(np.float64)
@@ -99,7 +65,7 @@ def _check_deviations(standard_deviations: Any, num_clusters: int) -> np.ndarray
     if standard_deviations is None:
         raise ValueError(
             "`allocation='neyman'` needs `standard_deviations`, the square root of the variance "
-            "of an example's gradient within each cluster. Received None."
+            "of an example's gradient within each cluster. Received: standard_deviations=None."
         )
     values = np.asarray(standard_deviations, np.float64)
     if (
@@ -110,7 +76,7 @@ def _check_deviations(standard_deviations: Any, num_clusters: int) -> np.ndarray
     ):
         raise ValueError(
             f"`standard_deviations` must be {num_clusters} finite numbers >= 0, one for each "
-            "cluster that has examples, not all of them 0. Received "
+            "cluster that has examples, not all of them 0. Received: standard_deviations="
             f"{np.array2string(values, threshold=8)}."
         )
     return values
@@ -119,7 +85,7 @@ def _check_deviations(standard_deviations: Any, num_clusters: int) -> np.ndarray
 def expected_ticks(
     sizes: np.ndarray, batch_size: int, shares: np.ndarray, max_weight: float | None
 ) -> np.ndarray:
-    """The expected draws of each cluster, in ticks.
+    """Return the expected draws of each cluster, in ticks.
 
     ``e_k = max(B (N_k / N) / w_max, c shares_k)``, with the c for which they sum to B: clusters
     whose weight would be too large get the draws that they lack, and the others give them up in
@@ -153,8 +119,8 @@ def expected_ticks(
         if (shares[sizes > 0] == 0).any():
             raise ValueError(
                 "`standard_deviations` of 0 leave a cluster without draws, and the gradient "
-                f"biased. Received 0 for {int((shares[sizes > 0] == 0).sum())} of "
-                f"{int((sizes > 0).sum())} clusters and max_weight=None. Set `max_weight`."
+                f"biased: set `max_weight`. Received: max_weight=None and 0 for "
+                f"{int((shares[sizes > 0] == 0).sum())} of {int((sizes > 0).sum())} clusters."
             )
     else:
         least = proportional / max_weight
@@ -175,7 +141,7 @@ def check_max_weight(max_weight: Any) -> float | str | None:
 def resolve_max_weight(
     max_weight: float | str | None, sizes: np.ndarray, draws: np.ndarray | None
 ) -> float | None:
-    """The bound that `"auto"` stands for; any other is returned as it is.
+    """Return the bound that `"auto"` stands for, or any other unchanged.
 
     Args:
         max_weight: w_max, None or "auto".
@@ -192,7 +158,7 @@ def resolve_max_weight(
 
 
 def _raised(draws: np.ndarray, least: np.ndarray, total: float) -> np.ndarray:
-    """max(least, c draws), with the c for which they sum to `total`."""
+    """Return max(least, c draws), with the c for which they sum to `total`."""
     raised = np.zeros(len(draws), bool)
     while True:
         low = ~raised & (draws < least * (1 - 1e-12))

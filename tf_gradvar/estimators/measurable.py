@@ -1,4 +1,4 @@
-"""What a measurement refuses before it starts."""
+"""Whether estimators, a model and its labels can be measured, checked before it starts."""
 
 from __future__ import annotations
 

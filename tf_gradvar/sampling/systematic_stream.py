@@ -1,23 +1,21 @@
-"""Systematic sampling over the clusters in random order: whole draws with given expectations.
+"""Systematic sampling in the graph: the rule of `systematic` in ticks, from a seeded stream.
 
-Lay the clusters on a line in random order, cluster k with the length e_k, shift the line by a
-uniform offset u in [0, 1), and give each cluster as many draws as its stretch holds whole numbers:
-
-    n_k = floor(c_k + u) - floor(c_{k-1} + u),      c_k = e_1 + ... + e_k  in that order.
-
-So n_k is e_k rounded down or up, E[n_k] = e_k, and the total is always B. Everything is counted in
-ticks, whole numbers, so that these hold exactly. Source: Madow 1949.
+Everything is counted in ticks, whole numbers, so that E[n_k] = e_k and the total B hold exactly.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import tensorflow as tf
 
-from tf_gradvar.data.allocation import TICKS
+from tf_gradvar.sampling.allocation import TICKS
 
 # Orders and offsets are made in blocks, so that the stream can be replayed quickly.
 _BLOCK = 64
 
 
-def _block(index, num_clusters, seed):
+def _block(index: tf.Tensor, num_clusters: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the orders [T, K] and the offsets in ticks [T] of T batches."""
     stream = tf.stack([tf.cast(seed, tf.int64), index])
     bits = tf.random.stateless_uniform(
@@ -26,7 +24,7 @@ def _block(index, num_clusters, seed):
     return tf.argsort(bits[:, 1:], axis=1), bits[:, 0] % TICKS
 
 
-def systematic_draws(ticks, orders, offsets):
+def systematic_draws(ticks: Any, orders: Any, offsets: Any) -> tf.Tensor:
     """Return how many draws fall to the clusters, in their order on the line.
 
     Args:
@@ -56,7 +54,7 @@ def order_stream(num_clusters: int, seed: int, start: int) -> tf.data.Dataset:
     return blocks.unbatch().skip(start % _BLOCK)
 
 
-def draws_before(ticks, seed: int, stop):
+def draws_before(ticks: tf.Tensor, seed: int, stop: tf.Tensor) -> tf.Tensor:
     """Return how many examples of each cluster the first `stop` batches draw, int64 [K].
 
     Args:
@@ -68,7 +66,7 @@ def draws_before(ticks, seed: int, stop):
     """
     num_clusters = ticks.shape[0]
 
-    def add_block(index, total):
+    def add_block(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         orders, offsets = _block(index, num_clusters, seed)
         draws = systematic_draws(ticks, orders, offsets)
         taken = tf.range(_BLOCK, dtype=tf.int64) < stop - index * _BLOCK
@@ -76,7 +74,7 @@ def draws_before(ticks, seed: int, stop):
         counts = tf.math.unsorted_segment_sum(draws, orders, num_clusters)
         return index + 1, total + counts
 
-    def replay():
+    def replay() -> tf.Tensor:
         zero = (tf.constant(0, tf.int64), tf.zeros([num_clusters], tf.int64))
         return tf.while_loop(lambda index, total: index * _BLOCK < stop, add_block, zero)[1]
 

@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 
 from tests.oracles import stratified_oracle
-from tf_gradvar.data.allocation import (
+from tf_gradvar.sampling import Design
+from tf_gradvar.sampling.allocation import (
     TICKS,
-    Design,
     allocation_shares,
     check_max_weight,
     expected_ticks,
     resolve_max_weight,
 )
-from tf_gradvar.data.systematic import draws_before, order_stream, systematic_draws
+from tf_gradvar.sampling.systematic_stream import draws_before, order_stream, systematic_draws
 
 SIZES = np.array([1, 2, 3, 6])
 
@@ -24,7 +24,7 @@ SIZES = np.array([1, 2, 3, 6])
 def design_of(sizes, batch_size, shares, max_weight=None):
     sizes = np.asarray(sizes)
     ticks = expected_ticks(sizes, batch_size, np.asarray(shares, float), max_weight)
-    return Design(np.arange(sizes.sum()), sizes, ticks)
+    return Design(np.repeat(np.arange(len(sizes)), sizes), ticks)
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 6, 7])
