@@ -79,6 +79,19 @@ def test_gradients_on_some_examples_of_each_cluster():
     assert some.measure() == same.measure()
 
 
+@pytest.mark.parametrize("limit", [None, 4])
+def test_a_dataset_gives_the_same(limit):
+    x, y = data()
+    model = linear_model("sgd")
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(3)
+    options = {"examples_per_cluster": limit, "batch_size": 4}
+    arrays = BetweenClusterVariance(x, y, CLUSTERS, K, **options)
+    streamed = BetweenClusterVariance(batches, None, CLUSTERS, K, **options)
+    for callback in (arrays, streamed):
+        callback.set_model(model)
+    assert streamed.measure() == arrays.measure()
+
+
 class RecordedGradients(keras.callbacks.Callback):
     """The gradient of each step of a full-batch run, before it is taken."""
 
@@ -343,14 +356,15 @@ def test_every_way_to_name_a_loss_gives_the_same(loss):
     [
         ({"clusters": CLUSTERS[:-1]}, "`clusters` must be integers of shape"),
         ({"clusters": CLUSTERS.astype("float32")}, "`clusters` must be integers of shape"),
-        ({"y": [0.0] * (N - 1)}, "`x` and `y` must be arrays with one row for each example"),
-        ({"y": 0.0}, "`x` and `y` must be arrays with one row for each example"),
+        ({"y": [0.0] * (N - 1)}, "must have the same number of examples along their first axes"),
+        ({"y": 0.0}, "must have the same number of examples along their first axes"),
         ({"clusters": CLUSTERS + 1}, r"`clusters` must lie in \[0, 3\)"),
         ({"clusters": CLUSTERS - 2}, r"`clusters` must lie in \[0, 3\)"),
         ({"clusters": CLUSTERS - 1}, "`clusters` gives no example of cluster 2 of 3"),
         ({"num_clusters": 4}, "`clusters` gives no example of cluster 3 of 4"),
-        ({"every_steps": 0}, "`every_steps` must be at least 1"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"every_steps": 0}, "`every_steps` must be an integer of at least 1"),
+        ({"every": 0}, "`every` must be an integer of at least 1"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
     ],
 )
 def test_bad_arguments_get_a_sentence(changes, message):

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from tf_gradvar import GradientClustering
-from tf_gradvar.callbacks import BetweenClusterVariance, GradientVarianceLogger, Recluster
+from tf_gradvar.callbacks import (
+    BetweenClusterVariance,
+    GradientVarianceLogger,
+    Recluster,
+    at,
+    log_spaced,
+)
 from tf_gradvar.estimators import SVRG, MiniBatch
 
 N = 12
@@ -62,6 +68,31 @@ def test_a_run_that_ends_before_the_first_step_that_is_due(make, due, words):
     (message,) = [str(w.message) for w in warned if w.category is UserWarning]
     assert words in message
     assert "the run took the steps 1 to 6" in message
+
+
+SCHEDULED = {
+    "logger": lambda every: GradientVarianceLogger(X, Y, MiniBatch(4), every=every),
+    "between": lambda every: BetweenClusterVariance(X, Y, IDS, 2, every=every),
+    "recluster": lambda every: Recluster(GradientClustering(2, verbose=False), X, Y, every=every),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULED)
+@pytest.mark.parametrize(
+    ("every", "steps"),
+    [
+        (4, [4]),
+        (at([0, 2, 5]), [0, 2, 5]),
+        (log_spaced(3), [1, 2, 5]),
+        (lambda step: step == 6, [6]),
+    ],
+)
+def test_one_argument_says_when(kind, every, steps):
+    callback = SCHEDULED[kind](every)
+    fit([callback], epochs=2)
+    if kind == "recluster" and every == 4:
+        steps = [0, 4]  # it starts before the first step
+    assert [record["step"] for record in callback.history] == steps
 
 
 def test_steps_that_are_past():

@@ -80,6 +80,7 @@ def test_values_are_those_at_the_weights_of_the_step():
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
+        ({"every": 3}, [3, 6]),
         ({"every_steps": 3}, [3, 6]),
         ({"at_steps": [0, 5]}, [0, 5]),
         ({"every_epochs": 1}, [4, 8]),
@@ -237,11 +238,15 @@ def test_another_fit_goes_on():
     ("options", "message"),
     [
         ({}, "When to measure must be given"),
-        ({"every_steps": 0}, "`steps` must be an integer of at least 1"),
-        ({"every_epochs": 0}, "`steps` must be an integer of at least 1"),
+        ({"every_steps": 0}, "`every_steps` must be an integer of at least 1"),
+        ({"every": 0}, "`every` must be an integer of at least 1"),
+        ({"every_epochs": 0}, "`every_epochs` must be an integer of at least 1"),
         ({"at_steps": []}, "`steps` must be at least one number"),
         ({"at_steps": [-1]}, "`steps` must be at least one number"),
-        ({"every_steps": 1, "snapshot_every": 0}, "`steps` must be an integer of at least 1"),
+        (
+            {"every_steps": 1, "snapshot_every": 0},
+            "`snapshot_every` must be an integer",
+        ),
         ({"every_steps": 1, "recluster": print}, "must be given together"),
         ({"every_steps": 1, "recluster_every": 2}, "must be given together"),
         (

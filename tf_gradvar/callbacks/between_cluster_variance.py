@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tf_gradvar.arguments import check_count
 from tf_gradvar.assignments import check_assignments, check_none_empty, members_of
-from tf_gradvar.callbacks.log_values import check_name, join_logs
-from tf_gradvar.callbacks.schedules import every
-from tf_gradvar.callbacks.steps import PassedSteps
-from tf_gradvar.data.arrays import as_arrays
+from tf_gradvar.callbacks.momentum import momentum_buffers, on_host
+from tf_gradvar.callbacks.scheduled import ScheduledCallback
+from tf_gradvar.callbacks.schedules import Schedule, schedule_of
+from tf_gradvar.data.examples import as_examples
 from tf_gradvar.estimators.between_clusters import (
     between_cluster_variance,
     buffered_between_cluster_variance,
     estimator_between_cluster_variance,
 )
-from tf_gradvar.estimators.draws import WeightedGradient
-from tf_gradvar.keras_internals import compiled_loss, learning_rate_setting
+from tf_gradvar.estimators.weighted_gradient import WeightedGradient
+from tf_gradvar.keras_internals import compiled_loss
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.wrappers import innermost
 
 LOG_PREFIX = "between_cluster_variance"
 
-# Terms of a momentum buffer with a smaller weight than this are left out of its normalisation.
-_SMALLEST_WEIGHT = 1e-4
 
-
-class BetweenClusterVariance(keras.callbacks.Callback):
+class BetweenClusterVariance(ScheduledCallback):
     r"""Measures how much the gradient depends on which cluster a step saw.
 
     The cluster gradients grad R_k are computed exactly on the given examples, at the model's
@@ -54,14 +50,17 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     the same seed with and without this callback gives bit-identical weights.
 
     Args:
-        x: Examples [N, ...], or a dict, list or tuple of such arrays, as `Model.fit` takes them.
-        y: Targets [N, ...], likewise.
+        x: Examples [N, ...], or a structure of such arrays, as `Model.fit` takes them; or a finite
+            `tf.data.Dataset` of batches.
+        y: Targets [N, ...], likewise; None for a dataset.
         clusters: The cluster of each example, [N], to all of the K clusters; -1 for examples that
             are left out, names and [N, 1] as in `tf_gradvar.assignments`.
         num_clusters: K.
         cluster_probabilities: q_k [K], summing to 1. Defaults to uniform.
-        every_steps: Measure when the number of steps taken passes a multiple of this. With
-            `steps_per_execution` > 1, at the end of that execution. Defaults to 100.
+        every: Steps from one measurement to the next; or a function step -> bool, such as
+            `tf_gradvar.callbacks.log_spaced()`. With `steps_per_execution` > 1, at the end of an
+            execution. Defaults to 100.
+        every_steps: The same as a number for `every`.
         examples_per_cluster: Measure on so many examples of each cluster, the first ones.
             Defaults to all.
         loss: Function (y, y_pred) -> losses [N, ...], or a Keras loss. Defaults to the compiled
@@ -73,8 +72,8 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         history: A list of dicts with `"step"` and the values by their names above.
 
     Raises:
-        ValueError: Clusters that do not fit the examples, a cluster without examples, `every_steps`
-            or `batch_size` below 1; when training starts, a model without a loss and no `loss`
+        ValueError: Clusters that do not fit the examples, a cluster without examples, `every` or
+            `batch_size` below 1; when training starts, a model without a loss and no `loss`
             here.
 
     Example:
@@ -83,7 +82,7 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         >>> x, y = np.eye(4, dtype="float32"), np.array([[0.0], [0.0], [1.0], [1.0]])
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss="mse")
-        >>> measure = BetweenClusterVariance(x, y, [0, 0, 1, 1], num_clusters=2, every_steps=2)
+        >>> measure = BetweenClusterVariance(x, y, [0, 0, 1, 1], num_clusters=2, every=2)
         >>> _ = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[measure])
         >>> [sorted(values) for values in measure.history]
         [['momentum', 'sgd', 'step'], ['momentum', 'sgd', 'step']]
@@ -95,6 +94,8 @@ class BetweenClusterVariance(keras.callbacks.Callback):
     gradient on the host.
     """
 
+    separator = "_"
+
     def __init__(
         self,
         x: Any,
@@ -103,29 +104,32 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         num_clusters: int,
         cluster_probabilities: ArrayLike | None = None,
         *,
-        every_steps: int = 100,
+        every: int | Schedule = 100,
+        every_steps: int | None = None,
         examples_per_cluster: int | None = None,
         loss: Any = None,
         batch_size: int = 512,
         name: str = LOG_PREFIX,
     ):
-        super().__init__()
-        for argument, value in (("every_steps", every_steps), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"`{argument}` must be at least 1. Received {value}.")
-        self.history: list[dict[str, float]] = []
-        self._x, self._y = as_arrays(x, "x"), as_arrays(y, "y")
+        due = schedule_of("every", every)
+        if every_steps is not None:
+            due = schedule_of("every_steps", every_steps)
+        super().__init__(name, [due], x)
+        self._chunk_size = check_count("batch_size", batch_size, "the examples in one pass")
+        self._examples = as_examples(x, y, None)
         self._num_clusters, self._limit = num_clusters, examples_per_cluster
-        self._members = _members_of_clusters((self._x, self._y), clusters, num_clusters)
+        self._members = self._members_of(clusters)
         self._probabilities = cluster_probabilities
-        self._due = every(every_steps)
-        self._name = check_name(name)
         self._loss = loss
-        self._chunk_size = min(batch_size, max(map(len, self._measured_members())))
         self._gradient: WeightedGradient | None = None
         self._compiled_for: tuple[Any, Any] = (None, None)
-        self._steps = PassedSteps()
-        self._unlogged: dict[str, float] = {}
+
+    def _members_of(self, clusters: ArrayLike) -> list[np.ndarray]:
+        count, k = self._examples.count, self._num_clusters
+        ids = check_assignments(clusters, name="clusters", count=count, num_clusters=k)
+        members = members_of(ids, count, k)
+        check_none_empty(np.array([len(found) for found in members]), "clusters")
+        return members
 
     def reassign(self, clusters: ArrayLike, cluster_probabilities: ArrayLike | None = None) -> None:
         """Measure between other clusters from now on.
@@ -138,59 +142,42 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         Raises:
             ValueError: As the constructor.
         """
-        members = _members_of_clusters((self._x, self._y), clusters, self._num_clusters)
+        members = self._members_of(clusters)
         if cluster_probabilities is None:
             sizes = np.array([len(found) for found in members])
             cluster_probabilities = sizes / sizes.sum()
         self._members, self._probabilities = members, cluster_probabilities
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Count on from the optimizer's steps, so that a resumed run measures at the same ones."""
-        self._steps.start(self.model)
+    def prepare(self) -> None:
+        """Check that the model has a loss."""
         self._compile_once()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure if a multiple of `every_steps` has been passed."""
-        passed = self._steps.advance(self.model)
-        if any(map(self._due, passed)):
-            self._unlogged = self.measure()
-            self.history.append({"step": passed[-1], **self._unlogged})
+    def act(self, step: int) -> None:
+        """Measure, and record it."""
+        values = self.measure()
+        self.report({"step": step, **values}, values)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the epoch's last measurement to the logs."""
-        if logs is not None:
-            # The same keys in every epoch: CSVLogger writes those of the first one.
-            values = dict.fromkeys(self._value_names(), float("nan")) | self._unlogged
-            join_logs(logs, self._name, values, between="_")
-        self._unlogged = {}
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Warn if nothing was measured."""
-        if not self.history:
-            self._steps.warn_of_nothing(type(self).__name__, "measured", [self._due])
+    def missing(self) -> dict[str, float]:
+        """Return NaN for every value in the logs."""
+        return dict.fromkeys(self._value_names(), float("nan"))
 
     def measure(self) -> dict[str, float]:
-        """The values at the model's present weights, by the names in the class docstring.
+        """Return the values at the model's present weights, by the names in the class docstring.
 
         Returns:
             Name -> sum over the trainable parameters.
         """
-        gradients = self.cluster_gradients()
+        gradients, q = self.cluster_gradients(), self._probabilities
         optimizer = innermost(self.model.optimizer)
         variate = find_control_variate(self.model.optimizer)
-        values = {"sgd": between_cluster_variance(gradients, self._probabilities)}
+        values = {"sgd": between_cluster_variance(gradients, q)}
         if variate is not None:
-            buffers = [_on_host(g) for g in variate.cluster_gradients]
-            values["discover"] = buffered_between_cluster_variance(
-                gradients, buffers, self._probabilities
-            )
-            values["discover_exact"] = estimator_between_cluster_variance(
-                gradients, buffers, self._probabilities
-            )
+            buffers = [on_host(g) for g in variate.cluster_gradients]
+            values["discover"] = buffered_between_cluster_variance(gradients, buffers, q)
+            values["discover_exact"] = estimator_between_cluster_variance(gradients, buffers, q)
         elif "momentum" in self._value_names():
-            values["momentum"] = buffered_between_cluster_variance(
-                gradients, _momentum_buffers(optimizer), self._probabilities
-            )
+            buffers = momentum_buffers(optimizer)
+            values["momentum"] = buffered_between_cluster_variance(gradients, buffers, q)
         return values
 
     def _value_names(self) -> tuple[str, ...]:
@@ -202,17 +189,15 @@ class BetweenClusterVariance(keras.callbacks.Callback):
         return ("sgd",)
 
     def cluster_gradients(self) -> list[np.ndarray]:
-        """The gradients grad R_k of the mean unreduced loss of each cluster's examples.
+        """Return the gradients grad R_k of the mean unreduced loss of each cluster's examples.
 
         Returns:
             A list of float64 arrays [K, *shape], in the order of `model.trainable_variables`.
         """
-        self._compile_once()
-        rows = [self._mean_gradient(members) for members in self._measured_members()]
-        return [np.stack(gradients) for gradients in zip(*rows, strict=True)]
-
-    def _measured_members(self) -> list[np.ndarray]:
-        return [members[: self._limit] for members in self._members]
+        members = [found[: self._limit] for found in self._members]
+        pieces = self._examples.pieces(members, None, self._chunk_size)
+        means = self._compile_once().means(pieces, [len(found) for found in members])
+        return [np.stack(gradients) for gradients in zip(*means, strict=True)]
 
     def _compile_once(self) -> WeightedGradient:
         given = compiled_loss(self.model) if self._loss is None else self._loss
@@ -220,57 +205,3 @@ class BetweenClusterVariance(keras.callbacks.Callback):
             self._gradient = WeightedGradient(ModelLoss(self.model, self._loss), training=False)
             self._compiled_for = (self.model, given)
         return self._gradient
-
-    def _mean_gradient(self, members: np.ndarray) -> list[np.ndarray]:
-        gradient, size = self._compile_once(), self._chunk_size
-        total = [np.zeros(variable.shape) for variable in self.model.trainable_variables]
-        for start in range(0, len(members), size):
-            rows = members[start : start + size]
-            x, y = tf.nest.map_structure(lambda array, rows=rows: array[rows], (self._x, self._y))
-            shares = np.full(len(rows), 1.0 / len(members))
-            for sum_, part in zip(total, gradient((x, y, None), shares, None, 0), strict=True):
-                sum_ += part
-        return total
-
-
-def _members_of_clusters(batch: Any, clusters: Any, num_clusters: int) -> list[np.ndarray]:
-    counts = {array.shape[0] if array.ndim else 0 for array in tf.nest.flatten(batch)}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(
-            "`x` and `y` must be arrays with one row for each example. Received arrays whose first "
-            f"dimensions are {counts}."
-        )
-    count = counts.pop()
-    ids = check_assignments(clusters, name="clusters", count=count, num_clusters=num_clusters)
-    members = members_of(ids, count, num_clusters)
-    check_none_empty(np.array([len(found) for found in members]), "clusters")
-    return members
-
-
-def _momentum_buffers(optimizer: keras.optimizers.SGD) -> list[np.ndarray]:
-    """The momentum buffers of Keras' SGD as averages of gradients, [1, *shape] each.
-
-    Keras keeps velocity_t = beta velocity_{t-1} - lr_t g_t. With one learning rate,
-    m = -(1 - beta) velocity / lr is the moving average that starts at zero. A schedule weighs the
-    gradients by their own rates: there m = -(1 - beta^t) velocity / sum_s beta^(t-s) lr_s, which
-    is the same for one rate, and does not blow up where the schedule ends at zero.
-    """
-    beta = optimizer.momentum
-    longest = math.ceil(math.log(_SMALLEST_WEIGHT) / math.log(beta))
-    steps = int(_on_host(optimizer.iterations))
-    ages = range(min(steps, longest))
-    total = sum(beta**age * _learning_rate(optimizer, steps - 1 - age) for age in ages)
-    scale = -(1 - beta ** len(ages)) / total if total else 0.0
-    return [scale * _on_host(velocity)[None] for velocity in optimizer.momentums]
-
-
-def _learning_rate(optimizer: keras.optimizers.Optimizer, step: int) -> float:
-    schedule = learning_rate_setting(optimizer)
-    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return float(schedule(step))
-    return float(_on_host(optimizer.learning_rate))
-
-
-def _on_host(variable: Any) -> np.ndarray:
-    """The value of a variable; of its first copy where a strategy mirrors it."""
-    return np.asarray(tf.convert_to_tensor(variable))

@@ -7,27 +7,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import keras
-
-from tf_gradvar.callbacks.log_values import (
-    NAME,
-    check_name,
-    join_logs,
-    log_values,
-    missing_values,
-    progress_line,
-)
+from tf_gradvar.callbacks.log_values import NAME, log_values, missing_values, progress_line
 from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
-from tf_gradvar.callbacks.schedules import Schedule, at, every
-from tf_gradvar.callbacks.steps import PassedSteps, build_from_data, steps_taken
+from tf_gradvar.callbacks.scheduled import ScheduledCallback
+from tf_gradvar.callbacks.schedules import Schedule, at, schedule_of
+from tf_gradvar.callbacks.steps import steps_taken
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.keras_internals import compiled_loss
-from tf_gradvar.records import RecordFile
 
 
-class GradientVarianceLogger(keras.callbacks.Callback):
+class GradientVarianceLogger(ScheduledCallback):
     r"""Measures the variance of gradient estimators, side by side, at the weights of training.
 
     Measurements are made after the steps or epochs that are due, at the model's present weights
@@ -51,16 +42,19 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         estimators: `MiniBatch`, `SVRG`, `Stratified`, `DiscoverEstimate`, of different names.
         loss: Function (y, y_pred) -> losses [N], or a Keras loss. Defaults to the compiled loss,
             with its `loss_weights` and a `compute_loss` of the model's own.
-        every_steps: Measure whenever the steps taken pass a multiple of this.
-        at_steps: Measure at these steps; 0 is before the first one.
-        every_epochs: Measure at the end of every so many epochs.
-        schedule: A function step -> bool, such as `tf_gradvar.callbacks.log_spaced()`. One of
-            these four must be given, and several add up.
-        snapshot_every: Steps from one SVRG snapshot to the next. A first one is taken when
-            training starts. Defaults to that one alone.
+        every: Steps from one measurement to the next; or a function step -> bool, such as
+            `tf_gradvar.callbacks.log_spaced()` or `at([0, 100])`, where 0 is before the first
+            step.
+        every_epochs: Measure at the end of every so many epochs. `every`, this or one of the next
+            three must be given, and several add up.
+        every_steps: The same as a number for `every`.
+        at_steps: The same as `at(at_steps)` for `every`.
+        schedule: The same as a function for `every`.
+        snapshot_every: Steps from one SVRG snapshot to the next, or a function, as for `every`. A
+            first one is taken when training starts. Defaults to that one alone.
         recluster: Function (model, step) -> assignments [N] for the only `Stratified` estimator;
             for several, a dictionary by their names.
-        recluster_every: Steps from one clustering to the next.
+        recluster_every: When to cluster, likewise.
         path: A file for the records. Defaults to none.
         name: What the keys in the logs begin with. Defaults to "gradient_variance".
         verbose: Whether to print. Defaults to False.
@@ -86,7 +80,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         >>> y = x.sum(axis=1, keepdims=True)
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
         >>> model.compile("sgd", loss="mse")
-        >>> logger = GradientVarianceLogger(x, y, MiniBatch(2), every_steps=2)
+        >>> logger = GradientVarianceLogger(x, y, MiniBatch(2), every=2)
         >>> _ = model.fit(x, y, batch_size=2, epochs=1, verbose=0, callbacks=[logger])
         >>> [(record["step"], list(record["estimators"])) for record in logger.history]
         [(2, ['SG-2']), (4, ['SG-2'])]
@@ -103,44 +97,40 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         estimators: Sequence[Estimator] | Estimator,
         *,
         loss: Any = None,
+        every: int | Schedule | None = None,
+        every_epochs: int | None = None,
         every_steps: int | None = None,
         at_steps: Iterable[int] | None = None,
-        every_epochs: int | None = None,
         schedule: Schedule | None = None,
-        snapshot_every: int | None = None,
+        snapshot_every: int | Schedule | None = None,
         recluster: ClusterFunction | Mapping[str, ClusterFunction] | None = None,
-        recluster_every: int | None = None,
+        recluster_every: int | Schedule | None = None,
         path: str | os.PathLike[str] | None = None,
         name: str = NAME,
         verbose: bool = False,
         **options: Any,
     ):
-        super().__init__()
-        given = [estimators] if isinstance(estimators, Estimator) else list(estimators)
-        self.history: list[dict[str, Any]] = []
-        self.estimators = given
+        named = {"every": every, "every_steps": every_steps, "schedule": schedule}
+        due = [schedule_of(n, given) for n, given in named.items() if given is not None]
+        due += [] if at_steps is None else [at(at_steps)]
+        if not due and every_epochs is None:
+            raise ValueError(
+                "When to measure must be given by `every`, in steps or as a function, or by "
+                "`every_epochs`. Received: neither."
+            )
+        super().__init__(name, due, x, path)
+        self.estimators = [estimators] if isinstance(estimators, Estimator) else list(estimators)
         self._data = (x, y)
         self._loss = loss
-        self._name = check_name(name)
-        self._due = _schedules(every_steps, at_steps, schedule)
-        self._epoch_due = every(every_epochs) if every_epochs is not None else None
-        if not self._due and self._epoch_due is None:
-            raise ValueError(
-                "When to measure must be given by `every_steps`, `at_steps`, `every_epochs` or "
-                "`schedule`. Received none of them."
-            )
-        self._refresher = Refresher(given, snapshot_every, recluster, recluster_every)
+        self._epoch_due = (
+            None if every_epochs is None else schedule_of("every_epochs", every_epochs)
+        )
+        self._refresher = Refresher(self.estimators, snapshot_every, recluster, recluster_every)
         self._options = MeasuringOptions(**options)
-        self._file = None if path is None else RecordFile(path)
-        if self._file is not None:
-            self._file.check_writable()
         self._verbose = verbose
         self._meter: VarianceMeter | None = None
         self._metered: tuple[Any, Any] = (None, None)
-        self._epoch = 0
-        self._steps = PassedSteps()
         self._measuring = self._before = self._started = 0.0
-        self._unlogged: dict[str, float] = {}
 
     @property
     def cost(self) -> dict[str, float]:
@@ -153,44 +143,32 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         }
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Take the first snapshots; count on from the optimizer's steps."""
+        """Start the clock, and what all scheduled callbacks do."""
         self._started = time.perf_counter()
-        build_from_data(self.model, self._data[0])
-        step = self._steps.start(self.model)
+        super().on_train_begin(logs)
+
+    def prepare(self) -> None:
+        """Take the first snapshots, and check that the estimators can be measured."""
         with _Timed(self):
             self._refresher.start(self.model)
             self._prepare()
-        if step == 0 and any(due(0) for due in self._due):
-            self._measure_now(0)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember the epoch for the records."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take snapshots, cluster and measure, as far as they are due."""
-        passed = self._steps.advance(self.model)
+    def passed(self, steps: range) -> None:
+        """Take snapshots and cluster, as far as they are due."""
         with _Timed(self):
-            self._refresher.refresh(self.model, passed)
-        if any(due(step) for due in self._due for step in passed):
-            self._measure_now(passed[-1])
+            self._refresher.refresh(self.model, steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure if the epoch is due, and add the epoch's last measurement to the logs."""
         if self._epoch_due is not None and self._epoch_due(epoch + 1):
-            self._measure_now(steps_taken(self.model))
-        if logs is not None:
-            # The same keys in every epoch: CSVLogger writes those of the first one.
-            values = missing_values(self.estimators, self._options) | self._unlogged
-            join_logs(logs, self._name, values, between="/")
-        self._unlogged = {}
+            self.act(steps_taken(self.model))
+        super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Stop the clock, and print the cost; warn if nothing was measured."""
         self._before += time.perf_counter() - self._started
         self._started = 0.0
-        if not self.history:
-            self._steps.warn_of_nothing(type(self).__name__, "measured", self._due)
+        super().on_train_end(logs)
         if self._verbose:
             cost = self.cost
             print(
@@ -198,8 +176,12 @@ class GradientVarianceLogger(keras.callbacks.Callback):
                 f"{cost['measuring_seconds']:.1f} s, training {cost['training_seconds']:.1f} s."
             )
 
+    def missing(self) -> dict[str, float]:
+        """Return NaN for every value in the logs."""
+        return missing_values(self.estimators, self._options)
+
     def _prepare(self) -> VarianceMeter:
-        """The meter, made anew where the model or its loss is another one."""
+        """Return the meter, made anew where the model or its loss is another one."""
         measured = (self.model, compiled_loss(self.model) if self._loss is None else self._loss)
         if self._meter is None or measured != self._metered:
             self._meter = VarianceMeter(
@@ -208,7 +190,8 @@ class GradientVarianceLogger(keras.callbacks.Callback):
             self._metered = measured
         return self._meter
 
-    def _measure_now(self, step: int) -> None:
+    def act(self, step: int) -> None:
+        """Measure, and record it."""
         start = time.perf_counter()
         with _Timed(self):
             results, histogram = self._prepare().measure(step)
@@ -222,10 +205,7 @@ class GradientVarianceLogger(keras.callbacks.Callback):
         }
         if histogram is not None:
             record["norm_histogram"] = histogram
-        self.history.append(record)
-        if self._file is not None:
-            self._file.append(record)
-        self._unlogged = log_values(results)
+        self.report(record, log_values(results))
         if self._verbose:
             print(progress_line(step, results, record["seconds"]))
 
@@ -241,16 +221,3 @@ class _Timed:
 
     def __exit__(self, *exception: Any) -> None:
         self._logger._measuring += time.perf_counter() - self._start
-
-
-def _schedules(
-    every_steps: int | None, at_steps: Iterable[int] | None, schedule: Schedule | None
-) -> list[Schedule]:
-    found: list[Schedule] = []
-    if every_steps is not None:
-        found.append(every(every_steps))
-    if at_steps is not None:
-        found.append(at(at_steps))
-    if schedule is not None:
-        found.append(schedule)
-    return found

@@ -1,4 +1,4 @@
-"""Values of a measurement in the logs of Keras, and in a printed line."""
+"""Values in the logs of Keras, and those of a measurement there and in a printed line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_name(name: Any) -> str:
 
 
 def log_values(results: Mapping[str, EstimatorVariance]) -> dict[str, float]:
-    """The values of a measurement by the ends of their names in the logs."""
+    """Return the values of a measurement by the ends of their names in the logs."""
     return {
         f"{name}/{value}": getattr(result, value)
         for name, result in results.items()
@@ -64,7 +64,7 @@ def log_values(results: Mapping[str, EstimatorVariance]) -> dict[str, float]:
 
 
 def missing_values(estimators: Sequence[Estimator], options: MeasuringOptions) -> dict[str, float]:
-    """NaN by the same names, for an epoch without a measurement."""
+    """Return NaN by the same names, for an epoch without a measurement."""
     skipped = {
         "normalized_variance": not options.normalized,
         "standard_error": options.method == "exact",
@@ -78,7 +78,7 @@ def missing_values(estimators: Sequence[Estimator], options: MeasuringOptions) -
 
 
 def progress_line(step: int, results: Mapping[str, EstimatorVariance], seconds: float) -> str:
-    """One line: the average variances, the normalized ones in brackets."""
+    """Return one line: the average variances, the normalized ones in brackets."""
     parts = []
     for name, result in results.items():
         normalized = result.normalized_variance

@@ -1,4 +1,4 @@
-"""Gradient Clustering again and again while a model trains, for whoever uses the clusters."""
+"""Gradient Clustering again and again while a model trains, which passes the clusters on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from tf_gradvar.arguments import check_choice, check_count
+from tf_gradvar.arguments import check_choice
 from tf_gradvar.assignments import check_assignments, cluster_transfer
-from tf_gradvar.callbacks.log_values import check_name, join_logs
-from tf_gradvar.callbacks.schedules import Schedule
-from tf_gradvar.callbacks.steps import PassedSteps, build_from_data
+from tf_gradvar.callbacks.scheduled import ScheduledCallback
+from tf_gradvar.callbacks.schedules import Schedule, schedule_of
 from tf_gradvar.optimizers.control_variate import find_control_variate
-from tf_gradvar.records import RecordFile
 
 LOG_PREFIX = "recluster"
 BUFFERS = ("match", "restart")
@@ -26,7 +23,7 @@ _LOGGED = ("objective", "variance_ratio", "moved", "seconds")
 logger = logging.getLogger(__name__)
 
 
-class Recluster(keras.callbacks.Callback):
+class Recluster(ScheduledCallback):
     r"""Clusters the per-example gradients every so many steps and hands the clusters on.
 
     Each clustering starts from the assignments of the one before. The new ones go to
@@ -113,6 +110,8 @@ class Recluster(keras.callbacks.Callback):
     `optimizer.recluster`.
     """
 
+    acted = "clustered"
+
     def __init__(
         self,
         clustering: Any,
@@ -130,65 +129,33 @@ class Recluster(keras.callbacks.Callback):
         name: str = LOG_PREFIX,
         verbose: bool = False,
     ):
-        super().__init__()
+        super().__init__(name, [schedule_of("every", every, _check_start(start))], x, path)
         check_choice("buffers", buffers, BUFFERS)
         for argument, listener in (("dataset", dataset), *(("estimators", e) for e in estimators)):
             if listener is not None and not hasattr(listener, "reassign"):
                 raise ValueError(
-                    f"`{argument}` must have a method `reassign`. Received {listener!r}. Pass what "
-                    "`cluster_batches` or `stratified_batches` returned, not a dataset made of "
-                    "it, and estimators that have clusters."
+                    f"`{argument}` must have a method `reassign`: pass what `cluster_batches` or "
+                    "`stratified_batches` returned, not a dataset made of it, and estimators that "
+                    f"have clusters. Received: {argument}={listener!r}."
                 )
         self.assignments = _initial(clustering, initial_assignments)
-        self.history: list[dict[str, Any]] = []
         self._clustering = clustering
         self._data = (x, y)
         self._loss = loss
-        self._due = _schedule(every, start)
         self._dataset = dataset
         self._estimators = list(estimators)
         self._buffers = buffers
-        self._name = check_name(name)
-        self._file = None if path is None else RecordFile(path)
-        if self._file is not None:
-            self._file.check_writable()
         self._verbose = verbose
-        self._epoch = 0
-        self._steps = PassedSteps()
-        self._unlogged: dict[str, float] = {}
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Cluster before the first step if that is due; count on from the optimizer's steps."""
-        build_from_data(self.model, self._data[0])
-        if self._steps.start(self.model) == 0 and self._due(0):
-            self._recluster(0)
+    def missing(self) -> dict[str, float]:
+        """Return NaN for every value in the logs."""
+        return dict.fromkeys(_LOGGED, float("nan"))
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember the epoch for the records."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Cluster if it is due."""
-        passed = self._steps.advance(self.model)
-        if any(map(self._due, passed)):
-            self._recluster(passed[-1])
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the epoch's last clustering to the logs."""
-        if logs is not None:
-            # The same keys in every epoch: CSVLogger writes those of the first one.
-            values = dict.fromkeys(_LOGGED, float("nan")) | self._unlogged
-            join_logs(logs, self._name, values, between="/")
-        self._unlogged = {}
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Warn if nothing was clustered."""
-        if not self.history:
-            self._steps.warn_of_nothing(type(self).__name__, "clustered", [self._due])
-
-    def _recluster(self, step: int) -> None:
+    def act(self, step: int) -> None:
+        """Cluster, hand the clusters on, and record it."""
         start = time.perf_counter()
         record: dict[str, Any] = {"step": step, "epoch": self._epoch}
+        values = self._unlogged
         try:
             result = self._clustering.fit(
                 self.model,
@@ -210,15 +177,13 @@ class Recluster(keras.callbacks.Callback):
             self.assignments = found = np.asarray(result.assignments)
             self._hand_on(result, found, previous)
             record |= _summary(result, previous) | {"seconds": time.perf_counter() - start}
-            self._unlogged = {
+            values = {
                 name: record["objective"][-1] if name == "objective" else record[name]
                 for name in _LOGGED
             }
             if self._verbose:
                 print(_line(record))
-        self.history.append(record)
-        if self._file is not None:
-            self._file.append(record)
+        self.report(record, values)
 
     def _hand_on(self, result: Any, found: np.ndarray, previous: np.ndarray | None) -> None:
         """Give the clusters to the sampler, then to the optimizer, then to the estimators."""
@@ -253,16 +218,13 @@ def _initial(clustering: Any, assignments: Any) -> np.ndarray | None:
     return check_assignments(assignments, name="initial_assignments", num_clusters=num_clusters)
 
 
-def _schedule(every: int | Schedule, start: int) -> Schedule:
+def _check_start(start: Any) -> int:
     if not isinstance(start, int | np.integer) or isinstance(start, bool) or start < 0:
         raise ValueError(
             "`start` must be an integer of at least 0, the step of the first clustering. "
             f"Received: start={start!r}."
         )
-    if callable(every):
-        return lambda step: step >= start and bool(every(step))
-    period = check_count("every", every, "the steps from one clustering to the next")
-    return lambda step: step >= start and (step - start) % period == 0
+    return int(start)
 
 
 def _summary(result: Any, previous: np.ndarray | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What estimators take from the model now and then: snapshots of its weights, and clusters."""
+"""Snapshots of the weights and clusters, which estimators take from the model now and then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tf_gradvar.callbacks.schedules import every
+from tf_gradvar.callbacks.schedules import Schedule, schedule_of
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.stratified import Stratified
 from tf_gradvar.estimators.svrg import SVRG
@@ -21,9 +21,10 @@ class Refresher:
 
     Args:
         estimators: Those that are measured.
-        snapshot_every: Steps from one snapshot to the next; None for a first one alone.
+        snapshot_every: Steps from one snapshot to the next, or a function step -> bool; None for a
+            first one alone.
         recluster: As for `GradientVarianceLogger`.
-        recluster_every: Steps from one clustering to the next.
+        recluster_every: When to cluster, likewise.
 
     Raises:
         ValueError: A hook without an interval or the other way round, or one that does not fit
@@ -33,19 +34,20 @@ class Refresher:
     def __init__(
         self,
         estimators: Sequence[Estimator],
-        snapshot_every: int | None,
+        snapshot_every: int | Schedule | None,
         recluster: ClusterFunction | Mapping[str, ClusterFunction] | None,
-        recluster_every: int | None,
+        recluster_every: int | Schedule | None,
     ):
         if (recluster is None) != (recluster_every is None):
             raise ValueError(
                 "`recluster` and `recluster_every` must be given together: the function and the "
-                "steps from one call to the next."
+                f"steps from one call to the next. Received: recluster={recluster!r} and "
+                f"recluster_every={recluster_every!r}."
             )
         self._snapshots = [e for e in estimators if isinstance(e, SVRG)]
-        self._snapshot_due = None if snapshot_every is None else every(snapshot_every)
+        self._snapshot_due = _optional("snapshot_every", snapshot_every)
         self._hooks = [] if recluster is None else _hooks(recluster, estimators)
-        self._recluster_due = None if recluster_every is None else every(recluster_every)
+        self._recluster_due = _optional("recluster_every", recluster_every)
 
     def start(self, model: keras.Model) -> None:
         """Take the snapshots that are missing."""
@@ -55,12 +57,16 @@ class Refresher:
 
     def refresh(self, model: keras.Model, passed: Sequence[int]) -> None:
         """Do what is due at one of the steps that were passed; the last is the present one."""
-        if self._snapshot_due is not None and any(map(self._snapshot_due, passed)):
+        if any(map(self._snapshot_due, passed)):
             for estimator in self._snapshots:
                 estimator.take_snapshot(model)
-        if self._recluster_due is not None and any(map(self._recluster_due, passed)):
+        if any(map(self._recluster_due, passed)):
             for stratified, hook in self._hooks:
                 stratified.reassign(hook(model, passed[-1]))
+
+
+def _optional(name: str, given: int | Schedule | None) -> Schedule:
+    return (lambda step: False) if given is None else schedule_of(name, given)
 
 
 def _hooks(
@@ -71,13 +77,13 @@ def _hooks(
         if len(stratified) != 1:
             raise ValueError(
                 "`recluster` must be a dictionary, estimator's name -> function, unless there is "
-                f"exactly one `Stratified` estimator. Received one function for {[*stratified]}."
+                f"exactly one `Stratified` estimator. Received: one function for {[*stratified]}."
             )
         recluster = dict.fromkeys(stratified, recluster)
     unknown = set(recluster) - set(stratified)
     if unknown:
         raise ValueError(
             f"`recluster` must use the names of `Stratified` estimators, {[*stratified]}. "
-            f"Received {sorted(unknown)}."
+            f"Received: {sorted(unknown)}."
         )
     return [(stratified[name], hook) for name, hook in recluster.items()]

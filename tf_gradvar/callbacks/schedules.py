@@ -1,4 +1,7 @@
-"""When to measure: functions from a step to whether it is due."""
+"""Schedules: functions from a step to whether it is due.
+
+All callbacks take one as `every`, or a number of steps.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,31 @@ from tf_gradvar.arguments import check_count, check_number
 Schedule = Callable[[int], bool]
 
 
+def schedule_of(name: str, given: int | Schedule, start: int | None = None) -> Schedule:
+    """Return a schedule that was given as such, or as the steps from one time to the next.
+
+    Args:
+        name: The argument, for the message.
+        given: A function step -> bool, or an integer.
+        start: The first step that is due; a function is not asked before it. Defaults to None:
+            that is up to a function, and the first multiple of an integer.
+
+    Raises:
+        ValueError: An integer below 1.
+
+    Example:
+        >>> [step for step in range(10) if schedule_of("every", 4, start=1)(step)]
+        [1, 5, 9]
+    """
+    if callable(given):
+        return given if start is None else lambda step: step >= start and bool(given(step))
+    period = check_count(name, given, "the steps from one time to the next, or a function")
+    first = period if start is None else start
+    return lambda step: step >= first and (step - first) % period == 0
+
+
 def every(steps: int) -> Schedule:
-    """Due at every multiple of `steps`, not at step 0.
+    """Return a schedule that is due at every multiple of `steps`, not at step 0.
 
     Args:
         steps: At least 1.
@@ -26,12 +52,11 @@ def every(steps: int) -> Schedule:
         >>> [step for step in range(10) if every(4)(step)]
         [4, 8]
     """
-    period = check_count("steps", steps, "the steps from one measurement to the next")
-    return lambda step: step > 0 and step % period == 0
+    return schedule_of("steps", steps)
 
 
 def at(steps: Iterable[int]) -> Schedule:
-    """Due at the listed steps; step 0 is before the first one.
+    """Return a schedule that is due at the listed steps; step 0 is before the first one.
 
     Args:
         steps: Whole numbers from 0 up.
@@ -49,13 +74,14 @@ def at(steps: Iterable[int]) -> Schedule:
     listed = frozenset(int(step) for step in steps)
     if not listed or min(listed) < 0:
         raise ValueError(
-            f"`steps` must be at least one number of steps from 0 up. Received {sorted(listed)}."
+            "`steps` must be at least one number of steps from 0 up. "
+            f"Received: steps={sorted(listed)}."
         )
     return lambda step: step in listed
 
 
 def log_spaced(per_decade: float = 10) -> Schedule:
-    """Due at 1 and then ever more rarely: `per_decade` times while steps grow tenfold.
+    """Return a schedule that is due `per_decade` times while steps grow tenfold, from 1 on.
 
     Args:
         per_decade: How often, above 0. Defaults to 10; at small steps, all of them.

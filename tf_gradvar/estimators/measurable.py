@@ -8,9 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.estimators.draws import has_random_layers
 from tf_gradvar.estimators.protocol import Estimator
-from tf_gradvar.keras_internals import flatten_layers
+from tf_gradvar.keras_internals import flatten_layers, is_seed
 
 
 def check_estimators(estimators: Any) -> list[Estimator]:
@@ -39,7 +38,7 @@ def refuse_training_mode(model: keras.Model, method: str) -> None:
             "normalization: its batch statistics make the examples interact, so that the gradient "
             "of a single example is undefined. Use method='monte_carlo', or training=False."
         )
-    if has_random_layers(model):
+    if any(is_seed(variable) for variable in model.non_trainable_variables):
         raise ValueError(
             f"`training=True` and method={method!r} exclude each other for a model with random "
             "layers: the noise of dropout is part of the variance, and one pass sees one mask. "

@@ -12,12 +12,13 @@ import numpy as np
 from tf_gradvar import per_example
 from tf_gradvar.data.examples import Examples, as_examples
 from tf_gradvar.data.fingerprint import refuse_other_data
-from tf_gradvar.estimators.draws import WeightedGradient, measure_draws
+from tf_gradvar.estimators.draws import measure_draws
 from tf_gradvar.estimators.measurable import check_estimators, check_labels, refuse_training_mode
 from tf_gradvar.estimators.norms import norm_histogram
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
 from tf_gradvar.estimators.results import EstimatorVariance
+from tf_gradvar.estimators.weighted_gradient import WeightedGradient
 from tf_gradvar.estimators.whole import PieceStatistics, measure_whole
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.moments import Layout
