@@ -296,9 +296,9 @@ class Endless(Batches):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((batch for batch in [(INPUTS, TARGETS)]), "Received a generator, which is used up after"),
+        ((batch for batch in [(INPUTS, TARGETS)]), "Received: a generator, which is used up after"),
         (iter(dataset_of(INPUTS, TARGETS)), "`x` must be data that can be read more than once"),
-        (Batches(INPUTS), r"PyDataset of batches \(x, y\).*Received tuple for batch 0"),
+        (Batches(INPUTS), r"PyDataset of batches \(x, y\).*Received: tuple for batch 0"),
         (Endless(INPUTS, TARGETS), "finite `PyDataset`"),
     ],
     ids=["generator", "iterator", "no labels", "endless"],

@@ -313,7 +313,7 @@ BAD = {
     "weights": ({"data": (X, IDS, IDS)}, "sample weights of a floating-point type"),
     "weights of other outputs": (
         {"data": (X, {"b": IDS, "a": IDS}, [X, X])},
-        r"a structure of them like y\. Received the structures \('\.\.\.', '\.\.\.'\) and \{'",
+        r"a structure of them like y\. Received: the structures \('\.\.\.', '\.\.\.'\) and \{'",
     ),
     "state": ({"state": {"batches_taken": 3}}, "`state` must come from stratified batches"),
     "state of other clusters": (

@@ -97,7 +97,7 @@ def frozen():
         ({"x": dataset(X, Y)}, "`y` and `sample_weight` must be None"),
         ({"x": dataset(X, Y).repeat(), "y": None}, "`x` must be a finite dataset"),
         ({"x": dataset(X), "y": None}, "`x` must be a dataset of batches"),
-        ({"x": dataset(X, Y).take(0), "y": None}, "the dataset is empty"),
+        ({"x": dataset(X, Y).take(0), "y": None}, "Received: an empty dataset"),
     ],
 )  # fmt: skip
 def test_bad_measurements(options, message):

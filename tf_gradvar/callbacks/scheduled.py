@@ -1,11 +1,11 @@
-"""Callbacks that act at some steps of training: what all of them share."""
+"""The common base of callbacks that act at some steps of training."""
 
 from __future__ import annotations
 
 import abc
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -35,7 +35,7 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
         history: The records.
     """
 
-    acted = "measured"  # what a warning says that it has not done
+    acted = "measured"  # for the warning that it has done so with nothing
     separator = "/"  # between the name and the rest of a key
 
     def __init__(
@@ -54,7 +54,7 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
         if self._file is not None:
             self._file.check_writable()
         self._epoch = self._first = self._last = 0
-        self._unlogged: Mapping[str, float] = {}
+        self._unlogged: dict[str, float] = {}
 
     @abc.abstractmethod
     def act(self, step: int) -> None:
@@ -70,7 +70,7 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
     def passed(self, steps: range) -> None:
         """Do what comes before `act` after some steps, whether one is due or not."""
 
-    def report(self, record: dict[str, Any], values: Mapping[str, float]) -> None:
+    def report(self, record: dict[str, Any], values: dict[str, float]) -> None:
         """Keep a record, and its values for the logs of the epoch."""
         self.history.append(record)
         if self._file is not None:

@@ -52,12 +52,12 @@ def as_arrays(data: Any, name: str = "data") -> Any:
     except ValueError as error:
         raise ValueError(
             f"`{name}` must be arrays, structures of arrays, or lists of numbers with the same "
-            f"length everywhere. Received {type(data).__name__}, which NumPy refuses: {error}."
+            f"length everywhere. Received: {type(data).__name__}, which NumPy refuses: {error}."
         ) from error
 
 
 def _holds_arrays(data: Any) -> bool:
-    """Whether anything in the list is an array with an axis, so that the list is a structure."""
+    """Return whether the list is a structure: anything in it is an array with an axis."""
     if isinstance(data, dict):
         return True
     if isinstance(data, list | tuple):
@@ -65,7 +65,7 @@ def _holds_arrays(data: Any) -> bool:
     return data is None or len(getattr(data, "shape", ())) > 0
 
 
-def check_arrays(data: Any, alternative: str = "") -> tuple:
+def check_arrays(data: Any, alternative: str = "") -> tuple[Any, ...]:
     """Return (x, y) or (x, y, sample_weight) with NumPy arrays for arrays, or raise.
 
     Args:
@@ -85,19 +85,19 @@ def check_arrays(data: Any, alternative: str = "") -> tuple:
     shapes = [np.shape(leaf) for leaf in keras.tree.flatten(arrays)]
     if () in shapes:
         raise ValueError(
-            "`data` must hold arrays with the examples along axis 0. Received a number or None in "
+            "`data` must hold arrays with the examples along axis 0. Received: a number or None in "
             "place of an array."
         )
     lengths = {shape[0] for shape in shapes}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(
             "`data` must have the same number of examples, at least 1, in every array. "
-            f"Received lengths {sorted(lengths)}."
+            f"Received: lengths={sorted(lengths)}."
         )
     return arrays
 
 
-def as_tensors(data: tuple) -> tuple:
+def as_tensors(data: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return arrays as the tensors that a pipeline reads; lists of them become tuples, as in Keras.
 
     (A list that leaves a function of `tf.data` would be stacked.)
@@ -120,29 +120,29 @@ class ExampleDataset:
         if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(
                 "`data` must be a finite dataset: it is read once to count the examples, then "
-                "again. Received an infinite one. Remove its `.repeat()`."
+                "again. Remove its `.repeat()`. Received: an infinite dataset."
             )
         if not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
             raise ValueError(
                 "`data` must be a dataset of single examples (x, y) or (x, y, sample_weight). "
-                f"Received elements {dataset.element_spec}."
+                f"Received: element_spec={dataset.element_spec}."
             )
         self._dataset = dataset
 
     def fingerprint(self) -> tuple[int, str]:
-        """Read the examples: their number, and the hash of their x and y in their order."""
+        """Return the number of examples, and the hash of their x and y in their order."""
         found = Fingerprint()
         for batch in self._batches():
             found.add(batch[:2])
         if not found.count:
-            raise ValueError("`data` must have at least one example. Received an empty dataset.")
+            raise ValueError("`data` must have at least one example. Received: an empty dataset.")
         return found.count, found.digest()
 
     def check_order(self, expected: str) -> None:
         """Read the examples once more, and raise unless they come in the same order."""
         refuse_another_order("data", expected, self.fingerprint()[1])
 
-    def load(self) -> tuple:
+    def load(self) -> tuple[Any, ...]:
         """Return the examples as arrays: (x, y) or (x, y, sample_weight).
 
         Raises:
@@ -151,9 +151,9 @@ class ExampleDataset:
         shapes = [spec.shape for spec in keras.tree.flatten(self._dataset.element_spec)]
         if not all(shape.is_fully_defined() for shape in shapes):
             raise ValueError(
-                "`data` must be a dataset of single examples of one shape, to be held in memory. "
-                f"Received elements of the shapes {shapes}. Unbatch it with `.unbatch()`, or pad "
-                "the examples."
+                "`data` must be a dataset of single examples of one shape, to be held in memory: "
+                "unbatch it with `.unbatch()`, or pad the examples. Received: elements of the "
+                f"shapes {shapes}."
             )
         count, digest = self.fingerprint()
         arrays = keras.tree.map_structure(
@@ -192,7 +192,7 @@ def refuse_another_order(name: str, before: str, now: str) -> None:
         raise ValueError(
             f"`{name}` must yield the same examples in the same order at every reading, because "
             "clusters (and whatever else is kept for single examples) belong to their places. "
-            "Received a dataset that differed between two readings. Remove its `shuffle` and "
-            "random augmentation, call `shuffle(..., reshuffle_each_iteration=False)` with a "
-            "`seed`, put `.cache()` behind them, or pass arrays."
+            "Remove its `shuffle` and random augmentation, call `shuffle(..., "
+            "reshuffle_each_iteration=False)` with a `seed`, put `.cache()` behind them, or pass "
+            "arrays. Received: a dataset that differed between two readings."
         )

@@ -1,16 +1,16 @@
 """Batches made of groups, each group of one cluster, for `tf_gradvar.ClusterModel`."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
-import hashlib
-import json
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.arguments import (
-    check_batches_taken,
     check_choice,
     check_count,
     check_num_clusters,
@@ -20,74 +20,23 @@ from tf_gradvar.arguments import (
 from tf_gradvar.assignments import check_none_empty, hash_of, shares_of, sizes_of
 from tf_gradvar.data.arrays import as_tensors, check_arrays
 from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
+from tf_gradvar.data.cluster_sampling import ClusterSampling
 from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
 from tf_gradvar.data.fingerprint import fingerprint
-from tf_gradvar.data.resuming import check_state
 from tf_gradvar.sampling.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
 
 
-@dataclasses.dataclass(frozen=True)
-class ClusterSampling:
-    """How a dataset of cluster batches draws; its attribute `sampling`.
-
-    Attributes:
-        num_clusters: The number of clusters K.
-        group_size: Examples in a group, b.
-        groups_per_batch: Groups in a batch, C.
-        cluster_probabilities: The probability of each cluster, K floats.
-        cluster_sizes: Examples of each cluster in the data, K ints.
-        cluster_ids: A hash of the clusters of all examples.
-        seed: The seed of every draw.
-        order: `"random"` or `"cycle"`.
-        shuffle_buffer: Examples that are shuffled at a time, or None for arrays.
-        data: A hash of x and y, or None for a dataset whose clusters a function tells.
-        batches_taken: Batches that were left out at the start because they were taken
-            before.
-    """
-
-    num_clusters: int
-    group_size: int
-    groups_per_batch: int
-    cluster_probabilities: tuple[float, ...]
-    cluster_sizes: tuple[int, ...]
-    cluster_ids: str
-    seed: int
-    order: str
-    shuffle_buffer: int | None = None
-    data: str | None = None
-    batches_taken: int = 0
-
-    def fingerprint(self) -> str:
-        """Return a short hash of everything that decides what batch number n holds."""
-        settings = {**dataclasses.asdict(self), "batches_taken": 0}
-        return _short_hash(json.dumps(settings, sort_keys=True).encode())
-
-    def state(self, batches_taken: int) -> dict:
-        """Return the state after so many batches of this dataset, JSON-plain.
-
-        Args:
-            batches_taken: The batches taken from this dataset (not counting those that it
-                left out when it was itself resumed). Batches that were only prefetched do
-                not count.
-
-        Raises:
-            ValueError: If `batches_taken` is not an integer of at least 0.
-        """
-        total = self.batches_taken + check_batches_taken(batches_taken)
-        return {"batches_taken": total, "fingerprint": self.fingerprint()}
-
-
 def cluster_batches(
-    data,
-    clusters,
+    data: Any,
+    clusters: Any,
     *,
     num_clusters: int,
     group_size: int,
     groups_per_batch: int = 1,
-    cluster_probabilities=None,
+    cluster_probabilities: Any = None,
     seed: int,
     order: str = "random",
-    state: dict | None = None,
+    state: dict[str, Any] | None = None,
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
 ) -> tf.data.Dataset:
@@ -189,7 +138,7 @@ def cluster_batches(
         shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
         known,
     )
-    sampling = _resume(sampling, state)
+    sampling = sampling.resumed(state)
     if isinstance(data, tf.data.Dataset):
         batches = _from_dataset(examples, sampling)
     else:
@@ -204,19 +153,21 @@ def cluster_batches(
     return dataset
 
 
-def _short_hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _refuse_to_reassign(clusters=None, cluster_probabilities=None):
+def _refuse_to_reassign(clusters: Any = None, cluster_probabilities: Any = None) -> NoReturn:
     raise ValueError(
         "`reassign` needs cluster batches that are drawn from arrays when they are asked for: "
-        "those that were drawn ahead would have the clusters of before. Make them with "
+        "those that were drawn ahead would have outdated clusters. Make them with "
         "`cluster_batches((x, y), ..., read_ahead=False)`."
     )
 
 
-def _reassign(dataset, tables, data, clusters, cluster_probabilities=None):
+def _reassign(
+    dataset: Any,
+    tables: ClusterTables,
+    data: tuple[Any, ...],
+    clusters: Any,
+    cluster_probabilities: Any = None,
+) -> None:
     """Draw from other clusters from the next batch on; `cluster_batches` describes it."""
     sampling = dataset.sampling
     k = sampling.num_clusters
@@ -234,38 +185,33 @@ def _reassign(dataset, tables, data, clusters, cluster_probabilities=None):
     )
 
 
-def _check_order(order, probabilities):
+def _check_order(order: str, probabilities: list[float] | None) -> None:
     check_choice("order", order, ORDERS)
     if order == "cycle" and probabilities and max(probabilities) - min(probabilities) > 1e-6:
         raise ValueError(
             "`order='cycle'` visits every cluster equally often, so it needs uniform "
-            "`cluster_probabilities`. Received probabilities from "
-            f"{min(probabilities):g} to {max(probabilities):g}. Use order='random'."
+            "`cluster_probabilities`: use order='random'. Received: probabilities from "
+            f"{min(probabilities):g} to {max(probabilities):g}."
         )
 
 
-def _resume(sampling, state):
-    taken = check_state(state, sampling.fingerprint(), "cluster batches")
-    return dataclasses.replace(sampling, batches_taken=taken)
-
-
-def _choices(sampling):
+def _choices(sampling: ClusterSampling) -> tf.data.Dataset:
     edges = choice_edges(sampling.cluster_probabilities)
     numbers = choice_numbers(sampling.num_clusters, sampling.seed, sampling.order, 0)
     return numbers.map(lambda number: choose(number[tf.newaxis], edges)[0])
 
 
-def _from_dataset(examples, sampling):
+def _from_dataset(examples: tf.data.Dataset, sampling: ClusterSampling) -> tf.data.Dataset:
     """Read each cluster through a filter of its own and interleave their groups."""
     size = sampling.group_size
 
-    def cluster_groups(k):
+    def cluster_groups(k: int) -> tf.data.Dataset:
         number = tf.constant(k, tf.int64)
         mine = examples.filter(lambda example, cluster: tf.equal(cluster, number))
         mine = mine.map(lambda example, cluster: example)
-        buffer = min(sampling.shuffle_buffer, sampling.cluster_sizes[k])
+        buffer = min(sampling.shuffle_buffer or 1, sampling.cluster_sizes[k])
 
-        def shuffled_pass(number):
+        def shuffled_pass(number: tf.Tensor) -> tf.data.Dataset:
             # Within this function's graph only: the global seed must not change the batches.
             tf.random.set_seed(1 + (sampling.seed * sampling.num_clusters + k) % (2**31 - 2))
             return mine.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
@@ -279,16 +225,15 @@ def _from_dataset(examples, sampling):
     )
     named = tf.data.Dataset.zip((groups, _choices(sampling)))
 
-    def join(example, clusters):
-        def merge(leaf):
-            return tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], 0))
-
-        def sized(leaf):
-            whole = merge(leaf)
+    def join(example: Any, clusters: tf.Tensor) -> tuple[Any, ...]:
+        def merged(leaf: tf.Tensor) -> tf.Tensor:
+            whole = tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], 0))
             whole.set_shape([sampling.groups_per_batch * size, *leaf.shape[2:]])
             return whole
 
-        return as_cluster_batch(keras.tree.map_structure(sized, example), tf.repeat(clusters, size))
+        return as_cluster_batch(
+            keras.tree.map_structure(merged, example), tf.repeat(clusters, size)
+        )
 
     batches = named.batch(sampling.groups_per_batch, drop_remainder=True)
     return batches.map(join, num_parallel_calls=tf.data.AUTOTUNE).skip(sampling.batches_taken)

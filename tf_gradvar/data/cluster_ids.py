@@ -1,5 +1,9 @@
 """The cluster of each example: an array, a function of the example, or found by clustering."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +14,9 @@ from tf_gradvar.data.fingerprint import check_same_data
 _NAME = "clusters"
 
 
-def ids_of_arrays(data, clusters, num_clusters, data_fingerprint):
+def ids_of_arrays(
+    data: tuple[Any, ...], clusters: Any, num_clusters: int, data_fingerprint: str | None
+) -> np.ndarray:
     """Return the cluster of each example, int64 [N]: in [0, K), or -1 where it has none.
 
     Args:
@@ -28,7 +34,9 @@ def ids_of_arrays(data, clusters, num_clusters, data_fingerprint):
     return check_assignments(clusters, name=_NAME, count=count, num_clusters=num_clusters)
 
 
-def ids_of_dataset(dataset, clusters, num_clusters):
+def ids_of_dataset(
+    dataset: tf.data.Dataset, clusters: Any, num_clusters: int
+) -> tuple[tf.data.Dataset, np.ndarray, str | None]:
     """Return the dataset of (example, cluster int64), the clusters, and the data's fingerprint.
 
     The clusters are as in `ids_of_arrays`. The fingerprint is None where they are a function: then
@@ -54,30 +62,30 @@ def ids_of_dataset(dataset, clusters, num_clusters):
     return dataset.enumerate().map(lambda i, example: (example, table[i])), ids, digest
 
 
-def _with_function(dataset, clusters):
-    def tag(*example):
+def _with_function(dataset: tf.data.Dataset, clusters: Any) -> tf.data.Dataset:
+    def tag(*example: Any) -> tuple[Any, tf.Tensor]:
         return example, _as_id(clusters(example[0], example[1]))
 
     return dataset.map(tag, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _as_id(value):
+def _as_id(value: Any) -> tf.Tensor:
     """Return the number that a function gave for one example as int64, without wrapping."""
     value = tf.convert_to_tensor(value)
     if not (value.dtype.is_integer or value.dtype.is_bool) or value.shape not in ([], [1]):
         raise ValueError(
-            "`clusters` must give one integer for each example. Received dtype "
-            f"{value.dtype.name} and shape {value.shape}. Cast it with `tf.cast(..., tf.int64)`."
+            "`clusters` must give one integer for each example: cast it with `tf.cast(..., "
+            f"tf.int64)`. Received: dtype={value.dtype.name} and shape={value.shape}."
         )
     if value.dtype == tf.uint64:
         value = tf.minimum(value, tf.constant(2**63 - 1, tf.uint64))
     return tf.reshape(tf.cast(value, tf.int64), [])
 
 
-def _read_ids(tagged):
+def _read_ids(tagged: tf.data.Dataset) -> np.ndarray:
     """Return the clusters of a dataset of (example, cluster)."""
     ids = tagged.map(lambda example, cluster: cluster, num_parallel_calls=tf.data.AUTOTUNE)
     batches = list(ids.batch(4096).as_numpy_iterator())
     if not batches:
-        raise ValueError("`data` must have at least one example. Received an empty dataset.")
+        raise ValueError("`data` must have at least one example. Received: an empty dataset.")
     return np.concatenate(batches)

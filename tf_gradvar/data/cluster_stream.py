@@ -9,12 +9,15 @@ clusters is needed to go on from any batch.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.assignments import rows_by_cluster
+from tf_gradvar.data.cluster_sampling import ClusterSampling
 from tf_gradvar.sampling.cluster_choice import choice_edges, choice_numbers, choose, count_choices
 from tf_gradvar.sampling.shuffle import shuffled_places
 
@@ -38,7 +41,9 @@ class ClusterTables:
     version: tf.Tensor | tf.Variable
 
     @classmethod
-    def of(cls, assignments, probabilities, *, can_change: bool) -> ClusterTables:
+    def of(
+        cls, assignments: np.ndarray, probabilities: Sequence[float], *, can_change: bool
+    ) -> ClusterTables:
         """Return the tables of the clusters of N examples.
 
         Args:
@@ -52,7 +57,7 @@ class ClusterTables:
         with tf.device("CPU:0"):  # datasets run there; int64 variables would go to a GPU
             return cls(*(tf.Variable(value, trainable=False) for value in values))
 
-    def follow(self, assignments, probabilities) -> None:
+    def follow(self, assignments: np.ndarray, probabilities: Sequence[float]) -> None:
         """Take other clusters, as in `of`, of as many examples and clusters."""
         for variable, value in zip(
             (self.rows, self.first, self.sizes, self.edges),
@@ -63,7 +68,7 @@ class ClusterTables:
         self.version.assign_add(1)
 
 
-def _table_values(assignments, probabilities):
+def _table_values(assignments: np.ndarray, probabilities: Sequence[float]) -> tuple[tf.Tensor, ...]:
     num_clusters = len(probabilities)
     rows, sizes = rows_by_cluster(assignments, num_clusters)
     # What is left out comes last, where no cluster reaches: the length stays.
@@ -72,7 +77,9 @@ def _table_values(assignments, probabilities):
     return rows, tf.cumsum(sizes, exclusive=True), sizes, choice_edges(probabilities)
 
 
-def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool):
+def batches_by_index(
+    data: tuple[Any, ...], tables: ClusterTables, sampling: ClusterSampling, *, read_ahead: bool
+) -> tf.data.Dataset:
     """Return the endless dataset of examples and cluster ids.
 
     Args:
@@ -87,17 +94,17 @@ def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool)
     groups, size = sampling.groups_per_batch, sampling.group_size
     seed, order = sampling.seed, sampling.order
 
-    def positions_before(number):
+    def positions_before(number: tf.Tensor) -> tf.Tensor:
         return count_choices(tables.edges, seed, order, number * groups) * size
 
-    def advance(positions, numbers):
+    def advance(positions: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, Any]:
         clusters = choose(numbers, tables.edges)
         members = tf.one_hot(clusters, sampling.num_clusters, dtype=tf.int64)
         before = tf.cumsum(members, axis=0, exclusive=True) * size
         starts = tf.gather(positions, clusters) + tf.gather(before, clusters, batch_dims=1)
         return positions + tf.reduce_sum(members, axis=0) * size, (clusters, starts)
 
-    def advance_or_replay(state, batch):
+    def advance_or_replay(state: Any, batch: Any) -> tuple[Any, Any]:
         seen, positions = state
         number, numbers = batch
         version = tf.identity(tables.version)
@@ -106,7 +113,7 @@ def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool)
         positions, draws = advance(positions, numbers)
         return (version, positions), draws
 
-    def pick(clusters, starts):
+    def pick(clusters: tf.Tensor, starts: tf.Tensor) -> tuple[Any, ...]:
         clusters = tf.repeat(clusters, size)
         position = tf.reshape(starts[:, None] + tf.range(size, dtype=tf.int64), [groups * size])
         place = shuffled_places(position, tf.gather(tables.sizes, clusters), clusters, seed)
@@ -128,7 +135,7 @@ def batches_by_index(data, tables: ClusterTables, sampling, *, read_ahead: bool)
     return stream.scan(nothing_seen, advance_or_replay).map(pick).with_options(options)
 
 
-def as_cluster_batch(example, ids):
+def as_cluster_batch(example: tuple[Any, ...], ids: tf.Tensor) -> tuple[Any, ...]:
     """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
     inputs, *rest = example
     return ({"inputs": inputs, "cluster_ids": ids}, *rest)

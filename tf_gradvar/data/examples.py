@@ -55,11 +55,11 @@ class ArrayExamples:
         }
         found = sorted({length for values in lengths.values() for length in values})
         if found == [0]:
-            raise ValueError("`x` must hold at least one example, it is empty.")
+            raise ValueError("`x` must hold at least one example. Received: no example.")
         if len(found) != 1:
             raise ValueError(
                 "`x`, `y` and `sample_weight` must have the same number of examples along their "
-                f"first axes. Received {lengths}."
+                f"first axes. Received: lengths={lengths}."
             )
         self.count = found[0]
 
@@ -69,11 +69,11 @@ class ArrayExamples:
         return fingerprint(*self._data[:2])
 
     def select(self, indices: np.ndarray) -> ArrayExamples:
-        """These examples can be taken by their own numbers already: the data themselves."""
+        """Return the data themselves: arrays can be taken from by number already."""
         return self
 
     def take(self, indices: np.ndarray) -> tuple[Any, Any, Any]:
-        """x, y and weights of the examples with these numbers."""
+        """Return x, y and weights of the examples with these numbers."""
         return tf.nest.map_structure(
             lambda leaf: None if leaf is None else leaf[indices], self._data
         )
@@ -86,7 +86,7 @@ class ArrayExamples:
         *,
         ordered: bool = False,
     ) -> Iterator[Piece]:
-        """All examples, or the chosen ones, of one cluster after the other.
+        """Yield all examples, or the chosen ones, of one cluster after the other.
 
         Args:
             chosen: for each cluster the numbers of its examples; None: all of them.
@@ -140,7 +140,7 @@ class StreamedExamples:
         return self._known
 
     def select(self, indices: np.ndarray) -> ArrayExamples:
-        """Load the examples with these numbers; they keep their numbers."""
+        """Return the examples with these numbers, in memory; they keep their numbers."""
         wanted = np.unique(indices)
         rows = []
         for start, batch in self._batches(ordered=True):
@@ -160,7 +160,7 @@ class StreamedExamples:
         *,
         ordered: bool = False,
     ) -> Iterator[Piece]:
-        """All examples in the order of the dataset, or the chosen ones cluster by cluster.
+        """Yield all examples in the order of the dataset, or the chosen ones cluster by cluster.
 
         Raises:
             ValueError: at the end, another order than at the first reading, where it matters.
@@ -179,7 +179,7 @@ class StreamedExamples:
                     yield Piece(cluster, *_rows(batch, members[begin : begin + chunk_size]))
 
     def _batches(self, ordered: bool) -> Iterator[tuple[int, Any]]:
-        """The number of the first example of each batch, and the batch."""
+        """Yield the number of the first example of each batch, and the batch."""
         before = self.fingerprint if ordered else ""
         start, seen = 0, Fingerprint()
         for batch in self._elements():
@@ -188,23 +188,23 @@ class StreamedExamples:
             if ordered:
                 seen.add(batch[:2])
         if not start:
-            raise ValueError("`x` must hold at least one example, the dataset is empty.")
+            raise ValueError("`x` must hold at least one example. Received: an empty dataset.")
         if ordered:
             refuse_another_order("x", before, seen.digest())
 
 
 def _of_tf_dataset(dataset: tf.data.Dataset) -> Callable[[], Iterator[tuple[Any, Any, Any]]]:
-    """A function that reads the batches (x, y, sample_weight or None)."""
+    """Return a function that reads the batches (x, y, sample_weight or None)."""
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            "`x` must be a finite dataset, it repeats without end. Measure on "
-            "`dataset.take(number_of_batches)`, before any `repeat()`."
+            "`x` must be a finite dataset: measure on `dataset.take(number_of_batches)`, before "
+            "any `repeat()`. Received: a dataset that repeats without end."
         )
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise ValueError(
-            "`x` must be a dataset of batches (x, y) or (x, y, sample_weight). Received "
-            f"elements {spec}. Map it to such tuples."
+            "`x` must be a dataset of batches (x, y) or (x, y, sample_weight): map it to such "
+            f"tuples. Received: element_spec={spec}."
         )
     return lambda: (_with_weights(batch) for batch in dataset.as_numpy_iterator())
 
@@ -212,11 +212,10 @@ def _of_tf_dataset(dataset: tf.data.Dataset) -> Callable[[], Iterator[tuple[Any,
 def _of_py_dataset(
     dataset: keras.utils.PyDataset,
 ) -> Callable[[], Iterator[tuple[Any, Any, Any]]]:
-    """The same of a `PyDataset`, whose batches are read in order, in this thread."""
+    """Return the same of a `PyDataset`, whose batches are read in order, in this thread."""
     if dataset.num_batches is None:
         raise ValueError(
-            "`x` must be a finite `PyDataset`. Received one whose `num_batches` is None. Measure "
-            "on one with a `__len__`."
+            "`x` must be a finite `PyDataset`, one with a `__len__`. Received: num_batches=None."
         )
 
     def read() -> Iterator[tuple[Any, Any, Any]]:
@@ -224,7 +223,7 @@ def _of_py_dataset(
             batch = dataset[index]
             if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
                 raise ValueError(
-                    "`x` must be a PyDataset of batches (x, y) or (x, y, sample_weight). Received "
+                    "`x` must be a PyDataset of batches (x, y) or (x, y, sample_weight). Received: "
                     f"{type(batch).__name__} for batch {index}."
                 )
             yield _with_weights([as_arrays(part, "x") for part in batch])
@@ -251,7 +250,7 @@ Examples = ArrayExamples | StreamedExamples
 
 
 def as_examples(x: Any, y: Any, sample_weight: Any) -> Examples:
-    """The data of a measurement from what the user passed.
+    """Return the data of a measurement from what the user passed.
 
     Args:
         x: Arrays, or a structure of them (see `tf_gradvar.data.arrays`); or a finite
@@ -264,10 +263,10 @@ def as_examples(x: Any, y: Any, sample_weight: Any) -> Examples:
     """
     if isinstance(x, Iterator):
         raise ValueError(
-            "`x` must be data that can be read more than once. Received a "
-            f"{type(x).__name__}, which is used up after one reading. Pass arrays, a "
+            "`x` must be data that can be read more than once: pass arrays, a "
             "`keras.utils.PyDataset`, or `tf.data.Dataset.from_generator(function, "
-            "output_signature=...)` with the function that makes the generator."
+            "output_signature=...)` with the function that makes the generator. Received: a "
+            f"{type(x).__name__}, which is used up after one reading."
         )
     if not isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
         return ArrayExamples(x, y, sample_weight)

@@ -50,7 +50,7 @@ class Fingerprint:
         self.count += len(leaves[0])
 
     def digest(self) -> str:
-        """The hash as 16 hexadecimal digits."""
+        """Return the hash as 16 hexadecimal digits."""
         whole = hashlib.sha256(str(self.count).encode())
         for found in self._hashes:
             whole.update(found.digest())
@@ -58,14 +58,14 @@ class Fingerprint:
 
 
 def _as_bytes(rows: np.ndarray) -> Any:
-    """What is hashed of some rows: their memory, of strings the characters."""
+    """Return the bytes of some rows that are hashed: their memory, or the characters of strings."""
     if rows.dtype.kind in "OSU":
         texts = [v if isinstance(v, bytes) else str(v).encode() for v in rows.ravel().tolist()]
         return b"".join(len(text).to_bytes(8, "little") + text for text in texts)
     return np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
 
 
-def check_same_data(name: str, result: Any, data_fingerprint: str) -> None:
+def check_same_data(name: str, result: Any, data_fingerprint: str | None) -> None:
     """Raise unless the result of a clustering is of the data with this fingerprint.
 
     Args:
@@ -79,7 +79,7 @@ def check_same_data(name: str, result: Any, data_fingerprint: str) -> None:
     refuse_other_data(name, getattr(result, "fingerprint", None), data_fingerprint)
 
 
-def refuse_other_data(name: str, clustered: str | None, data_fingerprint: str) -> None:
+def refuse_other_data(name: str, clustered: str | None, data_fingerprint: str | None) -> None:
     """Raise where clusters were found for data with another fingerprint than those that are there.
 
     Args:
@@ -92,15 +92,14 @@ def refuse_other_data(name: str, clustered: str | None, data_fingerprint: str) -
     """
     if clustered != data_fingerprint:
         raise ValueError(
-            f"`{name}` must be of the same data, in the same order and of the same types. Received "
-            f"a result for data whose hash is {clustered}, and data whose hash is "
-            f"{data_fingerprint} (of all bytes of x and y). Cluster these data, or pass what was "
-            "clustered."
+            f"`{name}` must be of the same data, in the same order and of the same types: cluster "
+            "these data, or pass what was clustered. Received: a result for data whose hash is "
+            f"{clustered}, and data whose hash is {data_fingerprint} (of all bytes of x and y)."
         )
 
 
 def fingerprint(x: Any, y: Any) -> str:
-    """The fingerprint of arrays, taken apart by `tf_gradvar.data.arrays.as_arrays`.
+    """Return the fingerprint of arrays, taken apart by `tf_gradvar.data.arrays.as_arrays`.
 
     Args:
         x: inputs, `[N, ...]` or a structure of them.

@@ -96,7 +96,7 @@ def weights_of_batch(weights: tf.Tensor, given: Any, shapes: Any) -> Any:
 
 
 def _weighted(weights: tf.Tensor, own: tf.Tensor | None, shape: tf.TensorShape) -> tf.Tensor:
-    """Weights `[B, *shape]`, or of the user's own shape where that has more axes."""
+    """Return weights `[B, *shape]`, or of the user's own shape where that has more axes."""
     count = weights.shape[0]
     if own is None:
         own = tf.ones([count], keras.config.floatx())

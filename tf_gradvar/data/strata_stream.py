@@ -66,7 +66,7 @@ class DesignVariables:
         self._version.scatter_nd_add([[1]], [1])
         self._switch_at.assign(switch_at)
 
-    def at(self, number):
+    def at(self, number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Return (version, ticks, sizes, weights, first row) of batch `number`, as tensors."""
         slot = tf.cast(number >= self._switch_at, tf.int64)
         version, ticks, sizes, weights = (
@@ -75,11 +75,11 @@ class DesignVariables:
         )
         return version, ticks, sizes, weights, slot * self._capacity + tf.cumsum(sizes) - sizes
 
-    def rows(self, places):
+    def rows(self, places: tf.Tensor) -> tf.Tensor:
         """Return the examples at these places, int64 [B]."""
         return tf.gather(self._rows, places)
 
-    def count(self, number) -> None:
+    def count(self, number: tf.Tensor) -> None:
         """Note that batch `number` is drawn."""
         self._drawn.assign(number + 1)
 
@@ -96,7 +96,7 @@ class DesignVariables:
         self._rows[: self._capacity].assign(self._rows[self._capacity :])
 
 
-def _variable(shape, dtype=tf.int64):
+def _variable(shape: list[int], dtype: tf.DType = tf.int64) -> tf.Variable:
     return tf.Variable(tf.zeros(shape, dtype), trainable=False)
 
 
@@ -122,7 +122,7 @@ def stratified_dataset(
         start: The number of batches to leave out.
     """
 
-    def draw(state, batch):
+    def draw(state: Any, batch: Any) -> tuple[Any, Any]:
         seen, positions = state
         number, (order, offset) = batch
         version, ticks, sizes, weights, first = designs.at(number)
@@ -139,7 +139,7 @@ def stratified_dataset(
         positions = tf.tensor_scatter_nd_add(positions, order[:, None], draws)
         return (version, positions), pick(rows, tf.gather(weights, clusters))
 
-    def pick(rows, weights):
+    def pick(rows: tf.Tensor, weights: tf.Tensor) -> tuple[Any, ...]:
         x, y, *given = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
         return x, y, weights_of_batch(weights, given[0] if given else None, shapes)
 

@@ -27,7 +27,7 @@ def stratified_batches(
     max_weight: float | str | None = "auto",
     loss_rank: Any = None,
     seed: int,
-    state: dict | None = None,
+    state: dict[str, Any] | None = None,
 ) -> tf.data.Dataset:
     """Return an endless dataset of batches with draws from every cluster.
 
@@ -155,7 +155,8 @@ def _check_weights(y: Any, sample_weight: Any = None) -> None:
     if not all(dtype.is_floating for dtype in dtypes):
         raise ValueError(
             "`data` must have sample weights of a floating-point type, which the weights of the "
-            f"clusters multiply. Received {sorted(dtype.name for dtype in dtypes)}. Cast them."
+            "clusters multiply: cast them. Received: sample weights of the types "
+            f"{sorted(dtype.name for dtype in dtypes)}."
         )
     if keras.tree.is_nested(sample_weight):
         try:
@@ -164,7 +165,7 @@ def _check_weights(y: Any, sample_weight: Any = None) -> None:
             paths = [keras.tree.map_structure(lambda leaf: "...", p) for p in (sample_weight, y)]
             raise ValueError(
                 "`data` must have one array of sample weights, or a structure of them like y. "
-                f"Received the structures {paths[0]} and {paths[1]}."
+                f"Received: the structures {paths[0]} and {paths[1]}."
             ) from error
 
 

@@ -108,7 +108,7 @@ class StratifiedSampling:
         return self._designs[int(number >= self.variables.switch_at)]
 
 
-def read_assignments(assignments: Any, count: int, data_fingerprint: str) -> np.ndarray:
+def read_assignments(assignments: Any, count: int, data_fingerprint: str | None) -> np.ndarray:
     """Return assignments [N] as int64 without gaps, or raise unless they fit the data."""
     if hasattr(assignments, "assignments"):
         check_same_data("assignments", assignments, data_fingerprint)

@@ -25,7 +25,7 @@ Gradients = Sequence[ArrayLike]
 def between_cluster_variance(
     cluster_gradients: Gradients, cluster_probabilities: ArrayLike | None = None
 ) -> float:
-    r"""Between-cluster variance of the plain mean gradient of one group.
+    r"""Return the between-cluster variance of the plain mean gradient of one group.
 
     ``sum_k q_k ||grad R_k - grad R||^2`` with ``grad R = sum_k q_k grad R_k``.
 
@@ -60,7 +60,7 @@ def buffered_between_cluster_variance(
     buffers: Gradients,
     cluster_probabilities: ArrayLike | None = None,
 ) -> float:
-    r"""Mean squared distance between the cluster gradients and their buffers.
+    r"""Return the mean squared distance between the cluster gradients and their buffers.
 
     ``sum_k q_k ||grad R_k - g^k||^2``: the last term of the paper's Eq. 5, and what its figures
     show. It bounds the exact value, `estimator_between_cluster_variance`, from above. The paper
@@ -100,7 +100,7 @@ def estimator_between_cluster_variance(
     buffers: Gradients,
     cluster_probabilities: ArrayLike | None = None,
 ) -> float:
-    r"""Between-cluster variance of the corrected gradient of one group, exactly.
+    r"""Return the between-cluster variance of the corrected gradient of one group, exactly.
 
     ``sum_k q_k ||grad R_k - g^k - (grad R - gbar)||^2`` with ``gbar = sum_k q_k g^k``: the
     variance over the draw of the cluster of ``v = G - g^k + gbar``. One buffer for all the
@@ -172,7 +172,7 @@ def _check_probabilities(
     if len(counts) != 1:
         raise ValueError(
             "`cluster_gradients` must be a list of at least one array, all with the same number K "
-            f"of clusters as their first dimension. Received first dimensions {counts}."
+            f"of clusters as their first dimension. Received: first dimensions={counts}."
         )
     if cluster_probabilities is None:
         return np.full(counts[0], 1.0 / counts[0])
@@ -184,6 +184,7 @@ def _check_probabilities(
     ):
         raise ValueError(
             f"`cluster_probabilities` must be {counts[0]} numbers >= 0 that sum to 1, one for each "
-            f"cluster. Received {probabilities.tolist()}. Divide the cluster sizes by their sum."
+            "cluster: divide the cluster sizes by their sum. Received: cluster_probabilities="
+            f"{probabilities.tolist()}."
         )
     return probabilities

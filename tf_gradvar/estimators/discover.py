@@ -103,7 +103,7 @@ class DiscoverEstimate(Estimator):
         return np.full(clusters, 1.0 / clusters) if given is None else np.array(given)
 
     def check(self, model: Any) -> None:
-        """Refuse an optimizer whose buffers are not those of the model's variables."""
+        """Raise unless the buffers are those of the model's variables."""
         clusters = self._optimizer.num_clusters
         wanted = [(clusters, *variable.shape) for variable in model.trainable_variables]
         found = (
@@ -114,12 +114,12 @@ class DiscoverEstimate(Estimator):
         if found != wanted:
             raise ValueError(
                 "`optimizer` must be built with the trainable variables of `model`, with buffers "
-                f"of the shapes {wanted}. It has {found}. Call "
-                "`optimizer.build(model.trainable_variables)`."
+                f"of the shapes {wanted}: call `optimizer.build(model.trainable_variables)`. "
+                f"Received: buffers of the shapes {found}."
             )
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
-        """q_k / (b C), `[K]`, with the factor of drawing without replacement."""
+        """Return q_k / (b C), `[K]`, with the factor of drawing without replacement."""
         sizes = np.asarray(sizes, np.float64)
         check_fits(self, "group_size", self.group_size, int(sizes.min()), self.replacement)
         draws = np.full(len(sizes), self.group_size)
@@ -127,11 +127,11 @@ class DiscoverEstimate(Estimator):
         return self.probabilities * factors / self.groups_per_batch
 
     def between(self) -> Between:
-        """The part that comes from drawing the clusters."""
+        """Return the part that comes from drawing the clusters."""
         return Between(self.probabilities, self._buffers, 1.0 / self.groups_per_batch)
 
     def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
-        """One batch for each group: batch statistics are those of a group."""
+        """Return one batch for each group: batch statistics are those of a group."""
         clusters = rng.choice(len(members), self.groups_per_batch, p=self.probabilities)
         weight = 1.0 / (self.group_size * self.groups_per_batch)
         return [
@@ -146,7 +146,7 @@ class DiscoverEstimate(Estimator):
     def estimate(
         self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
     ) -> Gradients:
-        """The mean over the groups, less their buffers, plus gbar."""
+        """Return the mean over the groups, minus their buffers, plus gbar."""
         total = super().estimate(batches, gradient, seed, prepared)
         for batch in batches:
             for sum_, buffer in zip(total, self._buffers(batch.cluster or 0), strict=True):
@@ -167,14 +167,14 @@ def _float64(tensor: Any) -> np.ndarray:
 
 
 def _with_buffers(optimizer: Any) -> Any:
-    """The optimizer with cluster buffers inside an optimizer and its wrappers."""
+    """Return the optimizer with cluster buffers inside an optimizer and its wrappers."""
     inner = optimizer
     while inner is not None and not hasattr(type(inner), "cluster_gradients"):
         inner = getattr(inner, "inner_optimizer", None)
     if inner is None:
         raise ValueError(
             "`optimizer` must keep cluster gradients: Discover, DiscoverQHM, DiscoverIGT or "
-            f"DiscoverOver. Received {type(optimizer).__name__}. For optimizers without buffers "
-            "use `MiniBatch`."
+            "DiscoverOver. For optimizers without buffers use `MiniBatch`. Received: optimizer="
+            f"{type(optimizer).__name__}."
         )
     return inner

@@ -18,13 +18,13 @@ def check_estimators(estimators: Any) -> list[Estimator]:
     if not given or not all(isinstance(estimator, Estimator) for estimator in given):
         raise ValueError(
             "`estimators` must be a list of at least one estimator, such as `MiniBatch(128)`. "
-            f"Received {estimators!r}."
+            f"Received: estimators={estimators!r}."
         )
     twice = [name for name, times in Counter(e.name for e in given).items() if times > 1]
     if twice:
         raise ValueError(
-            f"`estimators` must have different names, the keys of the results. Received {twice} "
-            "more than once. Give them names of their own with `name=...`."
+            "`estimators` must have different names, the keys of the results: give them names of "
+            f"their own with `name=...`. Received: {twice} more than once."
         )
     return given
 
@@ -66,6 +66,6 @@ def check_labels(model: keras.Model, x: Any, y: Any, loss: Any) -> None:
         return  # numbers of classes
     if any(None not in (a, b) and a != b for a, b in zip(label[1:], output[1:], strict=True)):
         raise ValueError(
-            f"`y` must have the shape of the model's outputs, {output}, for the loss {name!r}. "
-            f"Received the shape {tuple(label)}. Reshape the labels."
+            f"`y` must have the shape of the model's outputs, {output}, for the loss {name!r}: "
+            f"reshape the labels. Received: shape={tuple(label)}."
         )

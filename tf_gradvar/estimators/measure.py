@@ -138,7 +138,7 @@ class VarianceMeter:
             if given is not None and len(given) != self._examples.count:
                 raise ValueError(
                     f"`assignments` of {estimator.name!r} must have one entry for each of the "
-                    f"{self._examples.count} examples. Received {len(given)}."
+                    f"{self._examples.count} examples. Received: {len(given)} entries."
                 )
             if estimator.data_fingerprint is not None:
                 refuse_other_data(
@@ -155,7 +155,7 @@ def gradient_variance(
     method: str = "exact",
     **options: Any,
 ) -> dict[str, EstimatorVariance]:
-    r"""The variance of gradient estimators, side by side at the model's present weights.
+    r"""Return the variance of gradient estimators, side by side at the model's present weights.
 
         average variance      V[e] / d,  V[e] = trace of the covariance of one estimate e
         normalized variance   (1/d) sum_j Var[e_j] / E[e_j^2],  from 0 to 1

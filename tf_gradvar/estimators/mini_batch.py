@@ -40,28 +40,29 @@ class MiniBatch(Estimator):
         self.name = name or default_name("SG", batch_size, replacement)
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
-        """c, `[1]`."""
+        """Return c, `[1]`."""
         sizes = np.asarray(sizes)
         check_fits(self, "batch_size", self.batch_size, int(sizes[0]), self.replacement)
         return draws_factor(sizes, np.array([self.batch_size]), replacement=self.replacement)
 
     def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
-        """B examples of weight 1 / B."""
+        """Return B examples of weight 1 / B."""
         chosen = rng.choice(members[0], self.batch_size, replace=self.replacement)
         return [WeightedBatch(chosen, np.full(self.batch_size, 1.0 / self.batch_size))]
 
 
 def default_name(kind: str, size: int, replacement: bool) -> str:
-    """Name of an estimator that was given none."""
+    """Return the name of an estimator that was given none."""
     return f"{kind}-{size}{'' if replacement else '-distinct'}"
 
 
 def check_fits(
     estimator: Estimator, argument: str, draws: int, available: int, replacement: bool
 ) -> None:
-    """Refuse more draws without replacement than there are examples."""
+    """Raise if there are more draws without replacement than examples."""
     if not replacement and draws > available:
         raise ValueError(
             f"`{argument}` of {estimator.name!r} must be at most the {available} examples to draw "
-            f"from without replacement. Received {draws}. Lower it, or use replacement=True."
+            "from without replacement: lower it, or use replacement=True. Received: "
+            f"{argument}={draws}."
         )

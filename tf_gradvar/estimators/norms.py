@@ -10,7 +10,7 @@ BINS_PER_DECADE = 8
 
 
 def norm_histogram(norms: Sequence[np.ndarray], sizes: Sequence[int]) -> dict[str, list[float]]:
-    """Estimated numbers of examples by the logarithm of their gradient's norm.
+    """Return the estimated numbers of examples by the logarithm of their gradient's norm.
 
     Args:
         norms: ||g_i|| of the examples seen, one array for each stratum.

@@ -1,4 +1,4 @@
-"""How a variance is measured: the options of all that measures, with their defaults."""
+"""Options of all that measures variances, with their defaults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MeasuringOptions:
         method: As above.
         num_draws: n, estimates that are drawn, at least 2. Defaults to 50.
         subset_size: Examples of a subset, at least 2, and 2 for each cluster. Defaults to 1024.
-        seed: Of subsets and draws. Each estimator has its own stream. Defaults to 0.
+        seed: Seed for subsets and draws. Each estimator has its own stream. Defaults to 0.
         per_layer: Whether to measure the same for each layer. Defaults to False.
         normalized: Whether to measure the normalized variance, too; it needs the second moment
             of every coordinate. Defaults to True.
@@ -59,7 +59,7 @@ class MeasuringOptions:
     training: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no model can be measured with."""
+        """Check what no model can be measured with."""
         check_choice("method", self.method, METHODS)
         _check_at_least_two("num_draws", self.num_draws, "estimates")
         _check_at_least_two("subset_size", self.subset_size, "examples")
@@ -74,5 +74,5 @@ class MeasuringOptions:
 def _check_at_least_two(name: str, value: int, what: str) -> None:
     if check_count(name, value, f"the {what} that are drawn") < 2:
         raise ValueError(
-            f"`{name}` must be at least 2: a variance needs two {what}. Received {value}."
+            f"`{name}` must be at least 2: a variance needs two {what}. Received: {name}={value}."
         )

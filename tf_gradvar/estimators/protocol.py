@@ -1,4 +1,4 @@
-"""What a gradient estimator has to say about itself to be measured.
+"""The account that a gradient estimator gives of itself to be measured.
 
 Every estimator here averages independent draws from strata of the data (one stratum: all of it),
 so its variance is a sum over the strata of a coefficient times the variance of one example:
@@ -79,7 +79,7 @@ class Estimator(abc.ABC):
 
     @abc.abstractmethod
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
-        """c_k of the formula above, `[K]`, from the sizes N_k `[K]`.
+        """Return c_k of the formula above, `[K]`, from the sizes N_k `[K]`.
 
         Raises:
             ValueError: More draws without replacement than there are examples.
@@ -87,20 +87,20 @@ class Estimator(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
-        """The examples of one estimate, from the indices of each stratum's members."""
+        """Return the examples of one estimate, from the indices of each stratum's members."""
 
     def between(self) -> Between | None:
-        """The variance between strata, for estimators that draw the stratum at random."""
+        """Return the variance between strata, for estimators that draw the stratum at random."""
         return None
 
     def prepare(self, mean_gradient: MeanGradient) -> Any:
-        """What `estimate` needs beside the draws; computed once a measurement."""
+        """Return what `estimate` needs beside the draws; computed once a measurement."""
         return None
 
     def estimate(
         self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
     ) -> Gradients:
-        """One estimate. Defaults to the sum over the batches.
+        """Return one estimate. Defaults to the sum over the batches.
 
         Args:
             batches: What `draw` returned.
@@ -112,14 +112,14 @@ class Estimator(abc.ABC):
         return [sum(column[1:], start=column[0]) for column in zip(*parts, strict=True)]
 
     def check(self, model: Any) -> None:  # noqa: B027 (most estimators fit every model)
-        """Refuse to be measured on a model that does not fit, with a sentence."""
+        """Raise if the model does not fit."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
 
 
 def draws_factor(sizes: np.ndarray, draws: np.ndarray, *, replacement: bool) -> np.ndarray:
-    """V[mean of n_k draws] / V_k: 1 / n_k, times (N_k - n_k) / (N_k - 1) without replacement.
+    """Return V[mean of n_k draws] / V_k: 1 / n_k, times (N_k - n_k) / (N_k - 1) if distinct.
 
     Args:
         sizes: N_k, `[K]`.

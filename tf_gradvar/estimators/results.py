@@ -34,7 +34,7 @@ class LayerVariance:
     num_parameters: int
 
     def to_record(self) -> dict[str, Any]:
-        """The values by name, as a record holds them; what is None or empty is left out."""
+        """Return the values by name, as a record holds them; None and empty ones are left out."""
         found: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -83,7 +83,7 @@ class Measured:
     example_variance: np.ndarray | None
 
     def of_layers(self, layout: Layout) -> dict[str, LayerVariance]:
-        """One result for each layer."""
+        """Return one result for each layer."""
         return {
             name: LayerVariance(**self._values(np.arange(len(layout.layers)) == place, layout))
             for place, name in enumerate(layout.layers)
@@ -92,7 +92,7 @@ class Measured:
     def of_model(
         self, layout: Layout, *, per_layer: bool, finite: np.ndarray, **values: Any
     ) -> EstimatorVariance:
-        """The result for the whole model; `values` are further attributes of it."""
+        """Return the result for the whole model; `values` are further attributes of it."""
         everything = np.full(len(layout.layers), True)
         return EstimatorVariance(
             **self._values(everything, layout),

@@ -141,7 +141,7 @@ class Stratified(Estimator):
         self.data_fingerprint = fingerprint
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
-        """(N_k/N)^2 / n_k, `[K]`, with the factor of drawing without replacement."""
+        """Return (N_k/N)^2 / n_k, `[K]`, with the factor of drawing without replacement."""
         sizes = np.asarray(sizes, np.float64)
         draws = self._draws
         for size, most in zip(sizes, np.ceil(draws - 1e-6), strict=True):
@@ -154,7 +154,7 @@ class Stratified(Estimator):
         return np.square(sizes / sizes.sum()) * factors
 
     def between(self) -> Between | None:
-        """The part that comes from random numbers of draws."""
+        """Return the part that comes from random numbers of draws."""
         weights = spread_weights(self._draws)
         if not weights.any():
             return None
@@ -163,7 +163,7 @@ class Stratified(Estimator):
         return Between(weights / weights.sum(), None, float(weights.sum()), factors)
 
     def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
-        """n_k examples of weight (N_k/N) / e_k from every cluster, as one batch."""
+        """Return n_k examples of weight (N_k/N) / e_k from every cluster, as one batch."""
         total = sum(len(indices) for indices in members)
         counts = systematic_counts(self._draws, rng) if self._random else self._draws
         chosen, coefficients = [], []

@@ -1,4 +1,4 @@
-"""Random subsets of the examples, and the standard error of what is measured on them.
+"""Random subsets of the examples, and standard errors of measurements on them.
 
 The standard error is that of the delta method: an estimate of a variance is a smooth function of
 the strata's means of ||g_i||^2 and g_i, and linear in example i up to smaller terms. With psi_i
@@ -43,7 +43,7 @@ class Seen:
 def choose_subset(
     assignments: np.ndarray | None, count: int, subset_size: int, rng: np.random.Generator
 ) -> list[np.ndarray] | None:
-    """Distinct random examples, shared out to the clusters by their sizes, at least 2 of each.
+    """Return distinct random examples, at least 2 of each cluster, shared out by their sizes.
 
     Returns:
         For each cluster the numbers of its chosen examples; None where that is all of them.
@@ -59,7 +59,7 @@ def choose_subset(
     if subset_size < least.sum():
         raise ValueError(
             f"`subset_size` must be at least {least.sum()}, two examples for each of the "
-            f"{len(sizes)} clusters. Received {subset_size}."
+            f"{len(sizes)} clusters. Received: subset_size={subset_size}."
         )
     return [
         np.sort(rng.choice(indices, share, replace=False))
@@ -68,7 +68,7 @@ def choose_subset(
 
 
 def _shares(sizes: np.ndarray, least: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers between `least` and `sizes` that add up to `total`, nearly proportional."""
+    """Return whole numbers from `least` to `sizes`, nearly proportional, that sum to `total`."""
     shares = np.maximum(least, total * sizes // sizes.sum())
     while shares.sum() != total:
         wanting = total * sizes / sizes.sum() - shares
@@ -80,7 +80,7 @@ def _shares(sizes: np.ndarray, least: np.ndarray, total: int) -> np.ndarray:
 
 
 def standard_error(seen: Sequence[Seen], coefficients: np.ndarray, *, clustered: bool) -> float:
-    """Of the variance, by the formula at the top of this file.
+    """Return the standard error of the variance, by the formula at the top of this file.
 
     Args:
         seen: The examples of every stratum.

@@ -1,4 +1,4 @@
-"""The estimate of SVRG: a mini-batch, less what it is off by at a snapshot of the weights."""
+"""The estimate of SVRG: a mini-batch, minus its error at a snapshot of the weights."""
 
 from __future__ import annotations
 
@@ -70,21 +70,22 @@ class SVRG(MiniBatch):
         self._snapshot = [np.array(weight) for weight in model.get_weights()]
 
     def check(self, model: Any) -> None:
-        """Refuse to be measured without a snapshot."""
+        """Raise if there is no snapshot."""
         if self._snapshot is None:
             raise ValueError(
-                f"The estimator {self.name!r} must have a snapshot of the weights, it has none. "
-                "Call its `take_snapshot(model)` first, or pass `snapshot=model.get_weights()`."
+                f"The estimator {self.name!r} must have a snapshot of the weights: call its "
+                "`take_snapshot(model)` first, or pass `snapshot=model.get_weights()`. "
+                "Received: snapshot=None."
             )
 
     def prepare(self, mean_gradient: MeanGradient) -> Gradients:
-        """m~, the mean gradient at the snapshot."""
+        """Return m~, the mean gradient at the snapshot."""
         return mean_gradient(self._snapshot or [])
 
     def estimate(
         self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
     ) -> Gradients:
-        """The difference of the two gradients of one batch, under the same masks, plus m~."""
+        """Return the difference of two gradients of one batch, under the same masks, plus m~."""
         (batch,) = batches
         here, there = gradient(batch, None, seed), gradient(batch, self._snapshot, seed)
         return [g - h + m for g, h, m in zip(here, there, prepared, strict=True)]

@@ -39,7 +39,7 @@ class PieceStatistics:
     def __call__(
         self, piece: Piece, other: Sequence[Any] | None, squares: bool, sketch: bool
     ) -> per_example.Statistics:
-        """Statistics of the gradients, or of their differences to those at other weights."""
+        """Return statistics of the gradients, or of their differences to those at other weights."""
         key = (other is not None, squares, sketch)
         if key not in self._compiled:
             self._compiled[key] = tf.function(self._statistics(squares, sketch), autograph=False)
@@ -79,7 +79,7 @@ class PieceStatistics:
 
 @dataclass
 class Pass:
-    """What one pass has found.
+    """The findings of one pass.
 
     Attributes:
         populations: Key of the gradients -> all the data together.
@@ -102,7 +102,7 @@ def measure_whole(
     options: MeasuringOptions,
     step: int,
 ) -> tuple[dict[str, EstimatorVariance], list[Seen]]:
-    """The variance of every estimator, exactly or from a subset.
+    """Return the variance of every estimator, exactly or from a subset.
 
     Returns:
         Results by the estimators' names, and the norms of all examples that were seen.
@@ -123,7 +123,7 @@ def measure_whole(
 
 
 def _groups(estimators: Sequence[Estimator]) -> list[list[Estimator]]:
-    """Estimators that share a pass; the first group takes those without clusters."""
+    """Return groups of estimators that share a pass; those without clusters join the first."""
     groups: list[list[Estimator]] = []
     for estimator in estimators:
         if (assignments := estimator.assignments) is None:
