@@ -13,7 +13,6 @@ SHORTER = {
     "steps_per_epoch=200": "steps_per_epoch=3",
     "steps_per_epoch=40": "steps_per_epoch=2",
     "every=500": "every=2",
-    "every_steps=500": "every_steps=2",
 }
 
 

@@ -10,17 +10,13 @@ from numpy.typing import ArrayLike
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.assignments import check_assignments, check_none_empty, members_of
+from tf_gradvar.callbacks.instruments import PerModel
 from tf_gradvar.callbacks.momentum import momentum_buffers, on_host
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, schedule_of
 from tf_gradvar.data.examples import as_examples
-from tf_gradvar.estimators.between_clusters import (
-    between_cluster_variance,
-    buffered_between_cluster_variance,
-    estimator_between_cluster_variance,
-)
+from tf_gradvar.estimators.between_clusters import between_values
 from tf_gradvar.estimators.weighted_gradient import WeightedGradient
-from tf_gradvar.keras_internals import compiled_loss
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.wrappers import innermost
@@ -120,9 +116,9 @@ class BetweenClusterVariance(ScheduledCallback):
         self._num_clusters, self._limit = num_clusters, examples_per_cluster
         self._members = self._members_of(clusters)
         self._probabilities = cluster_probabilities
-        self._loss = loss
-        self._gradient: WeightedGradient | None = None
-        self._compiled_for: tuple[Any, Any] = (None, None)
+        self._gradient = PerModel(
+            lambda model: WeightedGradient(ModelLoss(model, loss), training=False), loss
+        )
 
     def _members_of(self, clusters: ArrayLike) -> list[np.ndarray]:
         count, k = self._examples.count, self._num_clusters
@@ -150,7 +146,7 @@ class BetweenClusterVariance(ScheduledCallback):
 
     def prepare(self) -> None:
         """Check that the model has a loss."""
-        self._compile_once()
+        self._gradient(self.model)
 
     def act(self, step: int) -> None:
         """Measure, and record it."""
@@ -168,16 +164,14 @@ class BetweenClusterVariance(ScheduledCallback):
             Name -> sum over the trainable parameters.
         """
         gradients, q = self.cluster_gradients(), self._probabilities
-        optimizer = innermost(self.model.optimizer)
         variate = find_control_variate(self.model.optimizer)
-        values = {"sgd": between_cluster_variance(gradients, q)}
+        values = {"sgd": between_values(gradients, None, q).exact}
         if variate is not None:
-            buffers = [on_host(g) for g in variate.cluster_gradients]
-            values["discover"] = buffered_between_cluster_variance(gradients, buffers, q)
-            values["discover_exact"] = estimator_between_cluster_variance(gradients, buffers, q)
+            found = between_values(gradients, [on_host(g) for g in variate.cluster_gradients], q)
+            values |= {"discover": found.buffered, "discover_exact": found.exact}
         elif "momentum" in self._value_names():
-            buffers = momentum_buffers(optimizer)
-            values["momentum"] = buffered_between_cluster_variance(gradients, buffers, q)
+            buffers = momentum_buffers(innermost(self.model.optimizer))
+            values["momentum"] = between_values(gradients, buffers, q).buffered
         return values
 
     def _value_names(self) -> tuple[str, ...]:
@@ -196,12 +190,5 @@ class BetweenClusterVariance(ScheduledCallback):
         """
         members = [found[: self._limit] for found in self._members]
         pieces = self._examples.pieces(members, None, self._chunk_size)
-        means = self._compile_once().means(pieces, [len(found) for found in members])
+        means = self._gradient(self.model).means(pieces, [len(found) for found in members])
         return [np.stack(gradients) for gradients in zip(*means, strict=True)]
-
-    def _compile_once(self) -> WeightedGradient:
-        given = compiled_loss(self.model) if self._loss is None else self._loss
-        if self._gradient is None or self._compiled_for != (self.model, given):
-            self._gradient = WeightedGradient(ModelLoss(self.model, self._loss), training=False)
-            self._compiled_for = (self.model, given)
-        return self._gradient

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tf_gradvar.callbacks.instruments import PerModel
 from tf_gradvar.callbacks.log_values import NAME, log_values, missing_values, progress_line
 from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
@@ -15,7 +16,6 @@ from tf_gradvar.callbacks.steps import steps_taken
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator
-from tf_gradvar.keras_internals import compiled_loss
 
 
 class GradientVarianceLogger(ScheduledCallback):
@@ -120,16 +120,16 @@ class GradientVarianceLogger(ScheduledCallback):
             )
         super().__init__(name, due, x, path)
         self.estimators = [estimators] if isinstance(estimators, Estimator) else list(estimators)
-        self._data = (x, y)
-        self._loss = loss
         self._epoch_due = (
             None if every_epochs is None else schedule_of("every_epochs", every_epochs)
         )
         self._refresher = Refresher(self.estimators, snapshot_every, recluster, recluster_every)
         self._options = MeasuringOptions(**options)
         self._verbose = verbose
-        self._meter: VarianceMeter | None = None
-        self._metered: tuple[Any, Any] = (None, None)
+        self._meter = PerModel(
+            lambda model: VarianceMeter(model, x, y, loss, self.estimators, **vars(self._options)),
+            loss,
+        )
         self._measuring = self._before = self._started = 0.0
 
     @property
@@ -151,7 +151,7 @@ class GradientVarianceLogger(ScheduledCallback):
         """Take the first snapshots, and check that the estimators can be measured."""
         with _Timed(self):
             self._refresher.start(self.model)
-            self._prepare()
+            self._meter(self.model)
 
     def passed(self, steps: range) -> None:
         """Take snapshots and cluster, as far as they are due."""
@@ -180,21 +180,11 @@ class GradientVarianceLogger(ScheduledCallback):
         """Return NaN for every value in the logs."""
         return missing_values(self.estimators, self._options)
 
-    def _prepare(self) -> VarianceMeter:
-        """Return the meter, made anew where the model or its loss is another one."""
-        measured = (self.model, compiled_loss(self.model) if self._loss is None else self._loss)
-        if self._meter is None or measured != self._metered:
-            self._meter = VarianceMeter(
-                self.model, *self._data, self._loss, self.estimators, **vars(self._options)
-            )
-            self._metered = measured
-        return self._meter
-
     def act(self, step: int) -> None:
         """Measure, and record it."""
         start = time.perf_counter()
         with _Timed(self):
-            results, histogram = self._prepare().measure(step)
+            results, histogram = self._meter(self.model).measure(step)
         record: dict[str, Any] = {
             "step": step,
             "epoch": self._epoch,

@@ -12,6 +12,7 @@ gradient norm. Everything is summed in float64 after subtracting, one variable a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,8 +52,7 @@ def between_cluster_variance(
 
     Cost: reads every array once, one cluster at a time.
     """
-    probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    return _spread(_moments(Between(probabilities), cluster_gradients))
+    return between_values(cluster_gradients, None, cluster_probabilities).exact
 
 
 def buffered_between_cluster_variance(
@@ -89,10 +89,7 @@ def buffered_between_cluster_variance(
 
     Cost: reads every array once, one cluster at a time.
     """
-    probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    between = Between(probabilities, _offsets(cluster_gradients, buffers))
-    moments = _moments(between, cluster_gradients)
-    return _spread(moments) + sum(float(np.square(mean).sum()) for mean in moments.mean)
+    return between_values(cluster_gradients, buffers, cluster_probabilities).buffered
 
 
 def estimator_between_cluster_variance(
@@ -129,22 +126,35 @@ def estimator_between_cluster_variance(
 
     Cost: reads every array once, one cluster at a time.
     """
+    return between_values(cluster_gradients, buffers, cluster_probabilities).exact
+
+
+class BetweenValues(NamedTuple):
+    """Both between-cluster values of one set of buffers.
+
+    Attributes:
+        exact: ``sum_k q_k ||d_k - sum_l q_l d_l||^2`` with ``d_k = grad R_k - g^k``.
+        buffered: ``sum_k q_k ||d_k||^2``.
+    """
+
+    exact: float
+    buffered: float
+
+
+def between_values(
+    cluster_gradients: Gradients,
+    buffers: Gradients | None,
+    cluster_probabilities: ArrayLike | None = None,
+) -> BetweenValues:
+    """Return both values, for the cost of one; arguments as in the functions above."""
     probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    between = Between(probabilities, _offsets(cluster_gradients, buffers))
-    return _spread(_moments(between, cluster_gradients))
-
-
-def _moments(between: Between, cluster_gradients: Gradients) -> Moments:
-    """Return the statistics of the differences d_k, with the weights q_k."""
-    moments = Moments()
-    for k, probability in enumerate(between.probabilities):
-        mean = [np.asarray(gradient)[k].astype(np.float64) for gradient in cluster_gradients]
+    offsets = None if buffers is None else _offsets(cluster_gradients, buffers)
+    between, moments = Between(probabilities, offsets), Moments()
+    for k, probability in enumerate(probabilities):
+        mean = [np.asarray(gradient[k], np.float64) for gradient in cluster_gradients]
         moments.add(between.difference(k, mean), probability)
-    return moments
-
-
-def _spread(moments: Moments) -> float:
-    return sum(float(m2.sum()) for m2 in moments.m2 or [])
+    exact = sum(float(m2.sum()) for m2 in moments.m2 or [])
+    return BetweenValues(exact, exact + sum(float(np.square(m).sum()) for m in moments.mean))
 
 
 def _offsets(cluster_gradients: Gradients, buffers: Gradients) -> Callable[[int], Arrays]:

@@ -53,7 +53,7 @@ class Between(NamedTuple):
 
     def difference(self, k: int, mean: Gradients) -> Gradients:
         """Return d_k of the stratum with the mean gradient m_k."""
-        scaled = [self.factor(k) * m for m in mean]
+        scaled = mean if self.factors is None else [self.factor(k) * m for m in mean]
         if self.offsets is None:
             return scaled
         return [d - offset for d, offset in zip(scaled, self.offsets(k), strict=True)]

@@ -72,16 +72,20 @@ class Moments:
             gradient: g, one array for each variable.
             weight: a, at least 0. Defaults to 1.
         """
-        if not self.mean:
-            self.mean = [np.zeros(np.shape(g)) for g in gradient]
         if not weight:
             return [np.zeros(np.shape(g)) for g in gradient]
         before, self.count = self.count, self.count + weight
-        increments = []
-        for mean, g in zip(self.mean, gradient, strict=True):
-            delta = g - mean
-            mean += delta * weight / self.count
-            increments.append(before * weight / self.count * np.square(delta))
+        if not self.mean:
+            self.mean = [np.array(g, np.float64) for g in gradient]
+            increments = [np.zeros_like(mean) for mean in self.mean]
+        else:
+            increments = []
+            for mean, g in zip(self.mean, gradient, strict=True):
+                delta = np.subtract(g, mean, out=np.empty_like(mean))
+                mean += delta / (self.count / weight)
+                np.square(delta, out=delta)
+                delta *= before * weight / self.count
+                increments.append(delta)
         if self.m2 is not None:
             self.m2 = added(self.m2, increments)
         return increments
