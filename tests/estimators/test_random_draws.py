@@ -10,7 +10,6 @@ from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
 from tf_gradvar.data import stratified_batches
 from tf_gradvar.estimators import MiniBatch, Stratified, gradient_variance
-from tf_gradvar.sampling.systematic import count_variances, spread_weights, systematic_counts
 
 GROUPS, SIZES = problem.ASSIGNMENTS, np.bincount(problem.ASSIGNMENTS)
 FIXED = [Fraction(1), Fraction(2), Fraction(1)]
@@ -67,28 +66,6 @@ def test_draws_agree_with_enumeration(solved):
     error = result.standard_error * result.num_parameters
     assert abs(result.variance - truth) < 4.5 * error
     assert error < 0.4 * truth
-
-
-def test_counts_have_their_means_and_variances():
-    expected = np.array(UNEQUAL, float)
-    rng = np.random.default_rng(0)
-    counts = np.array([systematic_counts(expected, rng) for _ in range(4000)])
-    assert set(counts.sum(axis=1)) == {3}
-    assert (np.abs(counts.mean(axis=0) - expected) < 4.5 * 0.5 / np.sqrt(4000)).all()
-    np.testing.assert_allclose(count_variances(expected), [0.21, 0.21, 0.24])
-    np.testing.assert_allclose(counts.var(axis=0), [0.21, 0.21, 0.24], rtol=0.1)
-
-
-def test_spread_weights_solve_their_equation():
-    rng = np.random.default_rng(0)
-    expected = rng.uniform(0, 3, 40)
-    expected[:3] = [1, 2, 3]
-    weights = spread_weights(expected)
-    np.testing.assert_allclose(
-        weights - weights**2 / weights.sum(), count_variances(expected), rtol=1e-9, atol=1e-12
-    )
-    assert (weights[:3] == 0).all()
-    np.testing.assert_allclose(spread_weights(np.array([0.3, 0.7])), [0.42, 0.42], rtol=1e-5)
 
 
 DESIGNS = {

@@ -150,8 +150,9 @@ def between_values(
     probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
     offsets = None if buffers is None else _offsets(cluster_gradients, buffers)
     between, moments = Between(probabilities, offsets), Moments()
+    arrays = [np.asarray(gradient) for gradient in cluster_gradients]
     for k, probability in enumerate(probabilities):
-        mean = [np.asarray(gradient[k], np.float64) for gradient in cluster_gradients]
+        mean = [np.asarray(array[k], np.float64) for array in arrays]
         moments.add(between.difference(k, mean), probability)
     exact = sum(float(m2.sum()) for m2 in moments.m2 or [])
     return BetweenValues(exact, exact + sum(float(np.square(m).sum()) for m in moments.mean))
