@@ -1,13 +1,18 @@
-"""What a clustering refuses, in a sentence."""
+"""Refusals of a clustering: examples and limits that cannot be clustered."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 
 from tf_gradvar.arguments import check_number
 from tf_gradvar.assignments import check_assignments
+
+NOT_FINITE = ("raise", "exclude")
+
+logger = logging.getLogger(__name__)
 
 
 def check_max_size_ratio(ratio: float, assignment: str) -> float:
@@ -48,12 +53,31 @@ def refuse_not_finite(squared_norms: np.ndarray) -> None:
     if len(bad):
         raise ValueError(
             f"The gradients of {len(bad)} of {len(squared_norms)} examples are infinite or not a "
-            f"number, of these: {listed(bad)}. Mend the data or the model, or leave such "
+            f"number, of these: {_listed(bad)}. Mend the data or the model, or leave such "
             "examples out with `on_not_finite='exclude'`."
         )
 
 
-def refuse_all_zero(squared_norms: np.ndarray) -> None:
+def finite_examples(squared_norms: np.ndarray, on_not_finite: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the examples to cluster, and of those to leave out.
+
+    Raises where `on_not_finite` says so, and where nothing is left to cluster.
+    """
+    finite = np.isfinite(squared_norms)
+    if on_not_finite == "raise" or not finite.any():
+        refuse_not_finite(squared_norms)
+    _refuse_all_zero(squared_norms[finite])
+    left_out = np.flatnonzero(~finite)
+    if len(left_out):
+        logger.warning(
+            "Left out %d examples whose gradients are not finite: %s.",
+            len(left_out),
+            _listed(left_out),
+        )
+    return np.flatnonzero(finite), left_out
+
+
+def _refuse_all_zero(squared_norms: np.ndarray) -> None:
     """Raise if no gradient differs from zero."""
     if not (squared_norms > 0).any():
         raise ValueError(
@@ -62,7 +86,7 @@ def refuse_all_zero(squared_norms: np.ndarray) -> None:
         )
 
 
-def listed(numbers: np.ndarray, most: int = 10) -> str:
-    """The first of some numbers, for a message."""
+def _listed(numbers: np.ndarray, most: int = 10) -> str:
+    """Return the first of some numbers, for a message."""
     shown = ", ".join(str(number) for number in numbers[:most])
     return shown + (", ..." if len(numbers) > most else "")
