@@ -132,7 +132,7 @@ class Vectors:
         return np.concatenate(found).astype(np.float64)
 
     def spread(self, members: np.ndarray) -> float:
-        """Return J of these examples as one cluster: N_k times the squared distances to their mean."""
+        """Return J of these examples as one cluster: N_k times their squared distances to C_k."""
         mean = np.zeros(self.vectors.shape[1])
         for rows in _chunks(members):
             mean += self.vectors[rows].sum(axis=0, dtype=np.float64)

@@ -38,8 +38,8 @@ def fill_empty(
 
     Args:
         assignments: Integers `[N]`.
-        costs: The number that each example adds to the sum of its cluster: its squared norm, or its squared
-            distance to the centre, `[N]`. A cluster costs its size times the sum.
+        costs: The squared norm of each example, or its squared distance to the centre, `[N]`. A
+            cluster costs its size times the sum of these.
         num_clusters: K, at most N.
         rng: Chooses the halves.
 

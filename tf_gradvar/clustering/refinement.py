@@ -69,7 +69,7 @@ class FixedCentres(Refinement):
         self._rule = rule
 
     def one_pass(self, assignments: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Make centres from the old assignments, and return assignments by the distances to them."""
+        """Make centres of the old assignments, and return assignments by the distances to them."""
         distances = self.distances(assignments)
         if self._rule == "paper":
             return paper_rule(distances, order)

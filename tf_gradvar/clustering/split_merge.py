@@ -84,7 +84,7 @@ def _splits(
 
 
 def _nearer_half(gradients: Gradients, members: np.ndarray) -> np.ndarray:
-    """Return whether a gradient is nearer to the longest than to the one farthest from it, `[n]`."""
+    """Return whether each gradient is nearer to the longest than to the farthest from that."""
     norms = gradients.squared_norms[members]
 
     def distances(place: int) -> np.ndarray:
