@@ -125,8 +125,9 @@ class App:
             other = getattr(config, "command", None)
             raise ValueError(
                 f"`--config` of {self.name} must be one of {configurations.names(self.kind)}, or a "
-                f"file whose functions return `{self.kind.__name__}`. Received {name!r}, of type "
-                f"`{received}`." + (f" Use `python -m {other} --config {name}`." if other else "")
+                f"file whose functions return `{self.kind.__name__}`. Received: --config {name}, "
+                f"of type `{received}`."
+                + (f" Use `python -m {other} --config {name}`." if other else "")
             )
         return dataclasses.replace(loaded, config=config)
 

@@ -28,7 +28,7 @@ def missing() -> str | None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         return (
-            "The apps need the TensorFlow backend of Keras. Received KERAS_BACKEND="
+            "The apps need the TensorFlow backend of Keras. Received: KERAS_BACKEND="
             f"{backend}. Set KERAS_BACKEND=tensorflow."
         )
     return None

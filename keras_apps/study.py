@@ -16,7 +16,7 @@ from typing import Any
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.problem import Problem
-from keras_apps.experiments.trajectory import Study
+from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.trajectory_report import study_report
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure

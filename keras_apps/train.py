@@ -16,7 +16,7 @@ from keras_apps import requirements
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.problem import Problem
-from keras_apps.reporting.comparison_report import comparison_report
+from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_tables import summary_rows
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
@@ -25,7 +25,7 @@ from keras_apps.running import tuning
 from keras_apps.running.checkpointing import discard
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
 from keras_apps.running.progress import Display
-from keras_apps.running.training_run import RunTrainer
+from keras_apps.running.training_run import TrainingRun
 
 
 def prepare(experiment: Experiment) -> Problem:
@@ -50,9 +50,9 @@ def run(task: Task) -> Report | None:
     workdir = task.workdir
     results = Results.of(workdir.records.read(), experiment)
     write_csv(summary_rows(results), workdir.path / "summary.csv")
-    return comparison_report(
-        task.loaded, results, workdir.variances.read(), task.problem.description, workdir.figures
-    )
+    variances, description = workdir.variances.read(), task.problem.description
+    material = Material(task.loaded, results, variances, description, workdir.figures)
+    return comparison_report(material)
 
 
 def _train_all(experiment: Experiment, task: Task) -> bool:
@@ -77,11 +77,11 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     started = time.perf_counter()
     with Display(task.console, total) as display:
         shared = (task.problem, task.workdir, display, task.interruption)
-        trainer = RunTrainer(experiment, *shared)
-        if not all(map(trainer.train, first)):
+        if not all(TrainingRun(run, experiment, *shared).train() for run in first):
             return False
         rates = tuning.choose(task.workdir.records.read(), experiment)
-        if not all(trainer.train(r) for r in experiment.runs(rates) if r.name not in finished):
+        rest = [run for run in experiment.runs(rates) if run.name not in finished]
+        if not all(TrainingRun(run, experiment, *shared).train() for run in rest):
             return False
         if trajectory is not None and not measure(trajectory, *shared):
             return False

@@ -21,7 +21,8 @@ Command:
 """
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.trajectory import Study, Trajectory
+from keras_apps.experiments.trajectory import Trajectory
+from keras_apps.experiments.variance_study import Study
 
 
 def config() -> Study:

@@ -75,18 +75,10 @@ class ProblemDefinition(abc.ABC):
         group_size: int,
         steps: int,
     ) -> dict[str, np.ndarray]:
-        """Return what theory predicts of a run.
-
-        Args:
-            rule: The update rule, without a control variate.
-            arguments: Its arguments beside the learning rate.
-            learning_rate: Constant.
-            groups: Groups in a step, C.
-            group_size: Examples in a group.
-            steps: Steps of the run, T.
+        """Return what theory predicts of a run at a constant learning rate.
 
         Returns:
             Parts of the gradient's noise that are left, "within and between clusters" and "within
-            clusters alone" -> expected excess risks [T + 1]. Empty where there is no theory.
+            clusters alone" -> expected excess risks [steps + 1]. Empty where there is no theory.
         """
         return {}

@@ -22,14 +22,6 @@ def comparison_pictures(results: Results, groups: int, folder: Path) -> list[Pic
     """Draw all optimizers in one picture for loss and one for accuracy, then each family alone.
 
     Where one family is all there is, only its pictures are drawn.
-
-    Args:
-        results: Of the comparison.
-        groups: With so many groups in a step.
-        folder: Where the pictures and their numbers go.
-
-    Returns:
-        Pictures of what was measured.
     """
     found = []
     families = _families(results, groups)
@@ -52,15 +44,7 @@ def comparison_pictures(results: Results, groups: int, folder: Path) -> list[Pic
 
 
 def variance_pictures(results: Results, folder: Path) -> list[Picture]:
-    """Draw the between-cluster variance over training, a picture for each number of groups.
-
-    Args:
-        results: Of the comparison.
-        folder: Where the pictures and their numbers go.
-
-    Returns:
-        Pictures; none if the variance was not measured.
-    """
+    """Draw the between-cluster variance, if it was measured, for each number of groups."""
     found = []
     for groups in results.experiment.groups_per_batch:
         arms = [
@@ -87,15 +71,7 @@ def variance_pictures(results: Results, folder: Path) -> list[Picture]:
 
 
 def risk_pictures(results: Results, folder: Path) -> list[Picture]:
-    """Draw the risk beside its prediction, a picture for each base optimizer.
-
-    Args:
-        results: Of a comparison with predictions.
-        folder: Where the pictures and their numbers go.
-
-    Returns:
-        The pictures.
-    """
+    """Draw the risk beside its prediction, a picture for each base optimizer."""
     found = []
     for groups in results.experiment.groups_per_batch:
         for base, family in _families(results, groups).items():

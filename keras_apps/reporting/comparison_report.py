@@ -7,6 +7,7 @@ say. `SECTIONS` lists them in the order of the page; a new section is one more f
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,49 +43,38 @@ class Material:
 
     Attributes:
         loaded: The configuration, of an `Experiment`.
-        results: Of the runs.
-        findings: What they say; for a smoke test that they say nothing.
-        table: Their summary, if any run is finished.
-        variances: The records along the trajectory.
-        figures: Folder where pictures and their numbers go.
+        results: Of its runs.
+        variances: The records along its trajectory, if it has one.
         description: Of the data, in a sentence or two.
+        figures: Folder where pictures and their numbers go.
     """
 
     loaded: Loaded
     results: Results
-    findings: Sequence[str]
-    table: Table | None
     variances: Sequence[dict[str, Any]]
-    figures: Path
     description: str
+    figures: Path
 
     @property
     def experiment(self) -> Experiment:
         """The experiment."""
         return self.results.experiment
 
+    @functools.cached_property
+    def findings(self) -> list[str]:
+        """What the results say; for a smoke test that they say nothing."""
+        return self.loaded.conclusions(findings_of(self.results))
 
-def comparison_report(
-    loaded: Loaded,
-    results: Results,
-    variances: Sequence[dict[str, Any]],
-    description: str,
-    figures: Path,
-) -> Report:
-    """Draw the figures and return the report.
+    @functools.cached_property
+    def summary(self) -> Table | None:
+        """The table of the results, if any run is finished."""
+        return summary_table(self.results) if self.results.arms else None
 
-    Args:
-        loaded: The configuration, of an `Experiment`.
-        results: Of its runs.
-        variances: The records along its trajectory, if it has one.
-        description: Of the data, in a sentence or two.
-        figures: Folder where pictures and their numbers go.
-    """
-    findings = loaded.conclusions(findings_of(results))
-    table = summary_table(results) if results.arms else None
-    material = Material(loaded, results, findings, table, variances, figures, description)
+
+def comparison_report(material: Material) -> Report:
+    """Draw the figures and return the report."""
     parts = [part for section in SECTIONS for part in section(material)]
-    return Report(loaded.title, findings, table, parts)
+    return Report(material.loaded.title, material.findings, material.summary, parts)
 
 
 def headline(material: Material) -> list[Part]:
@@ -131,7 +121,7 @@ def what_was_run(material: Material) -> list[Part]:
 
 def table(material: Material) -> list[Part]:
     """The summary table."""
-    if material.table is None:
+    if material.summary is None:
         return []
     values = (
         "Mean ± standard deviation over seeds."
@@ -144,7 +134,7 @@ def table(material: Material) -> list[Part]:
         "Steps per second are medians without evaluations, on a machine that may have had other "
         "work to do. All digits are in summary.csv."
     )
-    return [Section("Table", [material.table, Text(note, "note")])]
+    return [Section("Table", [material.summary, Text(note, "note")])]
 
 
 def curves(material: Material) -> list[Part]:

@@ -51,17 +51,9 @@ PLAIN_VARIANCE = (f"{PREFIX}sgd", "--", "no buffer")
 def plot_values(
     results: Results, ax: Axes, *, arms: Sequence[Arm], value: str, seeds: bool = True
 ) -> Axes:
-    """Draw a measured value: each seed's points, their mean, and one deviation around it.
+    """Draw a measured value: the mean over seeds; with `seeds` also each, and one deviation.
 
-    Args:
-        results: Of the comparison.
-        ax: Axes to draw into.
-        arms: Which curves to draw.
-        value: Name of the value. Losses and risks get a log axis.
-        seeds: Whether to draw each seed's points and the deviation.
-
-    Returns:
-        The axes.
+    Losses and risks get a log axis.
     """
     for arm in arms:
         curve = arm.curve(value)
@@ -75,10 +67,7 @@ def plot_values(
         _cut_off_beginning(ax, results.experiment.steps)
     else:
         _set_log_axis(ax)
-    ax.set_xlabel("step")
-    ax.set_ylabel(AXIS_LABELS.get(value, value.replace("_", " ")))
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return ax
+    return _labelled(ax, AXIS_LABELS.get(value, value.replace("_", " ")))
 
 
 def plot_variances(results: Results, ax: Axes, *, arms: Sequence[Arm]) -> Axes:
@@ -86,14 +75,6 @@ def plot_variances(results: Results, ax: Axes, *, arms: Sequence[Arm]) -> Axes:
 
     For plain gradients sum_k q_k ||grad R_k - grad R||^2; with one buffer or K, sum_k q_k
     ||grad R_k - g^k||^2 as in the paper's figure; and what is left in the corrected gradient.
-
-    Args:
-        results: Of the comparison.
-        ax: Axes to draw into.
-        arms: Those whose variance was measured.
-
-    Returns:
-        The axes, with a log axis for the variance.
     """
     for arm in arms:
         color = _hue(arm.optimizer, results.experiment)
@@ -110,10 +91,7 @@ def plot_variances(results: Results, ax: Axes, *, arms: Sequence[Arm]) -> Axes:
             )
     _set_log_axis(ax)
     ax.set_xlim(left=0)
-    ax.set_xlabel("step")
-    ax.set_ylabel("between-cluster variance\n(squared gradient norm)")
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return ax
+    return _labelled(ax, "between-cluster variance\n(squared gradient norm)")
 
 
 def variances_of(arm: Arm) -> list[tuple[str, str, str]]:
@@ -139,6 +117,13 @@ def numbers_of(arms: Sequence[Arm], values: Sequence[str]) -> list[dict[str, Any
         for value in values
         for point in arm.curve(value)
     ]
+
+
+def _labelled(ax: Axes, label: str) -> Axes:
+    ax.set_xlabel("step")
+    ax.set_ylabel(label)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return ax
 
 
 def _draw_curve(

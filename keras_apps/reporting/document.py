@@ -14,6 +14,7 @@ from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
 
 MINUS = "\N{MINUS SIGN}"
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +43,8 @@ class Code:
 class Table:
     """A table. Where rows share the value of the first column, they stand in blocks.
 
-    Attributes:
-        headings: Of the columns.
-        cells: Text of each row.
-        strong: Rows to set in bold.
-        only_on_page: Headings of the columns that a terminal of 80 columns has no room for.
+    Rows in `strong` are set in bold; a terminal of 80 columns has no room for the columns with
+    headings in `only_on_page`.
     """
 
     headings: Sequence[str]
@@ -86,14 +84,7 @@ Part: TypeAlias = Text | Formula | Code | Table | Gallery | Section
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was found.
-
-    Attributes:
-        title: Heading of the page and of the table in the terminal.
-        findings: Sentences for the terminal.
-        table: The table that the terminal shows, if any.
-        parts: The page.
-    """
+    """A title and the parts of a page; of them, findings and a table are for the terminal, too."""
 
     title: str
     findings: Sequence[str]
@@ -107,12 +98,7 @@ def findings_parts(findings: Sequence[str]) -> list[Part]:
 
 
 def about(loaded: Loaded, note: str = "") -> Section:
-    """Return the last section of every page: the configuration's own words, and the versions.
-
-    Args:
-        loaded: The configuration.
-        note: Sentences on what it took.
-    """
+    """Return the last section of a page: the configuration's words, what it took, the versions."""
     versions = (
         f"Configuration {loaded.name}. {note} TensorFlow {tf.__version__}, Keras "
         f"{keras.__version__}, Python {platform.python_version()}, {platform.machine()}."

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from keras_apps.reporting.comparison_tables import PERCENT
-from keras_apps.reporting.document import MINUS
+from keras_apps.reporting.document import MINUS, PERCENT
 from keras_apps.reporting.results import Pair, Results
 
 

@@ -29,13 +29,7 @@ APPEARANCE = {
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A finished figure.
-
-    Attributes:
-        name: Of its files.
-        svg: The figure.
-        caption: What it shows.
-    """
+    """A finished figure, the name of its files and what it shows."""
 
     name: str
     svg: str
@@ -50,18 +44,9 @@ def draw(
     numbers: Sequence[Mapping[str, Any]],
     height: float = FIGURE_INCHES[1],
 ) -> Picture:
-    """Make a figure and write it as SVG and PNG with its numbers beside it.
+    """Make a figure and write it as SVG and PNG, with the numbers beside it as CSV.
 
-    Args:
-        name: Of the files, without ending.
-        caption: What it shows.
-        folder: Where the files go.
-        plot: Draws into the axes.
-        numbers: Rows of the CSV file.
-        height: Of the figure, in inches.
-
-    Returns:
-        The picture.
+    The files are `folder`/`name` with their endings; the height is in inches.
     """
     with matplotlib.rc_context(APPEARANCE):
         figure = Figure(figsize=(FIGURE_INCHES[0], height), layout="constrained")

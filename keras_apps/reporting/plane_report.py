@@ -31,14 +31,7 @@ HEADINGS = ("cluster", "points o", "points x", "mean gradient norm", "turns the 
 
 
 def plane_report(loaded: Loaded, found: Found, problem: Problem, figures: Path) -> Report:
-    """Draw the picture and return the report.
-
-    Args:
-        loaded: The configuration, of a `ClusterPicture`.
-        found: Its clusters.
-        problem: The points.
-        figures: Folder where the picture and its numbers go.
-    """
+    """Draw the picture and return the report."""
     config: ClusterPicture = loaded.config
     picture = pictures.draw(
         "clusters",

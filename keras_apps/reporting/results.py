@@ -100,14 +100,7 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """An optimizer with the control variate beside its base, on the same batches.
-
-    Attributes:
-        name: Of the one with the control variate, for readers.
-        base: Of the other.
-        values: What the one reached, for each seed.
-        base_values: What the other reached, for the same seeds.
-    """
+    """What an optimizer with the control variate and its base reached, on the same seeds."""
 
     name: str
     base: str
@@ -195,13 +188,7 @@ class Results:
         ]
 
     def pairs(self, groups: int, value: str, step: int | None = None) -> list[Pair]:
-        """Compare every optimizer with the control variate to its base, seed by seed.
-
-        Args:
-            groups: In a step.
-            value: Name of the value that is compared.
-            step: At which step; None for the last of each run.
-        """
+        """Compare optimizers with the control variate to their bases, at a step or at the end."""
         found = []
         for arm, base in self.pairs_of_arms(groups):
             own, other = (one.by_seed(value, step) for one in (arm, base))

@@ -11,13 +11,7 @@ from keras_apps.reporting.document import Report, Table
 
 
 def show(report: Report, page: Path, console: Console) -> None:
-    """Print a report.
-
-    Args:
-        report: The report.
-        page: Where the whole of it is.
-        console: Where to print.
-    """
+    """Print a report, and where the whole of it is."""
     if report.table is not None:
         console.print(rich_table(report.table, report.title))
     for text in [*report.findings, f"Report: {page}"]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from keras_apps.experiments.trajectory import Study, Trajectory
+from keras_apps.experiments.trajectory import Trajectory
+from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting import pictures
 from keras_apps.reporting.document import (
     Code,
@@ -84,14 +85,7 @@ class Measured:
 def study_report(
     loaded: Loaded, records: Sequence[Record], description: str, figures: Path
 ) -> Report:
-    """Draw the figures and return the report on a study.
-
-    Args:
-        loaded: The configuration, of a `Study`.
-        records: What was measured, at least once.
-        description: Of the data, in a sentence or two.
-        figures: Folder where pictures and their numbers go.
-    """
+    """Draw the figures and return the report on a study with at least one measurement."""
     study: Study = loaded.config
     measured = Measured.of(records)
     last = records[-1]
@@ -112,14 +106,7 @@ def study_report(
 def variance_section(
     trajectory: Trajectory, measured: Measured, figures: Path, loaded: Loaded
 ) -> Section:
-    """Return the section: what to see, two pictures, a table, and how to run it.
-
-    Args:
-        trajectory: What was trained.
-        measured: What was measured along it.
-        figures: Folder where pictures and their numbers go.
-        loaded: The configuration, of either app.
-    """
+    """Return the section: what to see, two pictures, a table, and how to run it."""
     how = (
         f"Plain SGD (learning rate {trajectory.learning_rate:g}, momentum "
         f"{trajectory.momentum:g}, batches of {trajectory.batch_size}) takes {trajectory.steps} "

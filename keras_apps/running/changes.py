@@ -37,7 +37,7 @@ def change(config: Any, changes: Iterable[str]) -> Any:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(
-                f"A change must be written as key=value. Received {assignment!r}, which has no '='."
+                f"A change must be key=value. Received: {assignment!r}, which has no '='."
             )
         config = _changed(config, key.strip().split("."), value.strip(), key.strip())
     return config
@@ -91,7 +91,7 @@ def _parsed(text: str, kind: Any, old: Any, key: str) -> Any:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return tuple(_scalar(part, options[0], key) for part in parts)
     if typing.get_origin(kind) is typing.Literal and text not in options:
-        raise ValueError(f"`{key}` must be one of {list(options)}. Received {text!r}.")
+        raise ValueError(f"`{key}` must be one of {list(options)}. Received: {key}={text!r}.")
     return text if typing.get_origin(kind) is typing.Literal else _scalar(text, kind, key)
 
 
@@ -110,7 +110,9 @@ def _scalar(text: str, kind: Any, key: str) -> Any:
     try:
         return readers[kind](text)
     except (ValueError, KeyError):
-        raise ValueError(f"`{key}` must be of type {kind.__name__}. Received {text!r}.") from None
+        raise ValueError(
+            f"`{key}` must be of type {kind.__name__}. Received: {key}={text!r}."
+        ) from None
 
 
 def _literal(text: str) -> Any:
@@ -132,7 +134,7 @@ def _is_named_tuple_of_dataclasses(node: Any) -> bool:
 def _check_known(name: str, known: Sequence[str], key: str) -> None:
     if name not in known:
         raise ValueError(
-            f"`{key}` must name something that the configuration has. Received {name!r}; known "
+            f"`{key}` must name something that the configuration has. Received: {name!r}; known "
             f"there are {list(known)}.{hint(name, known)}"
         )
 

@@ -105,7 +105,7 @@ def load(name: str, changes: Iterable[str] = ()) -> Loaded:
         others = sorted(set(variants) - {"config"})
         raise ValueError(
             f"The configuration {module_name!r} must have the variant that is asked for. It has "
-            f"{others}. Received {variant or 'config'!r}.{hint(variant, others)}"
+            f"{others}. Received: variant={variant or 'config'!r}.{hint(variant, others)}"
         )
     config = change(chosen(), changes)
     if hasattr(config, "check"):  # Not at construction: several changes may only fit together.
@@ -140,6 +140,6 @@ def _module(name: str) -> types.ModuleType:
     if name not in names():
         raise ValueError(
             f"The configuration must be one of {names()}, or the path of a Python file. "
-            f"Received {name!r}.{hint(name, names())}"
+            f"Received: name={name!r}.{hint(name, names())}"
         )
     return importlib.import_module(f"keras_apps.configs.{name}")

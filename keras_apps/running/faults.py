@@ -41,14 +41,14 @@ def sentence(error: OSError, workdir: Path) -> str:
         return f"{place} cannot be used: {error.strerror}."
     if error.errno in NOT_ALLOWED:
         return (
-            f"`--workdir` must be a folder that can be written to. Received {workdir}, "
+            f"`--workdir` must be a folder that can be written to. Received: {workdir}, "
             f"{_relative(place, workdir)} cannot be written ({error.strerror}). Choose another "
             "`--workdir`."
         )
     file = next((path for path in (place, *place.parents) if path.is_file()), place)
     if error.errno in NO_FOLDER:
         return (
-            f"`--workdir` must be a folder, or a new name for one. Received {workdir}, "
+            f"`--workdir` must be a folder, or a new name for one. Received: {workdir}, "
             f"{_relative(file, workdir)} is a file. Choose another `--workdir`."
         )
     return f"{place} cannot be read or written: {error.strerror}."

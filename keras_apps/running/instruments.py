@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_apps.experiments.comparison import Experiment, GradientClusters, Run
 from keras_apps.experiments.problem import Problem
@@ -42,17 +41,12 @@ def recluster_callback(
     problem: Problem,
     batches: Any,
     listeners: list[keras.callbacks.Callback],
-    found: np.ndarray | None,
+    found: Sequence[int] | None,
 ) -> Recluster:
     """Return what finds clusters of gradients again and again.
 
-    Args:
-        run: The run.
-        experiment: The experiment, for its settings.
-        problem: The problem.
-        batches: The sampler, which is told of new clusters.
-        listeners: Callbacks that are told, too.
-        found: The clusters [N] of a stopped run; None for a new one.
+    It tells the sampler `batches` and the `listeners`, and starts from the clusters `found` [N]
+    of a stopped run, if there are any.
     """
     settings = experiment.gradient_clusters or GradientClusters()
     clustering = GradientClustering(

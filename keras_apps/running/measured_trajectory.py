@@ -55,7 +55,7 @@ def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Compared]:
     if size > examples:
         raise ValueError(
             f"`batch_size` must be at most the number of training examples, {examples}. "
-            f"Received {size}."
+            f"Received: batch_size={size}."
         )
     # Rounding the sums keeps the sum: each cluster's number is within 1 of its share.
     bounds = np.rint(size * np.cumsum(problem.probabilities)).astype(int)
@@ -91,22 +91,10 @@ def measure(
 ) -> bool:
     """Train to the end, from the last stage that was begun, and record what is measured.
 
-    Args:
-        trajectory: How the model is trained and when it is measured.
-        problem: Its problem, in memory.
-        workdir: Where records and checkpoints go.
-        display: Shows the progress.
-        interruption: Tells when to stop.
-
     Returns:
         Whether it reached its end; False if it was interrupted.
     """
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(trajectory.seed)
-    model = problem.build_model()
-    optimizer = keras.optimizers.SGD(trajectory.learning_rate, trajectory.momentum)
-    model.compile(optimizer, loss=problem.loss)
-    optimizer.build(model.trainable_variables)
+    model = _compiled(trajectory, problem)
     checkpoint = CheckpointFolder(workdir.checkpoints(NAME), model)
     step, _ = checkpoint.restore()
     workdir.variances.truncate_after(step)
@@ -120,7 +108,7 @@ def measure(
         seed=trajectory.seed,
         path=workdir.variances.path,
     )
-    while step < trajectory.steps:
+    while (step := steps_taken(model)) < trajectory.steps:
         for _, refresh in compared:
             if refresh is not None:
                 refresh(model)
@@ -131,11 +119,20 @@ def measure(
         model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[logger, stopping])
         if interruption.requested and steps_taken(model) < trajectory.steps:
             return False
-        step += trajectory.refresh_every
     discard(workdir.checkpoints(NAME), keep_weights=False)
     name, values = next(iter(logger.history[-1]["estimators"].items()))
     display.finish_run(NAME, f"variance of {name} {values['average_variance']:.3g}")
     return True
+
+
+def _compiled(trajectory: Trajectory, problem: Problem) -> keras.Model:
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(trajectory.seed)
+    model = problem.build_model()
+    optimizer = keras.optimizers.SGD(trajectory.learning_rate, trajectory.momentum)
+    model.compile(optimizer, loss=problem.loss)
+    optimizer.build(model.trainable_variables)
+    return model
 
 
 def _batches(trajectory: Trajectory, problem: Problem, first_step: int) -> tf.data.Dataset:

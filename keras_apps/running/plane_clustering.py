@@ -47,12 +47,7 @@ class Found:
 
 
 def find(config: ClusterPicture, problem: Problem) -> Found:
-    """Train the classifier and cluster its gradients.
-
-    Args:
-        config: How.
-        problem: Of the configuration.
-    """
+    """Train the classifier and cluster its gradients."""
     model = problem.build_model()
     model.compile(keras.optimizers.SGD(config.learning_rate), problem.loss)
     if config.steps:

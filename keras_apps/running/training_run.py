@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import keras
@@ -22,74 +24,61 @@ from tf_gradvar.training import ClusterModel
 State = dict[str, Any]
 
 
-class RunTrainer:
-    """Trains the runs of an experiment, one after the other.
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """One run of an experiment, to be trained; nothing of it is shared with the other runs."""
 
-    Args:
-        experiment: The experiment.
-        problem: Its problem, loaded.
-        workdir: Where records and checkpoints go.
-        display: Shows the progress.
-        interruption: Tells when to stop.
-    """
+    run: Run
+    experiment: Experiment
+    problem: Problem
+    workdir: Workdir
+    display: Display
+    interruption: Interruption
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        problem: Problem,
-        workdir: Workdir,
-        display: Display,
-        interruption: Interruption,
-    ):
-        self._experiment = experiment
-        self._problem = problem
-        self._workdir = workdir
-        self._display = display
-        self._interruption = interruption
+    @functools.cached_property
+    def clustered(self) -> Problem:
+        """The problem with the clusters that the run begins with."""
+        return self.problem.clustered(self.run.optimizer.clusters)
 
-    def train(self, run: Run) -> bool:
-        """Train a run to its end, from its last checkpoint if there is one.
-
-        Args:
-            run: The run.
+    def train(self) -> bool:
+        """Train to the end, from the last checkpoint if there is one.
 
         Returns:
-            Whether it reached its end; False if it was interrupted. It is then checkpointed.
+            Whether the run reached its end; False if it was interrupted. It is then checkpointed.
         """
+        run, steps = self.run, self.experiment.steps
         keras.backend.clear_session()
         keras.utils.set_random_seed(run.seed)
-        steps = self._experiment.steps
-        problem = self._problem.clustered(run.optimizer.clusters)
-        network = problem.build_model()
-        model = self._compiled_model(run, problem, network)
-        folder = CheckpointFolder(self._workdir.checkpoints(run.name), model)
+        network = self.clustered.build_model()
+        model = self._compiled(network)
+        folder = CheckpointFolder(self.workdir.checkpoints(run.name), model)
         step, state = folder.restore()
-        self._workdir.records.truncate_after(step if step else -1, run=run.name)
-        self._display.start_run(run.name, step, steps)
-        evaluation = Evaluation(run, self._problem, self._workdir, self._experiment.evaluate_every)
+        self.workdir.records.truncate_after(step if step else -1, run=run.name)
+        self.display.start_run(run.name, step, steps)
+        evaluation = Evaluation(run, self.clustered, self.workdir, self.experiment.evaluate_every)
         if not step:
             evaluation.record(0, model)
         while step < steps and not evaluation.diverged:
-            state = self._fit(run, problem, model, step, state, evaluation, folder)
+            state = self._fit(model, state, evaluation, folder)
             step = steps_taken(model)
             unfinished = step < steps and not evaluation.diverged
-            if self._interruption.requested and unfinished:
+            if self.interruption.requested and unfinished:
                 folder.save(step, state)
                 evaluation.close()
                 return False
         if not run.tunes:
             folder.write_final_weights(network)
-        self._finish(run, evaluation)
+        self._finish(evaluation)
         return True
 
-    def _compiled_model(self, run: Run, problem: Problem, network: keras.Model) -> keras.Model:
-        experiment = self._experiment
+    def _compiled(self, network: keras.Model) -> keras.Model:
+        experiment, run = self.experiment, self.run
         rate = experiment.learning_rate_schedule(run.learning_rate)
-        optimizer = run.optimizer.build(rate, problem.probabilities)
+        optimizer = run.optimizer.build(rate, self.clustered.probabilities)
         model = ClusterModel.from_model(network)
         model.compile(
             optimizer,
-            loss=problem.loss,
+            loss=self.clustered.loss,
             steps_per_execution=_divisor(experiment.evaluate_every, experiment.steps_per_execution),
             jit_compile=experiment.jit_compile,
         )
@@ -98,75 +87,73 @@ class RunTrainer:
 
     def _fit(
         self,
-        run: Run,
-        problem: Problem,
         model: keras.Model,
-        step: int,
         state: State | None,
         evaluation: Evaluation,
         folder: CheckpointFolder,
     ) -> State:
         """Train to the end; from the middle of a segment only to its end. Returns the new state."""
-        experiment = self._experiment
-        follows = run.optimizer.clusters == "gradients"
-        found = None
-        if state is not None and "assignments" in state:
-            found = np.array(state["assignments"])
-            problem = problem.with_clusters(found)
-        batches = self._batches(run, problem, state, read_ahead=not follows)
+        run, experiment, problem = self.run, self.experiment, self.clustered
+        first_step = steps_taken(model)
+        found = (state or {}).get("assignments")
+        if found is not None:
+            problem = problem.with_clusters(np.array(found))
+        batches = self._batches(problem, state)
         instruments = variance_callbacks(run, experiment, problem)
         recluster = None
-        if follows:
+        if run.optimizer.clusters == "gradients":
             recluster = recluster_callback(run, experiment, problem, batches, instruments, found)
             instruments = [*instruments, recluster]
 
         def state_now() -> State:
-            now: State = batches.sampling.state(batches_taken=steps_taken(model) - step)
+            now: State = batches.sampling.state(batches_taken=steps_taken(model) - first_step)
             if recluster is not None:
                 now["assignments"] = np.asarray(recluster.assignments).tolist()
             return now
 
-        missing = -step % experiment.evaluate_every
+        missing = -first_step % experiment.evaluate_every
         model.fit(
             batches,
-            epochs=1 if missing else (experiment.steps - step) // experiment.evaluate_every,
+            epochs=1 if missing else (experiment.steps - first_step) // experiment.evaluate_every,
             steps_per_epoch=missing or experiment.evaluate_every,
             callbacks=[
                 *instruments,
                 evaluation,
                 Checkpointing(folder, experiment.checkpoint_every, experiment.steps, state_now),
-                StopOnRequest(self._display, self._interruption),
+                StopOnRequest(self.display, self.interruption),
             ],
             verbose=0,
             shuffle=False,
         )
         return state_now()
 
-    def _batches(self, run: Run, problem: Problem, state: State | None, *, read_ahead: bool) -> Any:
+    def _batches(self, problem: Problem, state: State | None) -> Any:
         return cluster_batches(
             (problem.x, problem.y),
             problem.clusters,
             num_clusters=len(problem.probabilities),
-            group_size=self._experiment.group_size,
-            groups_per_batch=run.groups,
+            group_size=self.experiment.group_size,
+            groups_per_batch=self.run.groups,
             cluster_probabilities=problem.probabilities.tolist(),
-            seed=run.seed,
-            order=self._experiment.order,
+            seed=self.run.seed,
+            order=self.experiment.order,
             state=state,
-            read_ahead=read_ahead,
+            # Clusters that are found anew hold from the next step on.
+            read_ahead=self.run.optimizer.clusters != "gradients",
         )
 
-    def _finish(self, run: Run, evaluation: Evaluation) -> None:
+    def _finish(self, evaluation: Evaluation) -> None:
+        run = self.run
         evaluation.close()
         end = {
             "learning_rate": run.learning_rate,
             "score": evaluation.score,
             "diverged": evaluation.diverged,
         }
-        self._workdir.records.append({"kind": "finished", **run.identity, **end})
-        discard(self._workdir.checkpoints(run.name), keep_weights=not run.tunes)
-        name = self._problem.score.replace("_", " ")
-        self._display.finish_run(run.name, f"{name} {evaluation.score:.4g}")
+        self.workdir.records.append({"kind": "finished", **run.identity, **end})
+        discard(self.workdir.checkpoints(run.name), keep_weights=not run.tunes)
+        name = self.clustered.score.replace("_", " ")
+        self.display.finish_run(run.name, f"{name} {evaluation.score:.4g}")
 
 
 def _divisor(number: int, largest: int) -> int:

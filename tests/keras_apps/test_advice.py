@@ -13,8 +13,8 @@ import pytest
 
 from keras_apps import cluster_picture, command_line, study, train
 from keras_apps.experiments import comparison, trajectory
-from keras_apps.reporting.comparison_report import comparison_report
-from keras_apps.reporting.document import Code, Section
+from keras_apps.reporting.comparison_report import Material, run_your_own
+from keras_apps.reporting.document import Code
 from keras_apps.reporting.results import Results
 from keras_apps.running import changes, configurations
 from keras_apps.sources import tfds
@@ -158,8 +158,8 @@ def test_a_smoke_test_names_the_experiment(name):
 
 def test_the_page_names_commands_for_what_was_run(tmp_path):
     loaded = configurations.load("mnist5k_classes:quick", ["seeds=3,4", "title=A new <one>"])
-    report = comparison_report(loaded, Results.of([], loaded.config), [], "", tmp_path)
-    (section,) = [p for p in report.parts if isinstance(p, Section) and p.title == "Run your own"]
+    material = Material(loaded, Results.of([], loaded.config), [], "", tmp_path)
+    (section,) = run_your_own(material)
     texts = [part.text for part in section.parts if isinstance(part, Code)]
     again, other, listed = commands("\n".join(texts))
     assert follow(again).config == loaded.config

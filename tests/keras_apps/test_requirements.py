@@ -54,7 +54,7 @@ def test_what_every_app_needs(module, monkeypatch):
 def test_another_backend(monkeypatch):
     assert requirements.missing() is None
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert "Received KERAS_BACKEND=jax. Set KERAS_BACKEND=" in requirements.missing()
+    assert "Received: KERAS_BACKEND=jax. Set KERAS_BACKEND=" in requirements.missing()
     importlib.reload(keras_apps)  # Not a command: the data sets, for example, serve all backends.
     monkeypatch.setattr(sys, "argv", ["-m"])
     with pytest.raises(SystemExit, match="The apps need the TensorFlow backend"):

@@ -14,7 +14,8 @@ from tests.keras_apps.synthetic import EXPERIMENT, records
 def written(folder, found, name="made_up"):
     loaded = Loaded(name, EXPERIMENT, "What the file says: 1 < 2.")
     results = Results.of(found, EXPERIMENT)
-    return page(comparison_report.comparison_report(loaded, results, [], "Digits.", folder))
+    material = comparison_report.Material(loaded, results, [], "Digits.", folder)
+    return page(comparison_report.comparison_report(material))
 
 
 class Structure(html.parser.HTMLParser):

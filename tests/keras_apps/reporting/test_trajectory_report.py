@@ -4,7 +4,7 @@ import csv
 import dataclasses
 
 from keras_apps.experiments.trajectory import Trajectory
-from keras_apps.reporting.comparison_report import comparison_report
+from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.page import page
 from keras_apps.reporting.results import Results
 from keras_apps.reporting.trajectory_report import (
@@ -75,7 +75,7 @@ def test_the_section_of_a_comparison(tmp_path):
 
     def shown(loaded, variances):
         results = Results.of([], loaded.config)
-        return page(comparison_report(loaded, results, variances, "Digits.", tmp_path))
+        return page(comparison_report(Material(loaded, results, variances, "Digits.", tmp_path)))
 
     heading = "Gradient variance along one trajectory"
     assert heading not in shown(loaded, [])  # not yet measured

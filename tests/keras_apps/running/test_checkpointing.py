@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_apps.running import configurations as configs
 from keras_apps.running.checkpointing import HDF5_OVERHEAD, CheckpointFolder, discard
-from keras_apps.running.training_run import RunTrainer
+from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir, WorkdirError
 from tests.keras_apps.displays import Request, Shown
 from tests.keras_apps.test_train import evaluations, final_weights
@@ -192,8 +192,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_others(
 def train(folder, experiment, problem, stop_at=None):
     workdir = Workdir(folder, configs.to_json(experiment))
     request = Request(stop_at)
-    trainer = RunTrainer(experiment, problem, workdir, Shown(request), request)
-    finished = trainer.train(next(experiment.runs({})))
+    run = next(experiment.runs({}))
+    finished = TrainingRun(run, experiment, problem, workdir, Shown(request), request).train()
     workdir.close()
     return finished
 

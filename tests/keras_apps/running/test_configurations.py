@@ -68,17 +68,17 @@ def test_changes_apply_in_order():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("steps", "must be written as key=value"),
+        ("steps", "must be key=value"),
         ("step=3", "Did you mean 'steps'"),
         ("part.rat=3", "Did you mean 'rate'"),
-        ("parts.c.rate=3", r"Received 'c'; known there are \['a', 'b'\]"),
-        ("parts=a,c", r"Received 'c'; known there are \['a', 'b'\]"),
+        ("parts.c.rate=3", r"Received: 'c'; known there are \['a', 'b'\]"),
+        ("parts=a,c", r"Received: 'c'; known there are \['a', 'b'\]"),
         ("parts.a=3", "`parts.a` must name a field of 'a'"),
         ("part=3", "`part` must be changed field by field"),
         ("steps.more=3", "There is no 'more' in it, because what comes before holds 10"),
-        ("steps=three", "`steps` must be of type int. Received 'three'"),
-        ("fast=yes", "`fast` must be of type bool. Received 'yes'"),
-        ("seeds=1,x", "`seeds` must be of type int. Received 'x'"),
+        ("steps=three", "`steps` must be of type int. Received: steps='three'"),
+        ("fast=yes", "`fast` must be of type bool. Received: fast='yes'"),
+        ("seeds=1,x", "`seeds` must be of type int. Received: seeds='x'"),
         ("order=cycles", r"`order` must be one of \['random', 'cycle'\]"),
     ],
 )

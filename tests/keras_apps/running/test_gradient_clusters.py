@@ -11,7 +11,7 @@ from keras_apps.experiments.comparison import Experiment, GradientClusters
 from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.reporting.results import Results
-from keras_apps.running.training_run import RunTrainer
+from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
 from tests.keras_apps.displays import Request, Shown
 
@@ -45,10 +45,10 @@ def train(folder, stop_at=None):
     """Whether the run reached its end."""
     workdir = Workdir(folder, {})
     request = Request(stop_at)
-    trainer = RunTrainer(EXPERIMENT, PROBLEM.build(), workdir, Shown(request), request)
     (run,) = EXPERIMENT.runs({})
+    shared = (PROBLEM.build(), workdir, Shown(request), request)
     try:
-        return trainer.train(run)
+        return TrainingRun(run, EXPERIMENT, *shared).train()
     finally:
         workdir.close()
 
