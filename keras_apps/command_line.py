@@ -1,4 +1,4 @@
-"""The frame of the commands: options, configurations, the workdir, faults, Ctrl-C, the report."""
+"""Frame of the commands: options, configurations, the workdir, faults, Ctrl-C, the report."""
 
 from __future__ import annotations
 

@@ -63,14 +63,17 @@ def predicted_risk(
 
 
 def _sgd(step: int, h: np.ndarray, lr: float) -> tuple[np.ndarray, np.ndarray]:
-    """State (delta): with g = h delta + xi, delta' = delta - lr g."""
+    """Return A and a for the state (delta): with g = h delta + xi, delta' = delta - lr g."""
     return (1 - lr * h)[:, None, None], np.full((len(h), 1), -lr)
 
 
 def _qhm(
     step: int, h: np.ndarray, lr: float, momentum: float, nu: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """State (delta, m): m' = beta m + (1 - beta) g; delta' = delta - lr ((1 - nu) g + nu m')."""
+    """Return A and a for the state (delta, m).
+
+    m' = beta m + (1 - beta) g;  delta' = delta - lr ((1 - nu) g + nu m').
+    """
     of_gradient = -lr * ((1 - nu) + nu * (1 - momentum))
     one = np.ones_like(h)
     matrix = np.stack(
@@ -86,7 +89,7 @@ def _qhm(
 def _igt(
     step: int, h: np.ndarray, lr: float, momentum: float, tail_fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """State (delta, shifted p, u, m), with g = h p + xi.
+    """Return A and a for the state (delta, shifted p, u, m), with g = h p + xi.
 
     u' = gamma u + (1 - gamma) g;  m' = beta m + u';  delta' = delta - lr m';
     p' = delta' + gamma_next / (1 - gamma_next) (delta' - delta).

@@ -1,4 +1,4 @@
-"""The pictures of a comparison, chosen from what its results hold."""
+"""Pictures of a comparison, chosen from what its results hold."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _values_picture(
 
 
 def _families(results: Results, groups: int) -> dict[str, list[Arm]]:
-    """Each base optimizer that has a form with the control variate, and that form."""
+    """Return each base optimizer that has a form with the control variate, and that form."""
     families: dict[str, list[Arm]] = {}
     for arm, base in results.pairs_of_arms(groups):
         families.setdefault(base.optimizer.name, [base]).append(arm)

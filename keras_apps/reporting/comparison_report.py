@@ -1,4 +1,4 @@
-"""The report on a comparison of optimizers.
+"""Report on a comparison of optimizers.
 
 A section of the page is a function of `Material` that returns parts, none where it has nothing to
 say. `SECTIONS` lists them in the order of the page; a new section is one more function in the list.
@@ -78,7 +78,7 @@ def comparison_report(material: Material) -> Report:
 
 
 def headline(material: Material) -> list[Part]:
-    """What the numbers say; for a smoke test, that they say nothing."""
+    """Return what the numbers say; for a smoke test, that they say nothing."""
     parts = findings_parts(material.findings)
     if material.loaded.is_smoke_test or not material.results.arms:
         return parts
@@ -97,7 +97,7 @@ def headline(material: Material) -> list[Part]:
 
 
 def what_was_run(material: Material) -> list[Part]:
-    """Data, model, steps, seeds, and how the learning rates were chosen."""
+    """Return data, model, steps, seeds, and how the learning rates were chosen."""
     experiment = material.experiment
     seeds = "one seed" if len(experiment.seeds) == 1 else f"{len(experiment.seeds)} seeds"
     rates = (
@@ -120,7 +120,7 @@ def what_was_run(material: Material) -> list[Part]:
 
 
 def table(material: Material) -> list[Part]:
-    """The summary table."""
+    """Return the summary table."""
     if material.summary is None:
         return []
     values = (
@@ -138,7 +138,7 @@ def table(material: Material) -> list[Part]:
 
 
 def curves(material: Material) -> list[Part]:
-    """Risk, or loss and accuracy for each number of groups in a step, over training."""
+    """Return risk, or loss and accuracy for each number of groups in a step, over training."""
     results, figures = material.results, material.figures
     if results.measures("excess_risk"):
         return [Section("Risk over training", [Gallery(risk_pictures(results, figures))])]
@@ -153,7 +153,7 @@ def curves(material: Material) -> list[Part]:
 
 
 def between_clusters(material: Material) -> list[Part]:
-    """The between-cluster variance over training."""
+    """Return the between-cluster variance over training."""
     pictures = variance_pictures(material.results, material.figures)
     if not pictures:
         return []
@@ -178,7 +178,7 @@ def between_clusters(material: Material) -> list[Part]:
 
 
 def gradient_variance(material: Material) -> list[Part]:
-    """The variance of gradient estimators along a trajectory of plain SGD."""
+    """Return the variance of gradient estimators along a trajectory of plain SGD."""
     trajectory = material.experiment.gradient_variance
     if trajectory is None or not material.variances:
         return []
@@ -203,7 +203,7 @@ model.fit(batches, steps_per_epoch=100, epochs=3)
 
 
 def run_your_own(material: Material) -> list[Part]:
-    """Commands and a few lines of code."""
+    """Return commands and a few lines of code."""
     words = material.loaded.words
     commands = [
         f"python -m keras_apps.train {words} --workdir runs/again",
@@ -224,7 +224,7 @@ def run_your_own(material: Material) -> list[Part]:
 
 
 def about_the_experiment(material: Material) -> list[Part]:
-    """The configuration's own words and the versions."""
+    """Return the configuration's own words and the versions."""
     seconds = f"Steps took {material.results.seconds:.0f} s in all, evaluations apart."
     return [about(material.loaded, seconds)]
 

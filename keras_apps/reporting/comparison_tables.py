@@ -46,7 +46,7 @@ def _summary_row(arm: Arm, columns: list[tuple[str, str, str, str]]) -> list[str
 
 
 def _spread(spread: Spread, factor: float, digits: str) -> str:
-    """Mean ± deviation, or the mean alone for one seed."""
+    """Return mean ± deviation, or the mean alone for one seed."""
     mean = format(factor * spread.mean, digits)
     if len(spread.values) == 1:
         return mean

@@ -148,7 +148,7 @@ def _draw_seeds(ax: Axes, curve: Sequence[Point], color: str) -> None:
 
 
 def _deviation(point: Point) -> float:
-    """The deviation over the seeds; 0 for one seed."""
+    """Return the deviation over the seeds; 0 for one seed."""
     return point.spread.deviation if len(point.spread.values) > 1 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Parts of a report before they are laid out; the terminal and the page are two ways to do it."""
+"""Parts of a report, which the terminal and the page lay out in two ways."""
 
 from __future__ import annotations
 

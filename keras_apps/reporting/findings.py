@@ -54,7 +54,7 @@ def _of_classification(results: Results) -> list[str]:
 
 
 def _verdict(finals: Mapping[int, Sequence[Pair]]) -> list[str]:
-    """Whether it pays: where the loss is lower on every seed in at least half of the pairs."""
+    """Return whether it pays: a lower loss on every seed in at least half of the pairs."""
     if not finals:
         return []
     counts = _list(

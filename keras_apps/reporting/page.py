@@ -1,4 +1,4 @@
-"""The page of a report: plain, light, readable on a phone, with nothing outside the file."""
+"""Page of a report: plain, light, readable on a phone, with nothing outside the file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _html(part: Part) -> str:
 
 
 def _table(table: Table) -> str:
-    """A table that scrolls sideways where it does not fit."""
+    """Return a table that scrolls sideways where it does not fit."""
     is_text = table.is_text
     head = "".join(_cell("th", *pair) for pair in zip(table.headings, is_text, strict=True))
     lines = []

@@ -1,4 +1,4 @@
-"""The report on clusters in the plane: points, boundaries, and how far the clusters turn them."""
+"""Report on clusters in the plane: points, boundaries, and how far the clusters turn them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def sentences(found: Found, problem: Problem) -> list[str]:
 
 
 def _height(weights: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The second coordinate of the boundary w_1 x_1 + w_2 x_2 + b = 0."""
+    """Return the second coordinate of the boundary w_1 x_1 + w_2 x_2 + b = 0."""
     return -(weights[0] * first + weights[2]) / weights[1]
 
 

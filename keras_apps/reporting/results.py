@@ -1,4 +1,4 @@
-"""Results of a comparison: its records, once more by optimizer, groups and seed, with spreads."""
+"""Results of a comparison: its records by optimizer, groups and seed, with their spreads."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def _arm(
 
 
 def _spreads(seeds: Sequence[Sequence[Record]]) -> dict[str, Spread]:
-    """The mean over the records of each seed, by the name of the value."""
+    """Return the mean over the records of each seed, by the name of the value."""
     names = (name for seed in seeds for record in seed for name in record)
     spreads = {}
     for name in dict.fromkeys(name for name in names if name not in IDENTITY):

@@ -1,4 +1,4 @@
-"""The terminal's view of a report: its table, its findings, and where the page is."""
+"""View of a report in the terminal: its table, its findings, and where the page is."""
 
 from __future__ import annotations
 

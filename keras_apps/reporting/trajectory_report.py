@@ -1,4 +1,4 @@
-"""The report on a trajectory: a section of another report, or a page of its own."""
+"""Report on a trajectory: a section of another report, or a page of its own."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How experiments are run: configurations, work directories, checkpoints, measurements."""
+"""Runs of experiments: configurations, work directories, checkpoints, measurements."""

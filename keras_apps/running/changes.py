@@ -21,14 +21,7 @@ from typing import Any
 
 
 def change(config: Any, changes: Iterable[str]) -> Any:
-    """Return a copy of a configuration with some fields changed.
-
-    Args:
-        config: A dataclass.
-        changes: Assignments "key=value" with dotted keys, applied in order.
-
-    Returns:
-        A dataclass of the same type.
+    """Return a copy of a configuration with some fields changed, in the order of the changes.
 
     Raises:
         ValueError: An assignment without "=", an unknown key, or a value of the wrong type.
@@ -44,7 +37,7 @@ def change(config: Any, changes: Iterable[str]) -> Any:
 
 
 def _changed(node: Any, path: Sequence[str], text: str, key: str) -> Any:
-    """`node` with the entry at `path` replaced by what `text` says; `key` is for errors."""
+    """Return `node` with the entry at `path` replaced by what `text` says; `key` is for errors."""
     head, rest = path[0], path[1:]
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         fields = [field.name for field in dataclasses.fields(node)]
@@ -73,7 +66,7 @@ def _changed(node: Any, path: Sequence[str], text: str, key: str) -> Any:
 
 
 def _parsed(text: str, kind: Any, old: Any, key: str) -> Any:
-    """The value that `text` stands for in a field of type `kind`."""
+    """Return the value that `text` stands for in a field of type `kind`."""
     if _is_named_tuple_of_dataclasses(old):
         wanted = [part.strip() for part in text.split(",") if part.strip()]
         for name in wanted:
@@ -116,7 +109,7 @@ def _scalar(text: str, kind: Any, key: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """A JSON value if it is one, else the text itself: dicts hold values of any type."""
+    """Return a JSON value if it is one, else the text itself: dicts hold values of any type."""
     try:
         return json.loads(text)
     except ValueError:

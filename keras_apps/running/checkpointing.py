@@ -75,9 +75,6 @@ class CheckpointFolder:
         Args:
             step: Steps taken.
             sampling: State of the dataset after these steps, JSON-plain.
-
-        Raises:
-            OSError: The checkpoint cannot be written, for example because the disk is full.
         """
         place = self._folder / f"step-{step:08d}"
         if place.exists():
@@ -120,12 +117,7 @@ class CheckpointFolder:
     def write_final_weights(self, network: keras.Model) -> None:
         """Write the weights to final.weights.h5, without optimizer state.
 
-        Args:
-            network: The model that was trained, not compiled: a compiled one would add the state
-                of its optimizer.
-
-        Raises:
-            OSError: The file cannot be written, for example because the disk is full.
+        The network must not be compiled: that would add the state of its optimizer.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         new = self._folder / "new.weights.h5"
@@ -158,15 +150,10 @@ class CheckpointFolder:
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Writes a checkpoint after every so many steps, but the last ones of a run.
+    """Writes a checkpoint after every so many steps, but none at the end of a run.
 
-    It must stand after the callbacks that end `fit` where a run diverges.
-
-    Args:
-        folder: Of the run.
-        every: Steps from one checkpoint to the next, at the end of an epoch.
-        steps: Of the whole run.
-        state: Returns what the data need to go on, JSON-plain.
+    It must stand after the callbacks that end `fit` where a run diverges. `state` returns what the
+    data need to go on, JSON-plain.
     """
 
     def __init__(
@@ -186,12 +173,7 @@ class Checkpointing(keras.callbacks.Callback):
 
 
 def discard(folder: Path, *, keep_weights: bool) -> None:
-    """Delete the checkpoints of a finished run, if there still are any.
-
-    Args:
-        folder: Of the run.
-        keep_weights: Whether the final weights stay.
-    """
+    """Delete the checkpoints of a finished run, if there still are any."""
     if not keep_weights:
         shutil.rmtree(folder, ignore_errors=True)
         return
@@ -203,7 +185,7 @@ def discard(folder: Path, *, keep_weights: bool) -> None:
 
 
 def _damage(place: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None if it is whole."""
+    """Return what is wrong with a checkpoint, in a few words; None if it is whole."""
     try:
         sums = json.loads((place / CHECKSUMS).read_text(encoding="utf-8"))
         changed = [name for name, known in sums.items() if _checksum(place / name) != known]

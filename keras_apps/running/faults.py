@@ -16,14 +16,7 @@ NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
 
 
 def sentence(error: OSError, workdir: Path) -> str:
-    """Say what an error of the operating system means, and what to do about it.
-
-    Args:
-        error: The error.
-        workdir: Folder of the results.
-
-    Returns:
-        One or two sentences.
+    """Say in a sentence or two what an error of the operating system means, and what to do.
 
     Example:
         >>> print(sentence(OSError(errno.ENOSPC, "No space left on device"), Path("runs/mine")))
@@ -56,14 +49,7 @@ def sentence(error: OSError, workdir: Path) -> str:
 
 @contextlib.contextmanager
 def of_the_system(place: Path) -> Iterator[None]:
-    """Raise TensorFlow's errors in writing a file as the errors of the system that they wrap.
-
-    Args:
-        place: What is written.
-
-    Raises:
-        OSError: In the place of an error of TensorFlow.
-    """
+    """Raise TensorFlow's errors in writing a file as the errors of the system that they wrap."""
     numbers = {
         tf.errors.ResourceExhaustedError: errno.ENOSPC,
         tf.errors.PermissionDeniedError: errno.EACCES,

@@ -1,4 +1,4 @@
-"""Training along one SGD trajectory, and measuring gradient estimators on the way."""
+"""Train along one SGD trajectory, and measure gradient estimators on the way."""
 
 from __future__ import annotations
 
@@ -34,13 +34,8 @@ class Compared(NamedTuple):
 def estimators_of(trajectory: Trajectory, problem: Problem) -> list[Compared]:
     """Return the estimators to compare; the first one is what the others are compared with.
 
-    Args:
-        trajectory: How the model is trained.
-        problem: Its problem, in memory.
-
-    Returns:
-        SG-B, SG-2B, SVRG-B, strata-B, which draws from each cluster of the problem its share of B
-        examples, and GC-B, which draws one from each of B clusters of gradients.
+    SG-B, SG-2B, SVRG-B, strata-B, which draws from each cluster of the problem its share of B
+    examples, and GC-B, which draws one from each of B clusters of gradients.
 
     Raises:
         ValueError: A batch that is larger than the data, or too small for a cluster's share.

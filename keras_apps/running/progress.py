@@ -9,12 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display:
-    """Two progress bars on a terminal; elsewhere a line for each finished run.
-
-    Args:
-        console: Where to show it.
-        runs: How many runs there are to do.
-    """
+    """Two progress bars on a terminal; elsewhere a line for each finished run."""
 
     def __init__(self, console: Console, runs: int):
         self.console = console

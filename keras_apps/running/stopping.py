@@ -1,4 +1,4 @@
-"""Stopping at the next safe place after Ctrl-C."""
+"""Stop at the next safe place after Ctrl-C."""
 
 from __future__ import annotations
 

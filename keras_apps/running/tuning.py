@@ -1,4 +1,4 @@
-"""Choosing learning rates: the same number of candidates and the same criterion for everyone."""
+"""Choice of learning rates: the same number of candidates and the same criterion for everyone."""
 
 from __future__ import annotations
 
@@ -12,18 +12,12 @@ from keras_apps.experiments.comparison import Experiment
 def choose(
     records: Iterable[dict[str, Any]], experiment: Experiment
 ) -> dict[tuple[str, int], float]:
-    """Return the candidate with the smallest final score for each optimizer and number of groups.
+    """Return the learning rate for each optimizer's name and number of groups.
 
-    The score is that of the problem: for classification the loss on the whole training set, which
-    is what the optimizers minimise. It is taken from runs of full length with a seed that the
-    comparison does not use. A run that diverged counts as infinite.
-
-    Args:
-        records: The records of the experiment, with its tuning runs finished.
-        experiment: The experiment.
-
-    Returns:
-        (optimizer's name, groups) -> learning rate.
+    It is the candidate with the smallest final score. The score is that of the problem: for
+    classification the loss on the whole training set, which is what the optimizers minimise. It is
+    taken from runs of full length with a seed that the comparison does not use. A run that diverged
+    counts as infinite.
     """
     ends = {
         record["run"]: record

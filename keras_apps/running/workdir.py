@@ -1,4 +1,4 @@
-"""The folder of an experiment: what was asked for, what was measured, and how far it got."""
+"""Folder of an experiment: what was asked for, what was measured, and how far it got."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ class Workdir:
             raise
 
     def checkpoints(self, run: str) -> Path:
-        """Folder of a run's checkpoints, or of its final weights once it is finished."""
+        """Return the folder of a run's checkpoints, or of its final weights once it is finished."""
         return self.path / "checkpoints" / run
 
     def tensorboard(self, run: str) -> Path:
-        """Folder of a run's TensorBoard events."""
+        """Return the folder of a run's TensorBoard events."""
         return self.path / "tensorboard" / run
 
     def finished(self) -> dict[str, dict[str, Any]]:
-        """The records of the finished runs, by the run's name."""
+        """Return the records of the finished runs, by the run's name."""
         return {
             record["run"]: record for record in self.records.read() if record["kind"] == "finished"
         }
@@ -144,7 +144,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _differences(stored: Any, asked: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the entries in which two JSON-plain values differ."""
+    """Return the dotted names of the entries in which two JSON-plain values differ."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         return [
             name

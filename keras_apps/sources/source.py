@@ -45,14 +45,7 @@ def normalised(
     test: tuple[np.ndarray, np.ndarray],
     description: str,
 ) -> Source:
-    """Return the source with every channel shifted and scaled by the training set's statistics.
-
-    Args:
-        name: The name it was asked for by.
-        train: Training images, scaled to [0, 1], and their labels.
-        test: Those for testing.
-        description: One sentence on the data.
-    """
+    """Return a source whose channels have mean 0 and deviation 1 over the training images."""
     means = train[0].mean(axis=(0, 1, 2), dtype=np.float64)
     deviations = train[0].std(axis=(0, 1, 2), dtype=np.float64)
     return Source(

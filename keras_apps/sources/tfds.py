@@ -19,10 +19,6 @@ BUNDLED_ALTERNATIVES = {"mnist": "mnist5k", "cifar10": "digits"}
 def downloaded(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
     """Return a data set of TFDS, from this machine if it is there.
 
-    Args:
-        name: A key of `BUNDLED_ALTERNATIVES`.
-        data_dir: Folder of the downloads. Defaults to that of TFDS.
-
     Raises:
         ImportError: `tensorflow-datasets` is not installed whole.
         ConnectionError: There is no copy here, and no network.
