@@ -110,7 +110,7 @@ def _gamma(step: int, tail_fraction: float) -> float:
         return 0.0
     c = 1 / tail_fraction
     past = c * (step - 1)
-    return past / (1 + past) * (1 - np.sqrt((1 - c) / (step * (step - 1))) / c)
+    return float(past / (1 + past) * (1 - np.sqrt((1 - c) / (step * (step - 1))) / c))
 
 
 _TRANSITIONS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {

@@ -27,8 +27,11 @@ def rich_table(table: Table, title: str) -> rich.table.Table:
     for index in kept:
         # Headings break between words, so that the numbers need not.
         texts = [*table.headings[index].split(), *(row[index] for row in table.cells)]
-        justify = "left" if table.is_text[index] else "right"
-        shown.add_column(table.headings[index], justify=justify, width=max(map(len, texts)))
+        shown.add_column(
+            table.headings[index],
+            justify="left" if table.is_text[index] else "right",
+            width=max(map(len, texts)),
+        )
     for index, row in enumerate(table.cells):
         if table.begins_block(index):
             shown.add_row()

@@ -5,8 +5,12 @@ import dataclasses
 import pytest
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.comparison import Experiment, GradientClusters
+from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.trajectory import Trajectory
+from keras_apps.experiments.two_gaussians import ClusterPicture, TwoGaussians
+from keras_apps.experiments.variance_study import Study
 from keras_apps.running import tuning
 
 EXPERIMENT = Experiment(
@@ -86,3 +90,24 @@ def test_what_cannot_be_run_is_refused(changes, message):
     EXPERIMENT.check()
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(EXPERIMENT, **changes).check()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EXPERIMENT,
+        EXPERIMENT.optimizers[0],
+        Classification(),
+        ClusterPicture("test"),
+        GradientClusters(),
+        LeastSquares(),
+        Study("test", LeastSquares()),
+        Trajectory(),
+        TwoGaussians(),
+    ],
+    ids=lambda config: type(config).__name__,
+)
+def test_a_misspelt_assignment_is_refused(config):
+    with pytest.raises(AttributeError, match="stepz"):
+        config.stepz = 3
+    assert dataclasses.replace(config) == config
