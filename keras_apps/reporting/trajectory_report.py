@@ -81,6 +81,58 @@ class Measured:
         ratios = self.ratios[name]
         return statistics.median(ratios[len(ratios) // 2 :])
 
+    @functools.cached_property
+    def table(self) -> Table:
+        """Each estimator's variances at the last measurement, and against the first one."""
+        last = self.records[-1]
+        headings = [
+            "estimator",
+            f"average variance, step {last['step']}",
+            "normalized variance",
+            f"against {self.first}",
+            "lowest",
+            "highest",
+        ]
+        cells = [
+            [
+                name,
+                f"{values['average_variance']:.3g}",
+                f"{values['normalized_variance']:.3f}",
+                f"{self.middle(name):.2f}",
+                f"{min(self.ratios[name]):.2f}",
+                f"{max(self.ratios[name]):.2f}",
+            ]
+            for name, values in last["estimators"].items()
+        ]
+        return Table(headings, cells)
+
+    @functools.cached_property
+    def findings(self) -> list[str]:
+        """What the numbers say."""
+        start, end = self.records[0], self.records[-1]
+        first, *others = self.ratios
+        compared = ", ".join(f"{name} {self.middle(name):.2f}" for name in others)
+        before, after = (record["estimators"][first] for record in (start, end))
+        return [
+            f"Variance in units of that of {first}, at the same weights, in the second half: "
+            f"{compared}.",
+            *(
+                f"{name} has more variance than {first} at {len(worse)} of {len(self.records)} "
+                f"measurements, up to {max(self.ratios[name]):.1f} times of it, the last time at "
+                f"step {worse[-1]}."
+                for name in others
+                if (worse := self._steps_above_one(name))
+            ),
+            f"From step {start['step']} to step {end['step']} the normalized variance of {first} "
+            f"goes from {before['normalized_variance']:.2f} to {after['normalized_variance']:.2f}, "
+            "and the noise scale, the batch size at which noise and signal are equal, from "
+            f"{before['noise_scale']:.0f} to {after['noise_scale']:.0f} examples.",
+        ]
+
+    def _steps_above_one(self, name: str) -> list[int]:
+        pairs = zip(self.records, self.ratios[name], strict=True)
+        return [record["step"] for record, ratio in pairs if ratio > 1]
+
 
 def study_report(
     loaded: Loaded, records: Sequence[Record], description: str, figures: Path
@@ -99,8 +151,8 @@ def study_report(
         variance_section(study.trajectory, measured, figures, loaded),
         about(loaded, cost),
     ]
-    findings = loaded.conclusions(findings_of(measured))
-    return Report(loaded.title, findings, variances_table(measured), parts)
+    findings = loaded.conclusions(measured.findings)
+    return Report(loaded.title, findings, measured.table, parts)
 
 
 def variance_section(
@@ -124,14 +176,14 @@ def variance_section(
         "clustering. All of it is along the trajectory of plain SGD: training on the batches of "
         "another estimator is another matter. All numbers: variances.jsonl."
     )
-    findings = [] if loaded.is_smoke_test else [Text(" ".join(findings_of(measured)), "finding")]
+    findings = [] if loaded.is_smoke_test else [Text(" ".join(measured.findings), "finding")]
     return Section(
         "Gradient variance along one trajectory",
         [
             *findings,
             Text(how),
             Gallery(variance_curves(measured, figures)),
-            variances_table(measured),
+            measured.table,
             Text(note, "note"),
             Text("This measurement alone, and the same for a model of your own:"),
             Code(f"python -m keras_apps.study {loaded.words} --workdir runs/variance"),
@@ -160,56 +212,3 @@ def _plot(records: Sequence[Record], value: str, ax: Axes) -> Axes:
         ax.set_yscale("linear")
         ax.set_ylim(0, 1.03)
     return pictures.add_legend(ax, columns=3)
-
-
-def variances_table(measured: Measured) -> Table:
-    """Return each estimator's variances at the last measurement, and against the first one."""
-    last = measured.records[-1]
-    headings = [
-        "estimator",
-        f"average variance, step {last['step']}",
-        "normalized variance",
-        f"against {measured.first}",
-        "lowest",
-        "highest",
-    ]
-    cells = [
-        [
-            name,
-            f"{values['average_variance']:.3g}",
-            f"{values['normalized_variance']:.3f}",
-            f"{measured.middle(name):.2f}",
-            f"{min(measured.ratios[name]):.2f}",
-            f"{max(measured.ratios[name]):.2f}",
-        ]
-        for name, values in last["estimators"].items()
-    ]
-    return Table(headings, cells)
-
-
-def findings_of(measured: Measured) -> list[str]:
-    """Return what the numbers say."""
-    start, end = measured.records[0], measured.records[-1]
-    first, *others = measured.ratios
-    compared = ", ".join(f"{name} {measured.middle(name):.2f}" for name in others)
-    before, after = (record["estimators"][first] for record in (start, end))
-    return [
-        f"Variance in units of that of {first}, at the same weights, in the second half: "
-        f"{compared}.",
-        *(
-            f"{name} has more variance than {first} at {len(worse)} of {len(measured.records)} "
-            f"measurements, up to {max(measured.ratios[name]):.1f} times of it, the last time at "
-            f"step {worse[-1]}."
-            for name in others
-            if (worse := _steps_above_one(measured, name))
-        ),
-        f"From step {start['step']} to step {end['step']} the normalized variance of {first} goes "
-        f"from {before['normalized_variance']:.2f} to {after['normalized_variance']:.2f}, and the "
-        "noise scale, the batch size at which noise and signal are equal, from "
-        f"{before['noise_scale']:.0f} to {after['noise_scale']:.0f} examples.",
-    ]
-
-
-def _steps_above_one(measured: Measured, name: str) -> list[int]:
-    pairs = zip(measured.records, measured.ratios[name], strict=True)
-    return [record["step"] for record, ratio in pairs if ratio > 1]

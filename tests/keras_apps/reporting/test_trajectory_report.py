@@ -7,13 +7,7 @@ from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.page import page
 from keras_apps.reporting.results import Results
-from keras_apps.reporting.trajectory_report import (
-    SNIPPET,
-    Measured,
-    findings_of,
-    variance_curves,
-    variances_table,
-)
+from keras_apps.reporting.trajectory_report import SNIPPET, Measured, variance_curves
 from keras_apps.running.configurations import Loaded
 from tests.keras_apps import synthetic
 from tf_gradvar.records import RecordFile
@@ -39,7 +33,7 @@ def records():
 
 
 def test_findings():
-    assert findings_of(Measured.of(records())) == [
+    assert Measured.of(records()).findings == [
         "Variance in units of that of SG-4, at the same weights, in the second half: SG-8 0.50, "
         "SVRG-4 0.25.",
         "SVRG-4 has more variance than SG-4 at 2 of 4 measurements, up to 2.0 times of it, the "
@@ -51,7 +45,7 @@ def test_findings():
 
 
 def test_table():
-    table = variances_table(Measured.of(records()))
+    table = Measured.of(records()).table
     cells = table.cells
     assert table.headings[1] == "average variance, step 40"
     assert cells[0] == ["SG-4", "2", "0.400", "1.00", "1.00", "1.00"]
