@@ -1,4 +1,4 @@
-"""Common parts of the command lines: options, configurations, the workdir, faults, Ctrl-C."""
+"""Frame of the commands: options, configurations, the workdir, faults, Ctrl-C, the report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from keras_apps import config as configs
-from keras_apps import faults
-from keras_apps.problems import Problem
-from keras_apps.progress import Interruption
-from keras_apps.workdir import Workdir, WorkdirError
+from keras_apps.experiments.problem import Problem
+from keras_apps.reporting import terminal
+from keras_apps.reporting.document import Report
+from keras_apps.reporting.page import page
+from keras_apps.running import configurations, faults
+from keras_apps.running.configurations import Loaded
+from keras_apps.running.stopping import Interruption
+from keras_apps.running.workdir import Workdir, WorkdirError
 
 # Exit statuses: a fault outside the program, and what a shell reports after Ctrl-C.
 FAILED = 1
@@ -35,23 +38,11 @@ class Task:
         interruption: Tells when to stop.
     """
 
-    loaded: configs.Loaded
+    loaded: Loaded
     problem: Problem
     workdir: Workdir
     console: Console
     interruption: Interruption
-
-    def conclude(self, findings: Sequence[str], page: Path) -> None:
-        """Show what was found, which for a smoke test is nothing, and where the page is.
-
-        Args:
-            findings: Sentences.
-            page: The report.
-        """
-        for text in [*self.loaded.conclusions(findings), f"Report: {page}"]:
-            # Sentences are broken between words; commands and paths must stay whole.
-            whole = text.startswith(("python -m ", "Report: "))
-            self.console.print(text, highlight=False, markup=False, soft_wrap=whole)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +50,24 @@ class App:
     """A program that runs configurations of one kind.
 
     Attributes:
-        name: Of the module, after "python -m ".
-        text: Its docstring: what it does, an empty line, and commands.
-        kind: The dataclass of its configurations.
+        kind: The dataclass of its configurations; its `command` is the name of the module.
+        text: The module's docstring: what it does, an empty line, and commands.
         prepare: Builds the problem of a configuration and refuses what cannot be run.
-        run: Does the work; returns whether it reached its end.
-        adapt: Makes a configuration of this kind of one that is not. Defaults to
-            leaving it.
+        run: Does the work; returns the report, or None after an interruption.
+        adapt: Makes a configuration of this kind of one that is not. Defaults to leaving it.
     """
 
-    name: str
+    kind: type[Any]
     text: str
-    kind: type
     prepare: Callable[[Any], Problem]
-    run: Callable[[Task], bool]
+    run: Callable[[Task], Report | None]
     adapt: Callable[[Any], Any] = lambda config: config
+
+    @property
+    def name(self) -> str:
+        """What stands after "python -m"."""
+        name: str = self.kind.command
+        return name
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run the command line.
@@ -92,8 +86,8 @@ class App:
         parsed = parser.parse_args(arguments)
         console = Console()
         if parsed.list:
-            for name in configs.names(self.kind):
-                first_line = configs.load(name).text.splitlines()[0]
+            for name in configurations.names(self.kind):
+                first_line = configurations.load(name).text.splitlines()[0]
                 console.print(f"[bold]{name}[/bold]  {first_line}")
             return 0
         if parsed.config is None:
@@ -102,7 +96,7 @@ class App:
         try:
             loaded = self._load(parsed.config, parsed.set)
             problem = self.prepare(loaded.config)
-            workdir = Workdir(folder, configs.to_json(loaded.config))
+            workdir = Workdir(folder, configurations.to_json(loaded.config))
         except (ValueError, TypeError, RuntimeError, ImportError) as error:
             parser.error(str(error))
         except OSError as error:
@@ -123,16 +117,17 @@ class App:
             logging.getLogger(name).setLevel(logging.ERROR)
         sys.exit(self.main())
 
-    def _load(self, name: str, changes: Sequence[str]) -> configs.Loaded:
-        loaded = configs.load(name, changes)
+    def _load(self, name: str, changes: Sequence[str]) -> Loaded:
+        loaded = configurations.load(name, changes)
         config = self.adapt(loaded.config)
         if not isinstance(config, self.kind):
             received = type(config).__name__
-            other = configs.APPS.get(received)
+            other = getattr(config, "command", None)
             raise ValueError(
-                f"`--config` of {self.name} must be one of {configs.names(self.kind)}, or a file "
-                f"whose functions return `{self.kind.__name__}`. Received {name!r}, of type "
-                f"`{received}`." + (f" Use `python -m {other} --config {name}`." if other else "")
+                f"`--config` of {self.name} must be one of {configurations.names(self.kind)}, or a "
+                f"file whose functions return `{self.kind.__name__}`. Received: --config {name}, "
+                f"of type `{received}`."
+                + (f" Use `python -m {other} --config {name}`." if other else "")
             )
         return dataclasses.replace(loaded, config=config)
 
@@ -140,15 +135,17 @@ class App:
         print(f"python -m {self.name}: error: {message}", file=sys.stderr)
         return FAILED
 
-    def _run(
-        self, loaded: configs.Loaded, problem: Problem, workdir: Workdir, console: Console
-    ) -> int:
+    def _run(self, loaded: Loaded, problem: Problem, workdir: Workdir, console: Console) -> int:
         console.print(f"[bold]{loaded.title}[/bold]  ({loaded.name}, in {workdir.path})")
         with Interruption() as interruption:
-            if self.run(Task(loaded, problem, workdir, console, interruption)):
-                return 0
-        console.print("Stopped. The same command continues.")
-        return INTERRUPTED
+            report = self.run(Task(loaded, problem, workdir, console, interruption))
+        if report is None:
+            console.print("Stopped. The same command continues.")
+            return INTERRUPTED
+        path = workdir.path / "report.html"
+        path.write_text(page(report), "utf-8")
+        terminal.show(report, path, console)
+        return 0
 
     def _parser(self) -> argparse.ArgumentParser:
         description, _, commands = self.text.partition("\n\n")

@@ -1,4 +1,4 @@
-"""Packages that the apps need beside TensorFlow, looked for before anything is trained."""
+"""Packages that the apps need in addition to TensorFlow, looked for before anything is trained."""
 
 from __future__ import annotations
 
@@ -28,25 +28,19 @@ def missing() -> str | None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         return (
-            "The apps need the TensorFlow backend of Keras. Received KERAS_BACKEND="
+            "The apps need the TensorFlow backend of Keras. Received: KERAS_BACKEND="
             f"{backend}. Set KERAS_BACKEND=tensorflow."
         )
     return None
 
 
 def imported(module: str, package: str, who: str) -> ModuleType:
-    """Import a module, or say how to install it.
+    """Import a module, or say how to install its package.
 
     Args:
         module: Its name.
         package: What to install for it.
         who: What needs it, the beginning of a sentence.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: It is not installed, or it cannot be imported.
     """
     try:
         return importlib.import_module(module)
@@ -59,7 +53,7 @@ def imported(module: str, package: str, who: str) -> ModuleType:
 
 
 def has_tensorboard() -> bool:
-    """Whether TensorFlow can write logs for TensorBoard."""
+    """Return whether TensorFlow can write logs for TensorBoard."""
     try:
         importlib.import_module("tensorboard.summary.v2")
     except ImportError:

@@ -11,55 +11,48 @@ summary.csv, figures/, records.jsonl, tensorboard/.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
-from keras_apps import findings, measuring, optimizers, report, requirements, summary, tuning
-from keras_apps.checkpointing import discard
+from keras_apps import requirements
 from keras_apps.command_line import App, Task
-from keras_apps.experiment import Experiment, Run
-from keras_apps.problems import Problem
-from keras_apps.progress import Display
-from keras_apps.runs import RunTrainer
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.problem import Problem
+from keras_apps.reporting.comparison_report import Material, comparison_report
+from keras_apps.reporting.comparison_tables import summary_rows
+from keras_apps.reporting.document import Report
+from keras_apps.reporting.pictures import write_csv
+from keras_apps.reporting.results import Results
+from keras_apps.running import tuning
+from keras_apps.running.checkpointing import discard
+from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
+from keras_apps.running.progress import Display
+from keras_apps.running.training_run import TrainingRun
 
 
 def prepare(experiment: Experiment) -> Problem:
-    """Build the problem of an experiment.
-
-    Args:
-        experiment: The experiment.
-
-    Returns:
-        Its problem, in memory.
+    """Build the problem of an experiment, and once all that may refuse its arguments.
 
     Raises:
-        ValueError: Optimizers that cannot be made, or what the problem does not fit.
+        ValueError, TypeError: Optimizers that cannot be made, or what the problem does not fit.
     """
     problem = experiment.problem.build()
-    optimizers.check(experiment, problem.probabilities)
+    for optimizer in experiment.optimizers:
+        optimizer.build(experiment.learning_rate_schedule(0.1), problem.probabilities)
     if experiment.gradient_variance is not None:
-        measuring.estimators_of(experiment.gradient_variance, problem)
+        estimators_of(experiment.gradient_variance, problem)
     return problem
 
 
-def run_experiment(task: Task) -> bool:
-    """Train what is not yet finished, then write the table and the report.
-
-    Args:
-        task: What to do, with the configuration of an `Experiment`.
-
-    Returns:
-        Whether all runs are finished; False after an interruption.
-    """
+def run(task: Task) -> Report | None:
+    """Train what is not yet finished; None after an interruption."""
     experiment: Experiment = task.loaded.config
     if not _train_all(experiment, task):
-        return False
-    records = task.workdir.records.read()
-    rows = summary.summarise(records, experiment)
-    summary.write_csv(rows, task.workdir.path / "summary.csv")
-    task.console.print(summary.rich_table(rows, task.loaded.title))
-    page = report.write(task.loaded, task.problem.description, task.workdir)
-    task.conclude(findings.of(rows, records, experiment), page)
-    return True
+        return None
+    workdir = task.workdir
+    results = Results.of(workdir.records.read(), experiment)
+    write_csv(summary_rows(results), workdir.path / "summary.csv")
+    variances, description = workdir.variances.read(), task.problem.description
+    material = Material(task.loaded, results, variances, description, workdir.figures)
+    return comparison_report(material)
 
 
 def _train_all(experiment: Experiment, task: Task) -> bool:
@@ -71,7 +64,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = compared - sum(not record["tunes"] for record in finished.values())
     trajectory = experiment.gradient_variance
-    if trajectory is not None and measuring.is_finished(trajectory, task.workdir):
+    if trajectory is not None and is_finished(trajectory, task.workdir):
         trajectory = None
     total = len(first) + left + (trajectory is not None)
     if not total:
@@ -83,25 +76,20 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
         )
     started = time.perf_counter()
     with Display(task.console, total) as display:
-        trainer = RunTrainer(experiment, task.problem, task.workdir, display, task.interruption)
-        if not _train(first, trainer):
+        shared = (task.problem, task.workdir, display, task.interruption)
+        if not all(TrainingRun(run, experiment, *shared).train() for run in first):
             return False
         rates = tuning.choose(task.workdir.records.read(), experiment)
-        if not _train([r for r in experiment.runs(rates) if r.name not in finished], trainer):
+        rest = [run for run in experiment.runs(rates) if run.name not in finished]
+        if not all(TrainingRun(run, experiment, *shared).train() for run in rest):
             return False
-        if trajectory is not None and not measuring.measure(
-            trajectory, task.problem, task.workdir, display, task.interruption
-        ):
+        if trajectory is not None and not measure(trajectory, *shared):
             return False
     task.console.print(f"Trained {total} runs in {time.perf_counter() - started:.0f} s.")
     return True
 
 
-def _train(runs: Sequence[Run], trainer: RunTrainer) -> bool:
-    return all(trainer.train(run) for run in runs)
-
-
-APP = App("keras_apps.train", __doc__ or "", Experiment, prepare, run_experiment)
+APP = App(Experiment, __doc__ or "", prepare, run)
 main = APP.main
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Imports go downwards only, TensorFlow stays where it belongs, and importing is cheap."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -39,6 +40,17 @@ BELOW = {
         "training",
     },
 }
+# The same for the rooms of the apps; the files beside them are the commands and may import all.
+ROOMS_BELOW = {
+    "models": set(),
+    "sources": {"requirements"},
+    "experiments": {"models", "sources"},
+    "configs": {"experiments"},
+    "running": {"experiments", "configs", "requirements"},
+    "reporting": {"experiments", "running"},
+}
+# The most files of a folder that import each other in a row.
+LONGEST_CHAINS = {"keras_apps": 7}
 WITH_TENSORFLOW = {
     "data",
     "losses",
@@ -91,6 +103,34 @@ def test_tensorflow_stays_where_it_belongs(path):
     if any(inside == place or inside.startswith(f"{place}/") for place in WITH_TENSORFLOW):
         return
     assert not any(name.split(".")[0] == "tensorflow" for name in imports(path))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if len(p.parts) > 2 and p.parts[0] == "keras_apps"], ids=str
+)
+def test_rooms_of_the_apps_import_downwards(path):
+    room = path.parts[1]
+    assert room in ROOMS_BELOW, f"say in {Path(__file__).name} what `{room}` may import"
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "keras_apps" and rest:
+            assert rest.split(".")[0] in ROOMS_BELOW[room] | {room}, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("folder", LONGEST_CHAINS)
+def test_no_longer_chain_of_imports(folder):
+    paths = [path for path in MODULES if path.is_relative_to(folder)]
+    names = {path.with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+             for path in paths}  # fmt: skip
+
+    @functools.cache
+    def chain(path):
+        below = {names[name] for name in imports(path) if name in names} - {path}
+        return [path, *max(map(chain, below), key=len, default=[])]
+
+    longest = max(map(chain, paths), key=len)
+    assert len(longest) > 1, "the imports were not found"
+    assert len(longest) <= LONGEST_CHAINS[folder], " -> ".join(map(str, longest))
 
 
 def test_tests_share_no_formula_with_the_code():

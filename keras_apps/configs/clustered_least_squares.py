@@ -6,7 +6,7 @@ forms with the control variate stall at the part within the clusters alone.
 
 Expected: the steady excess risk (mean over the second half of the steps) of Discover is at most
 1/50 of SGD's, that of DiscoverIGT at most 1/20 of IGT's; the measured risks lie on the predictions,
-which `keras_apps.least_squares` derives from the second moments of the linear recursion.
+which `experiments/least_squares_theory.py` derives from the second moments of the recursion.
 
 Measured (three seeds): 1/240 for Discover, 1/213 for DiscoverQHM and 1/187 for DiscoverIGT; within
 17 % of the predictions.
@@ -17,49 +17,50 @@ Command:
     python -m keras_apps.train --config clustered_least_squares --workdir runs/least_squares
 """
 
-import dataclasses
 from typing import Any
 
-from keras_apps.experiment import Experiment, OptimizerChoice
-from keras_apps.problems import LeastSquares
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.least_squares import LeastSquares
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
 
 ALPHA = {"alpha": 0.1}
 QHM = {"momentum": 0.9, "nu": 0.7}
 IGT = {"momentum": 0.9, "tail_fraction": 2.0}
 
 
-def _optimizer(
-    rule: str, arguments: dict[str, float] | None = None, **fields: Any
-) -> OptimizerChoice:
-    return OptimizerChoice(rule, rule, arguments or {}, learning_rates={"4": 0.1}, **fields)
+def _optimizer(name: str, **fields: Any) -> OptimizerChoice:
+    return OptimizerChoice(name, learning_rates={"4": 0.1}, **fields)
 
 
 def config() -> Experiment:
     """Ten clusters in twenty dimensions; four groups of eight examples in a step."""
-    return Experiment(
-        title="Least squares with an optimum of its own in each cluster",
-        problem=LeastSquares(),
-        optimizers=(
-            _optimizer("SGD", measures_variance=True),
-            _optimizer("QHM", QHM),
-            _optimizer("IGT", IGT),
-            _optimizer("Discover", ALPHA, base="SGD", measures_variance=True),
-            _optimizer("DiscoverQHM", ALPHA | QHM, base="QHM"),
-            _optimizer("DiscoverIGT", ALPHA | IGT, base="IGT"),
-        ),
-        groups_per_batch=(4,),
-        group_size=8,
-        steps=1000,
-        schedule="constant",
-        evaluate_every=20,
-        checkpoint_every=500,
-        steps_per_execution=20,
-        variance_examples=100,
+    experiment = Experiment(
+        title="Least squares with an optimum of its own in each cluster", problem=LeastSquares()
     )
+    experiment.optimizers = (
+        _optimizer("SGD", measures_variance=True),
+        _optimizer("QHM", arguments=QHM),
+        _optimizer("IGT", arguments=IGT),
+        _optimizer("Discover", base="SGD", arguments=ALPHA, measures_variance=True),
+        _optimizer("DiscoverQHM", base="QHM", arguments=ALPHA | QHM),
+        _optimizer("DiscoverIGT", base="IGT", arguments=ALPHA | IGT),
+    )
+    experiment.groups_per_batch = (4,)
+    experiment.group_size = 8
+    experiment.steps = 1000
+    experiment.schedule = "constant"
+    experiment.evaluate_every = 20
+    experiment.checkpoint_every = 500
+    experiment.steps_per_execution = 20
+    experiment.variance_examples = 100
+    return experiment
 
 
 def quick() -> Experiment:
     """One seed and fewer steps, to see that everything works."""
-    return dataclasses.replace(
-        config(), seeds=(0,), steps=200, checkpoint_every=100, variance_examples=20
-    )
+    experiment = config()
+    experiment.seeds = (0,)
+    experiment.steps = 200
+    experiment.checkpoint_every = 100
+    experiment.variance_examples = 20
+    return experiment

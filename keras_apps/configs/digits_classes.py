@@ -12,10 +12,9 @@ Command:
     python -m keras_apps.train --config digits_classes --workdir runs/digits
 """
 
-import dataclasses
-
-from keras_apps.experiment import Experiment, OptimizerChoice
-from keras_apps.problems import Classification
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
 
 ALPHA = {"alpha": 0.1}
 PLAIN_RATES = (0.05, 0.1, 0.2)
@@ -25,54 +24,55 @@ ADAM_RATES = (0.001, 0.002, 0.004)
 
 def config() -> Experiment:
     """SGD, momentum and Adam, and Discover over SGD and Adam; one group of 16 in a step."""
-    return Experiment(
+    experiment = Experiment(
         title="Ten classes of small digits as clusters",
         problem=Classification(
             source="digits", model="mlp", model_arguments={"hidden_units": [64]}
         ),
-        optimizers=(
-            OptimizerChoice("SGD", "SGD", candidates=PLAIN_RATES, measures_variance=True),
-            OptimizerChoice(
-                "Momentum",
-                "SGD",
-                {"momentum": 0.9},
-                candidates=MOMENTUM_RATES,
-                measures_variance=True,
-            ),
-            OptimizerChoice("Adam", "Adam", candidates=ADAM_RATES),
-            OptimizerChoice(
-                "Discover",
-                "Discover",
-                ALPHA,
-                base="SGD",
-                candidates=PLAIN_RATES,
-                measures_variance=True,
-            ),
-            OptimizerChoice(
-                "DiscoverAdam",
-                "DiscoverOver",
-                ALPHA | {"over": "Adam"},
-                base="Adam",
-                candidates=ADAM_RATES,
-            ),
-        ),
-        groups_per_batch=(1,),
-        steps=600,
-        evaluate_every=50,
-        checkpoint_every=300,
     )
+    experiment.optimizers = (
+        OptimizerChoice("SGD", candidates=PLAIN_RATES, measures_variance=True),
+        OptimizerChoice(
+            "Momentum",
+            rule="SGD",
+            arguments={"momentum": 0.9},
+            candidates=MOMENTUM_RATES,
+            measures_variance=True,
+        ),
+        OptimizerChoice("Adam", candidates=ADAM_RATES),
+        OptimizerChoice(
+            "Discover",
+            base="SGD",
+            arguments=ALPHA,
+            candidates=PLAIN_RATES,
+            measures_variance=True,
+        ),
+        OptimizerChoice(
+            "DiscoverAdam",
+            base="Adam",
+            rule="DiscoverOver",
+            arguments=ALPHA | {"over": "Adam"},
+            candidates=ADAM_RATES,
+        ),
+    )
+    experiment.groups_per_batch = (1,)
+    experiment.steps = 600
+    experiment.evaluate_every = 50
+    experiment.checkpoint_every = 300
+    return experiment
 
 
 def quick() -> Experiment:
     """Three optimizers, two candidates each, few steps: to see that everything works."""
-    full = config()
-    chosen = [o for o in full.optimizers if o.name in ("SGD", "Momentum", "Discover")]
-    return dataclasses.replace(
-        full,
-        optimizers=tuple(dataclasses.replace(o, candidates=o.candidates[:2]) for o in chosen),
-        seeds=(0,),
-        steps=40,
-        evaluate_every=20,
-        checkpoint_every=20,
-        variance_examples=20,
+    experiment = config()
+    experiment.optimizers = tuple(
+        optimizer for optimizer in experiment.optimizers if "Adam" not in optimizer.name
     )
+    for optimizer in experiment.optimizers:
+        optimizer.candidates = optimizer.candidates[:2]
+    experiment.seeds = (0,)
+    experiment.steps = 40
+    experiment.evaluate_every = 20
+    experiment.checkpoint_every = 20
+    experiment.variance_examples = 20
+    return experiment

@@ -13,9 +13,7 @@ Command:
     python -m keras_apps.cluster_picture --config gc_figure_1 --workdir runs/figure_1
 """
 
-import dataclasses
-
-from keras_apps.two_gaussians import ClusterPicture
+from keras_apps.experiments.two_gaussians import ClusterPicture, TwoGaussians
 
 
 def config() -> ClusterPicture:
@@ -25,7 +23,7 @@ def config() -> ClusterPicture:
 
 def quick() -> ClusterPicture:
     """Fewer points, to see that everything works."""
-    small = config()
-    return dataclasses.replace(
-        small, steps=2, problem=dataclasses.replace(small.problem, examples_per_class=10)
-    )
+    picture = config()
+    picture.steps = 2
+    picture.problem = TwoGaussians(examples_per_class=10)
+    return picture

@@ -21,17 +21,15 @@ Commands:
     python -m keras_apps.train --config mnist5k_classes:demo --workdir runs/demo
 """
 
-import dataclasses
-
-from keras_apps.experiment import Experiment, OptimizerChoice
-from keras_apps.problems import Classification
-from keras_apps.trajectory import Trajectory
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.trajectory import Trajectory
 
 ALPHA = {"alpha": 0.1}
 MOMENTUM = {"momentum": 0.9}
 QHM = {"momentum": 0.9, "nu": 0.7}
 IGT = {"momentum": 0.9, "tail_fraction": 2.0}
-ADAM = {"over": "Adam"}
 
 # Candidates by the scale that a rule's learning rate has.
 PLAIN_RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -55,66 +53,73 @@ CHOSEN_RATES = {
 
 def config() -> Experiment:
     """Nine optimizers with one, two and eight groups of 16 digits in a step, three seeds."""
-    return Experiment(
+    experiment = Experiment(
         title="Ten classes of digits as clusters",
         problem=Classification(
             source="mnist5k", model="mlp", model_arguments={"hidden_units": [256]}
         ),
-        optimizers=(
-            OptimizerChoice("SGD", "SGD", candidates=PLAIN_RATES, measures_variance=True),
-            OptimizerChoice(
-                "Momentum", "SGD", MOMENTUM, candidates=MOMENTUM_RATES, measures_variance=True
-            ),
-            OptimizerChoice("Adam", "Adam", candidates=ADAM_RATES),
-            OptimizerChoice("QHM", "QHM", QHM, candidates=PLAIN_RATES),
-            OptimizerChoice("IGT", "IGT", IGT, candidates=MOMENTUM_RATES),
-            OptimizerChoice(
-                "Discover",
-                "Discover",
-                ALPHA,
-                base="SGD",
-                candidates=PLAIN_RATES,
-                measures_variance=True,
-            ),
-            OptimizerChoice("DiscoverQHM", "DiscoverQHM", ALPHA | QHM, "QHM", PLAIN_RATES),
-            OptimizerChoice("DiscoverIGT", "DiscoverIGT", ALPHA | IGT, "IGT", MOMENTUM_RATES),
-            OptimizerChoice("DiscoverAdam", "DiscoverOver", ALPHA | ADAM, "Adam", ADAM_RATES),
-        ),
-        groups_per_batch=(1, 2, 8),
-        group_size=16,
-        steps=1200,
-        seeds=(0, 1, 2),
-        schedule="cosine",
-        evaluate_every=100,
-        checkpoint_every=300,
-        variance_examples=100,
     )
+    experiment.optimizers = (
+        OptimizerChoice("SGD", candidates=PLAIN_RATES, measures_variance=True),
+        OptimizerChoice(
+            "Momentum",
+            rule="SGD",
+            arguments=MOMENTUM,
+            candidates=MOMENTUM_RATES,
+            measures_variance=True,
+        ),
+        OptimizerChoice("Adam", candidates=ADAM_RATES),
+        OptimizerChoice("QHM", arguments=QHM, candidates=PLAIN_RATES),
+        OptimizerChoice("IGT", arguments=IGT, candidates=MOMENTUM_RATES),
+        OptimizerChoice(
+            "Discover",
+            base="SGD",
+            arguments=ALPHA,
+            candidates=PLAIN_RATES,
+            measures_variance=True,
+        ),
+        OptimizerChoice("DiscoverQHM", base="QHM", arguments=ALPHA | QHM, candidates=PLAIN_RATES),
+        OptimizerChoice(
+            "DiscoverIGT", base="IGT", arguments=ALPHA | IGT, candidates=MOMENTUM_RATES
+        ),
+        OptimizerChoice(
+            "DiscoverAdam",
+            base="Adam",
+            rule="DiscoverOver",
+            arguments=ALPHA | {"over": "Adam"},
+            candidates=ADAM_RATES,
+        ),
+    )
+    experiment.groups_per_batch = (1, 2, 8)
+    experiment.group_size = 16
+    experiment.steps = 1200
+    experiment.seeds = (0, 1, 2)
+    experiment.schedule = "cosine"
+    experiment.evaluate_every = 100
+    experiment.checkpoint_every = 300
+    experiment.variance_examples = 100
+    return experiment
 
 
 def demo() -> Experiment:
     """One and eight groups in a step, with the chosen learning rates; and gradient variances."""
-    full = config()
-    return dataclasses.replace(
-        full,
-        optimizers=tuple(
-            dataclasses.replace(optimizer, learning_rates=CHOSEN_RATES[optimizer.name])
-            for optimizer in full.optimizers
-        ),
-        groups_per_batch=(1, 8),
-        seeds=(0, 1),
-        gradient_variance=Trajectory(steps=800, measure_every=50, refresh_every=200),
-    )
+    experiment = config()
+    for optimizer in experiment.optimizers:
+        optimizer.learning_rates = CHOSEN_RATES[optimizer.name]
+    experiment.groups_per_batch = (1, 8)
+    experiment.seeds = (0, 1)
+    experiment.gradient_variance = Trajectory(steps=800, measure_every=50, refresh_every=200)
+    return experiment
 
 
 def quick() -> Experiment:
     """Every optimizer for a few steps, to see that everything works."""
-    return dataclasses.replace(
-        demo(),
-        groups_per_batch=(1,),
-        seeds=(0,),
-        steps=20,
-        evaluate_every=10,
-        checkpoint_every=10,
-        variance_examples=10,
-        gradient_variance=Trajectory(steps=8, measure_every=2, refresh_every=4),
-    )
+    experiment = demo()
+    experiment.groups_per_batch = (1,)
+    experiment.seeds = (0,)
+    experiment.steps = 20
+    experiment.evaluate_every = 10
+    experiment.checkpoint_every = 10
+    experiment.variance_examples = 10
+    experiment.gradient_variance = Trajectory(steps=8, measure_every=2, refresh_every=4)
+    return experiment

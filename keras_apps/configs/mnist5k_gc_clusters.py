@@ -33,11 +33,11 @@ Commands:
     python -m keras_apps.train --config mnist5k_gc_clusters:quick --workdir runs/quick
 """
 
-import dataclasses
 from typing import Any
 
-from keras_apps.experiment import Experiment, GradientClusters, OptimizerChoice
-from keras_apps.problems import Classification
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.comparison import Experiment, GradientClusters
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
 
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
@@ -46,49 +46,52 @@ def _pair(name: str, clusters: str) -> tuple[OptimizerChoice, OptimizerChoice]:
     """SGD and Discover on the batches of these clusters."""
     shared: dict[str, Any] = {"candidates": RATES, "measures_variance": True, "clusters": clusters}
     return (
-        OptimizerChoice(f"SGD{name}", "SGD", **shared),
-        OptimizerChoice(f"Discover{name}", "Discover", {"alpha": 0.1}, f"SGD{name}", **shared),
+        OptimizerChoice(f"SGD{name}", rule="SGD", **shared),
+        OptimizerChoice(
+            f"Discover{name}",
+            base=f"SGD{name}",
+            rule="Discover",
+            arguments={"alpha": 0.1},
+            **shared,
+        ),
     )
 
 
 def config() -> Experiment:
     """SGD and Discover on three kinds of ten clusters, one group of 16 digits in a step."""
-    return Experiment(
+    experiment = Experiment(
         title="Classes, gradient clusters and chance as the clusters of Discover",
         problem=Classification(
             source="mnist5k", model="mlp", model_arguments={"hidden_units": [256]}
         ),
-        optimizers=(
-            *_pair("Classes", "classes"),
-            *_pair("Gradients", "gradients"),
-            *_pair("Random", "random"),
-        ),
-        groups_per_batch=(1,),
-        group_size=16,
-        steps=1200,
-        seeds=(0, 1, 2),
-        schedule="cosine",
-        evaluate_every=100,
-        checkpoint_every=300,
-        variance_examples=100,
-        gradient_clusters=GradientClusters(every=100),
     )
+    experiment.optimizers = (
+        *_pair("Classes", "classes"),
+        *_pair("Gradients", "gradients"),
+        *_pair("Random", "random"),
+    )
+    experiment.groups_per_batch = (1,)
+    experiment.group_size = 16
+    experiment.steps = 1200
+    experiment.seeds = (0, 1, 2)
+    experiment.schedule = "cosine"
+    experiment.evaluate_every = 100
+    experiment.checkpoint_every = 300
+    experiment.variance_examples = 100
+    experiment.gradient_clusters = GradientClusters(every=100)
+    return experiment
 
 
 def quick() -> Experiment:
     """The two on gradient clusters, one seed and a few steps, to see that everything works."""
-    full = config()
-    return dataclasses.replace(
-        full,
-        optimizers=tuple(
-            dataclasses.replace(optimizer, learning_rates={"1": 0.1})
-            for optimizer in full.optimizers
-            if optimizer.clusters == "gradients"
-        ),
-        seeds=(0,),
-        steps=20,
-        evaluate_every=10,
-        checkpoint_every=10,
-        variance_examples=10,
-        gradient_clusters=GradientClusters(every=10, sketch_size=32),
-    )
+    experiment = config()
+    experiment.optimizers = _pair("Gradients", "gradients")
+    for optimizer in experiment.optimizers:
+        optimizer.learning_rates = {"1": 0.1}
+    experiment.seeds = (0,)
+    experiment.steps = 20
+    experiment.evaluate_every = 10
+    experiment.checkpoint_every = 10
+    experiment.variance_examples = 10
+    experiment.gradient_clusters = GradientClusters(every=10, sketch_size=32)
+    return experiment

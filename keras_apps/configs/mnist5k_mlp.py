@@ -20,27 +20,25 @@ Command:
     python -m keras_apps.study --config mnist5k_mlp --workdir runs/study
 """
 
-import dataclasses
-
-from keras_apps.problems import Classification
-from keras_apps.trajectory import Study, Trajectory
-
-PROBLEM = Classification(
-    source="mnist5k", model="mlp", model_arguments={"hidden_units": [1024, 1024], "l2": 5e-4}
-)
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.trajectory import Trajectory
+from keras_apps.experiments.variance_study import Study
 
 
 def config() -> Study:
     """A thousand steps, measured twenty times, with four snapshots."""
+    problem = Classification(source="mnist5k", model="mlp")
+    problem.model_arguments = {"hidden_units": [1024, 1024], "l2": 5e-4}
     return Study(
-        title="Gradient variance of an MLP on digits", problem=PROBLEM, trajectory=Trajectory()
+        title="Gradient variance of an MLP on digits", problem=problem, trajectory=Trajectory()
     )
 
 
 def quick() -> Study:
     """A small network and few steps, to see that everything works."""
-    return dataclasses.replace(
-        config(),
-        problem=dataclasses.replace(PROBLEM, model_arguments={"hidden_units": [16], "l2": 5e-4}),
-        trajectory=Trajectory(steps=8, measure_every=2, refresh_every=4),
-    )
+    problem = Classification(source="mnist5k", model="mlp")
+    problem.model_arguments = {"hidden_units": [16], "l2": 5e-4}
+    study = config()
+    study.problem = problem
+    study.trajectory = Trajectory(steps=8, measure_every=2, refresh_every=4)
+    return study

@@ -20,7 +20,7 @@ class ElementwiseScale(keras.layers.Layer):
 
 
 def diagonal_linear(num_features: int) -> keras.Model:
-    """The model x -> x * theta, elementwise.
+    """Return the model x -> x * theta, elementwise.
 
     Args:
         num_features: Length d of the inputs, the outputs and theta.

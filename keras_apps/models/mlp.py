@@ -14,7 +14,7 @@ def mlp(
     activation: str = "relu",
     l2: float = 0.0,
 ) -> keras.Model:
-    """Flattened inputs, dense layers with an activation, and a dense layer of logits.
+    """Return a model that flattens its inputs, with dense layers up to the logits.
 
     Args:
         input_shape: Shape of one example.

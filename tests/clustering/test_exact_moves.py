@@ -9,9 +9,9 @@ import pytest
 from tests.oracles import clustering_oracle as oracle
 from tf_gradvar.clustering.exact_moves import ExactMoves
 from tf_gradvar.clustering.fixed_centres import centre_distances, exact_rule, paper_rule
-from tf_gradvar.clustering.objective import objective as objective_of
+from tf_gradvar.clustering.geometry import InnerProducts, Vectors
+from tf_gradvar.clustering.geometry import objective as objective_of
 from tf_gradvar.clustering.split_merge import split_and_merge
-from tf_gradvar.clustering.vectors import InnerProducts, Vectors
 
 
 def objective(gradients, assignments, num_clusters):

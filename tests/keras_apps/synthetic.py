@@ -1,22 +1,25 @@
 """Made-up records of an experiment, in which every number of a report can be worked out by hand."""
 
-from keras_apps.experiment import Experiment, OptimizerChoice
-from keras_apps.problems import Classification
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
 
 OPTIMIZERS = (
-    OptimizerChoice("SGD", "SGD", candidates=(0.1, 0.2, 0.4), measures_variance=True),
+    OptimizerChoice("SGD", candidates=(0.1, 0.2, 0.4), measures_variance=True),
     OptimizerChoice(
-        "Momentum", "SGD", {"momentum": 0.9}, candidates=(0.01, 0.02, 0.04), measures_variance=True
+        "Momentum",
+        rule="SGD",
+        arguments={"momentum": 0.9},
+        candidates=(0.01, 0.02, 0.04),
+        measures_variance=True,
     ),
-    OptimizerChoice("Adam", "Adam", learning_rates={"1": 0.001, "8": 0.001}),
-    OptimizerChoice(
-        "Discover", "Discover", {}, "SGD", candidates=(0.1, 0.2, 0.4), measures_variance=True
-    ),
+    OptimizerChoice("Adam", learning_rates={"1": 0.001, "8": 0.001}),
+    OptimizerChoice("Discover", base="SGD", candidates=(0.1, 0.2, 0.4), measures_variance=True),
     OptimizerChoice(
         "DiscoverAdam",
-        "DiscoverOver",
-        {"over": "Adam"},
-        "Adam",
+        base="Adam",
+        rule="DiscoverOver",
+        arguments={"over": "Adam"},
         learning_rates={"1": 0.001, "8": 0.001},
     ),
 )

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import dataclasses
-import html
 import importlib
 import pathlib
 import re
@@ -12,10 +11,13 @@ import socket
 
 import pytest
 
-from keras_apps import cluster_picture, command_line, report, sources, study, train
-from keras_apps import config as configs
-from keras_apps import experiment as experiments
-from keras_apps import trajectory as trajectories
+from keras_apps import cluster_picture, command_line, study, train
+from keras_apps.experiments import comparison, trajectory
+from keras_apps.reporting.comparison_report import Material, run_your_own
+from keras_apps.reporting.document import Code
+from keras_apps.reporting.results import Results
+from keras_apps.running import changes, configurations
+from keras_apps.sources import tfds
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 APPS = {"train": train, "study": study, "cluster_picture": cluster_picture}
@@ -66,7 +68,7 @@ def test_commands_in_words_of_ours(path, command):
 def test_commands_are_found():
     places = {path for path, _ in ALL_COMMANDS}
     assert {"README.md", "Makefile", "keras_apps/train.py", "keras_apps/study.py"} <= places
-    for name in configs.names():
+    for name in configurations.names():
         assert f"keras_apps/configs/{name}.py" in places
 
 
@@ -75,10 +77,10 @@ def test_the_way_out_without_a_network(name, monkeypatch, capsys):
     def no_network(*_):
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(sources, "_tfds_split", no_network)
+    monkeypatch.setattr(tfds, "_tfds_split", no_network)
     error = refused(["--config", "digits_classes", "--set", f"problem.source={name}"], capsys)
     (change,) = re.findall(r"`--set (\S+=\S+)`", error)
-    loaded = configs.load("digits_classes", [f"problem.source={name}", change])
+    loaded = configurations.load("digits_classes", [f"problem.source={name}", change])
     assert loaded.config.problem.source in {"mnist5k", "digits"}
 
 
@@ -86,7 +88,8 @@ def test_the_app_that_takes_a_configuration(capsys):
     error = refused(["--config", "mnist5k_mlp:quick"], capsys)
     (command,) = re.findall(r"Use `(.*?)`", error)
     assert follow(command).name == "mnist5k_mlp:quick"
-    assert {app.APP.kind.__name__: app.APP.name for app in APPS.values()} == configs.APPS
+    for name, app in APPS.items():
+        assert app.APP.name == f"keras_apps.{name}"
 
 
 @pytest.mark.parametrize(
@@ -99,30 +102,30 @@ def test_the_app_that_takes_a_configuration(capsys):
 )
 def test_the_field_that_can_be_changed(change, pattern, value):
     with pytest.raises(ValueError, match="`") as raised:
-        configs.load("digits_classes", [change])
+        configurations.load("digits_classes", [change])
     (key,) = re.findall(pattern, str(raised.value))
-    configs.load("digits_classes", [f"{key}{value}"])
+    configurations.load("digits_classes", [f"{key}{value}"])
 
 
 def test_the_changes_that_the_docstring_shows():
-    changes = re.findall(r"^    (\S+=\S+)   ", configs.__doc__, re.MULTILINE)
-    assert len(changes) == 5
-    for change in changes:
-        configs.load("digits_classes", [change])
+    shown = re.findall(r"^    (\S+=\S+)   ", changes.__doc__, re.MULTILINE)
+    assert len(shown) == 5
+    for change in shown:
+        configurations.load("digits_classes", [change])
 
 
 def test_close_names_are_names_that_exist():
     with pytest.raises(ValueError, match="Did you mean") as raised:
-        configs.load("digits_classes", ["problem.sorce=digits"])
+        configurations.load("digits_classes", ["problem.sorce=digits"])
     (key,) = re.findall(r"Did you mean '(\w+)'", str(raised.value))
-    configs.load("digits_classes", [f"problem.{key}=digits"])
+    configurations.load("digits_classes", [f"problem.{key}=digits"])
 
 
-@pytest.mark.parametrize("module", [experiments, trajectories])
+@pytest.mark.parametrize("module", [comparison, trajectory])
 def test_rules_name_fields(module):
     fields = {
         field.name
-        for owner in (experiments, trajectories)
+        for owner in (comparison, trajectory)
         for kind in vars(owner).values()
         if dataclasses.is_dataclass(kind)
         for field in dataclasses.fields(kind)
@@ -130,7 +133,7 @@ def test_rules_name_fields(module):
     checks = [
         node
         for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef) and "check" in node.name
+        if isinstance(node, ast.FunctionDef) and re.search("check|rules", node.name)
     ]
     said = {
         name
@@ -143,21 +146,22 @@ def test_rules_name_fields(module):
     assert said - {"Classification"} <= fields
 
 
-@pytest.mark.parametrize("name", configs.names())
+@pytest.mark.parametrize("name", configurations.names())
 def test_a_smoke_test_names_the_experiment(name):
-    loaded = configs.load(f"{name}:quick")
+    loaded = configurations.load(f"{name}:quick")
     notice, command = loaded.conclusions(["It pays."])
     assert "nothing follows" in notice
     again = follow(command)
-    assert again.config == configs.load(name).config
+    assert again.config == configurations.load(name).config
     assert again.conclusions(["It pays."]) == ["It pays."]
 
 
 def test_the_page_names_commands_for_what_was_run(tmp_path):
-    loaded = configs.load("mnist5k_classes:quick", ["seeds=3,4", "title=A new <one>"])
-    data = report.ReportData(loaded, [], [], [], tmp_path, "")
-    text = re.sub(r"<[^>]+>", "\n", report.run_your_own(data))
-    again, other, listed = commands(html.unescape(text))
+    loaded = configurations.load("mnist5k_classes:quick", ["seeds=3,4", "title=A new <one>"])
+    material = Material(loaded, Results.of([], loaded.config), [], "", tmp_path)
+    (section,) = run_your_own(material)
+    texts = [part.text for part in section.parts if isinstance(part, Code)]
+    again, other, listed = commands("\n".join(texts))
     assert follow(again).config == loaded.config
     assert follow(other).config == dataclasses.replace(loaded.config, seeds=(7,))
     assert follow(listed) is None

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from keras_apps import cluster_picture
-from keras_apps import config as configs
-from keras_apps.cluster_picture import Found
+from keras_apps.reporting.plane_report import sentences, turns_table
+from keras_apps.running import configurations as configs
+from keras_apps.running.plane_clustering import Found, find
 
 
 @pytest.fixture(scope="module")
 def drawn():
     config = configs.load("gc_figure_1").config
     problem = cluster_picture.prepare(config)
-    return config, problem, cluster_picture.find(config, problem)
+    return config, problem, find(config, problem)
 
 
 def test_gradients_and_boundaries_by_hand(drawn):
@@ -35,7 +36,7 @@ def test_what_figure_1_shows(drawn):
     config, problem, found = drawn
     assert problem.x[problem.y[:, 0] == 0, 1].max() < problem.x[problem.y[:, 0] == 1, 1].min()
     assert np.bincount(found.assignments).min() > 0
-    cells = cluster_picture.table(found, problem, config.step_size)
+    cells = turns_table(found, problem, config.step_size).cells
     assert len(cells) == config.num_clusters == 4
     assert any(int(o) > 0 and int(x) > 0 for _, o, x, *_ in cells)
     turns = [float(row[-1].rstrip("°")) for row in cells]
@@ -82,6 +83,6 @@ def test_as_many_clusters_as_colours(count):
 
 def test_what_the_numbers_say(drawn):
     _, problem, found = drawn
-    first, second = cluster_picture.sentences(found, problem)
+    first, second = sentences(found, problem)
     assert f"has {found.variance_ratio:.2f} of the variance of a plain batch of 4" in first
     assert "of the variance of the points themselves" in second

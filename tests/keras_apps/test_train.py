@@ -11,15 +11,17 @@ import h5py
 import numpy as np
 import pytest
 
-from keras_apps import config as configs
-from keras_apps import report, report_figures, summary, train
+from keras_apps import train
 from keras_apps.command_line import INTERRUPTED
-from keras_apps.experiment import Experiment
-from keras_apps.workdir import Workdir
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.reporting.comparison_report import SNIPPET
+from keras_apps.reporting.results import Results
+from keras_apps.running import configurations as configs
+from keras_apps.running.workdir import Workdir
 from tf_gradvar.records import RecordFile
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-RESUMED = REPOSITORY / "tests" / "keras_apps" / "experiments" / "resumed.py"
+RESUMED = REPOSITORY / "tests" / "keras_apps" / "configs" / "resumed.py"
 PATIENCE = 120
 CLAIMS = (" pays", "lowers the final", "Lowest final", "stalls at", "has more variance", "leave")
 
@@ -152,13 +154,12 @@ def test_least_squares_stall_where_theory_says(tmp_path):
     name = "clustered_least_squares"
     assert train.main(["--config", name, "--workdir", str(tmp_path / "run"), *words]) == 0
     experiment = configs.load(name, changes).config
-    rows = summary.summarise(RecordFile(tmp_path / "run" / "records.jsonl").read(), experiment)
-    risks = {row.optimizer.name: row.late["excess_risk"].mean for row in rows}
+    results = Results.of(RecordFile(tmp_path / "run" / "records.jsonl").read(), experiment)
+    risks = {arm.optimizer.name: arm.late["excess_risk"].mean for arm in results.arms}
     assert risks["Discover"] <= risks["SGD"] / 50
     assert risks["DiscoverIGT"] <= risks["IGT"] / 20
     for name, base in (("Discover", "SGD"), ("DiscoverIGT", "IGT")):
-        optimizer = next(o for o in experiment.optimizers if o.name == base)
-        within = report_figures.predictions(experiment, optimizer, 4)["within clusters alone"]
+        within = results.predictions[base, 4]["within clusters alone"]
         assert risks[name] == pytest.approx(within[251:].mean(), rel=0.3)
 
 
@@ -216,7 +217,7 @@ def test_the_list_shows_every_configuration(capsys):
 
 def test_the_code_in_the_report_runs():
     namespace = {}
-    exec(compile(report.SNIPPET, "snippet", "exec"), namespace)
+    exec(compile(SNIPPET, "snippet", "exec"), namespace)
     x, y = namespace["x"], namespace["y"]
     assert namespace["model"].evaluate(x, y, verbose=0)[1] > 0.8
-    assert len([line for line in report.SNIPPET.splitlines() if line]) <= 12
+    assert len([line for line in SNIPPET.splitlines() if line]) <= 12

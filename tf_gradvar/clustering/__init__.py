@@ -1,4 +1,4 @@
-"""Gradient Clustering: which examples have gradients that are alike.
+"""Gradient Clustering: clusters of examples whose gradients are alike.
 
 A result's `assignments` [N] are what stratified sampling, the `Stratified` estimator and
 `cluster_batches` take.

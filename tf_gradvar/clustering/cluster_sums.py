@@ -1,11 +1,8 @@
-"""Sums over the members of each cluster in sketch space: for new examples and for streams.
+"""Sums over the members of each cluster in sketch space, by which new examples are assigned.
 
 A new example costs cluster k what it adds to the objective there (see `exact_moves`),
 
     cost_k(i) = S_k + N_k ||g_i||^2 - 2 <s_k, g_i>.
-
-On a stream the sums are exponential averages: before a batch is added, all of N_k, S_k and s_k
-are multiplied by 1 - rate, so that old examples, whose gradients have changed, count less.
 """
 
 from __future__ import annotations
@@ -13,11 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tf_gradvar.assignments import members_of, sizes_of, totals_of
-from tf_gradvar.clustering.objective import CHUNK
-from tf_gradvar.clustering.vectors import Vectors
-
-# A cluster that fades below this share of one example has lost its place to a new one.
-_LEAST_SIZE = 0.1
+from tf_gradvar.clustering.geometry import CHUNK, Vectors
 
 
 class ClusterSums:
@@ -37,7 +30,7 @@ class ClusterSums:
 
     @classmethod
     def of(cls, gradients: Vectors, assignments: np.ndarray, num_clusters: int) -> ClusterSums:
-        """The sums of given clusters.
+        """Return the sums of given clusters.
 
         Args:
             gradients: Sketches `[N, r]` around their mean.
@@ -51,7 +44,7 @@ class ClusterSums:
         return cls(sizes, squares, sums, gradients.mean)
 
     def assign(self, sketches: np.ndarray) -> np.ndarray:
-        """The cheapest cluster for each of some new examples, none of which is added.
+        """Return the cheapest cluster for each of some new examples, none of which is added.
 
         Args:
             sketches: `[n, r]`.
@@ -68,39 +61,15 @@ class ClusterSums:
             clusters[rows] = costs.argmin(axis=1)
         return clusters
 
-    def update(self, sketches: np.ndarray, rate: float) -> np.ndarray:
-        """Let old examples fade and add a batch, one example after the other.
-
-        A cluster that has faded away is given the example that costs most where it is.
+    def add(self, cluster: int, vector: np.ndarray, norm: float, times: float = 1.0) -> None:
+        """Add an example to a cluster, or take it away with `times=-1`.
 
         Args:
-            sketches: `[n, r]`.
-            rate: Share of the old sums that is forgotten.
-
-        Returns:
-            Clusters of the batch, int64 `[n]`.
+            cluster: k.
+            vector: Its sketch minus the origin, `[r]`.
+            norm: The squared norm of that.
+            times: How often it is added.
         """
-        vectors = sketches - self.origin
-        norms = np.square(vectors).sum(axis=1)
-        for values in (self.sizes, self.squares, self.sums):
-            values *= 1.0 - rate
-        clusters = np.empty(len(vectors), np.int64)
-        paid = np.empty(len(vectors))
-        for i, (vector, norm) in enumerate(zip(vectors, norms, strict=True)):
-            costs = self.squares + self.sizes * norm - 2.0 * self.sums @ vector
-            clusters[i] = k = int(costs.argmin())
-            paid[i] = costs[k]
-            self._add(k, vector, norm, 1.0)
-        for faded in np.flatnonzero(self.sizes < _LEAST_SIZE):
-            i = int(paid.argmax())
-            if paid[i] <= 0:
-                break
-            self._add(int(clusters[i]), vectors[i], norms[i], -1.0)
-            self._add(int(faded), vectors[i], norms[i], 1.0)
-            clusters[i], paid[i] = faded, 0.0
-        return clusters
-
-    def _add(self, cluster: int, vector: np.ndarray, norm: float, times: float) -> None:
         self.sizes[cluster] += times
         self.squares[cluster] += times * norm
         self.sums[cluster] += times * vector

@@ -16,36 +16,10 @@ examples with each other.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from tf_gradvar.assignments import sizes_of, totals_of
-from tf_gradvar.clustering.objective import LEAST_GAIN
-
-
-class Gradients(Protocol):
-    """What a clustering asks about the gradients; see `vectors.py`."""
-
-    squared_norms: np.ndarray  # [N] float64
-
-    def sums(self, assignments: np.ndarray, num_clusters: int) -> np.ndarray:
-        """State [., K] from which `products` follow."""
-
-    def products(self, rows: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """<g_i, s_k> for the examples in `rows`, float64 `[n, K]`."""
-
-    def gram(self, rows: np.ndarray) -> np.ndarray:
-        """<g_i, g_j>, float64 `[n, n]`."""
-
-    def move(self, state: np.ndarray, row: int, old: int, new: int) -> None:
-        """Update the state in place."""
-
-    def inner(self, rows: np.ndarray, row: int) -> np.ndarray:
-        """<g_i, g_row> for the examples in `rows`, float64 `[n]`."""
-
-    def spread(self, members: np.ndarray) -> float:
-        """J of these examples as one cluster."""
+from tf_gradvar.clustering.geometry import LEAST_GAIN, Gradients
 
 
 class ExactMoves:

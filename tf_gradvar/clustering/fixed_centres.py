@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tf_gradvar.assignments import sizes_of, totals_of
-from tf_gradvar.clustering.objective import LEAST_GAIN
+from tf_gradvar.clustering.geometry import LEAST_GAIN
 
 
 def exact_rule(
@@ -18,7 +18,7 @@ def exact_rule(
     *,
     max_size: int | None = None,
 ) -> np.ndarray:
-    """Moves that never raise Eq. 2 for the given centres.
+    """Return assignments after moves that never raise Eq. 2 for the given centres.
 
     With T_k = sum_{i in k} d_ik the objective is sum_k N_k T_k, so a move from a to b adds
 
@@ -57,7 +57,7 @@ def exact_rule(
 
 
 def paper_rule(distances: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The rule of the published code: Eq. 3 with the counts of the pass so far, plus one.
+    """Return assignments by the published code: Eq. 3 with the counts of the pass so far, plus one.
 
         a_i = argmin_k (n_k + 1) ||C_k - g_i||^2
 
@@ -84,7 +84,7 @@ def paper_rule(distances: np.ndarray, order: np.ndarray) -> np.ndarray:
 def centre_distances(
     squared_norms: np.ndarray, products: np.ndarray, centre_norms: np.ndarray
 ) -> np.ndarray:
-    """||C_k - g_i||^2 from ||g_i||^2 `[N]`, <g_i, C_k> `[N, K]` and ||C_k||^2 `[K]`.
+    """Return ||C_k - g_i||^2 from ||g_i||^2 `[N]`, <g_i, C_k> `[N, K]` and ||C_k||^2 `[K]`.
 
     They are written over the products, float64, and returned.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,8 @@ from tf_gradvar.arguments import (
     check_unsigned_seed,
 )
 from tf_gradvar.assignments import sizes_of
-from tf_gradvar.clustering.checks import (
-    check_enough,
-    check_initial,
-    check_max_size_ratio,
-    listed,
-    refuse_all_zero,
-    refuse_not_finite,
-)
 from tf_gradvar.clustering.cluster_sums import ClusterSums
-from tf_gradvar.clustering.objective import variance_ratio
+from tf_gradvar.clustering.geometry import InnerProducts, Vectors, scaled_sketches, variance_ratio
 from tf_gradvar.clustering.passes import GradientPasses
 from tf_gradvar.clustering.refinement import (
     FixedCentres,
@@ -35,18 +26,22 @@ from tf_gradvar.clustering.refinement import (
     MovingMeans,
     Refinement,
 )
-from tf_gradvar.clustering.result import ClusteringResult
-from tf_gradvar.clustering.saving import read, write
+from tf_gradvar.clustering.refusals import (
+    NOT_FINITE,
+    check_enough,
+    check_initial,
+    check_max_size_ratio,
+    finite_examples,
+    refuse_not_finite,
+)
+from tf_gradvar.clustering.result import ClusteringResult, read_clustering, write_clustering
 from tf_gradvar.clustering.search import search, start_assignments
-from tf_gradvar.clustering.vectors import InnerProducts, Vectors, scaled_sketches
+from tf_gradvar.clustering.stream import add_batch
 from tf_gradvar.data.examples import ArrayExamples, Examples, as_examples
 from tf_gradvar.losses import ModelLoss
 
 REPRESENTATIONS = ("sketch", "full", "rank1", "svd")
 ASSIGNMENTS = ("exact", "paper")
-NOT_FINITE = ("raise", "exclude")
-
-logger = logging.getLogger(__name__)
 
 _CONFIG = (
     "num_clusters",
@@ -182,11 +177,11 @@ class GradientClustering:
         self.verbose = bool(verbose)
         self._result: ClusteringResult | None = None
         self._sums: ClusterSums | None = None
-        self._passes: tuple[Any, GradientPasses] | None = None
+        self._passes: GradientPasses | None = None
 
     @property
     def result(self) -> ClusteringResult | None:
-        """What the last `fit` returned."""
+        """The result of the last `fit`, or None."""
         return self._result
 
     def fit(
@@ -230,7 +225,7 @@ class GradientClustering:
         passes = self._passes_of(model, loss, loss_weights)
         found = passes.sketches(examples, self.sketch_size, self.seed)
         initial = check_initial(initial_assignments, len(found.vectors), self.num_clusters)
-        kept, left_out = self._finite(found.squared_norms)
+        kept, left_out = finite_examples(found.squared_norms, self.on_not_finite)
         check_enough(self.num_clusters, len(kept))
         if len(left_out):
             examples = ArrayExamples(*examples.select(kept).take(kept))
@@ -266,7 +261,7 @@ class GradientClustering:
         sample_weight: Any = None,
         loss_weights: Any = None,
     ) -> np.ndarray:
-        """The cluster to which each of some examples would add least, in sketch space.
+        """Return the cluster to which each of some examples adds least, in sketch space.
 
         Args:
             model: The model that the clusters were made with, at the same weights.
@@ -335,7 +330,7 @@ class GradientClustering:
         """
         vectors = self._sketches(model, x, y, loss, sample_weight, loss_weights)
         if self._sums is not None:
-            return self._sums.update(vectors, self.online_rate)
+            return add_batch(self._sums, vectors, self.online_rate)
         check_enough(self.num_clusters, len(vectors))
         rng = np.random.default_rng(self.seed)
         gradients = Vectors(vectors)
@@ -345,7 +340,7 @@ class GradientClustering:
         return assignments
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-plain."""
+        """Return the arguments of the constructor, JSON-plain."""
         return {name: getattr(self, name) for name in _CONFIG}
 
     def save(self, path: str | Path) -> None:
@@ -359,7 +354,7 @@ class GradientClustering:
         """
         if self._sums is None:
             raise ValueError("`save` needs clusters. Call `fit` or `partial_fit` before.")
-        write(path, self.get_config(), self._sums, self._result)
+        write_clustering(path, self.get_config(), self._sums, self._result)
 
     @classmethod
     def load(cls, path: str | Path) -> GradientClustering:
@@ -386,7 +381,7 @@ class GradientClustering:
             >>> bool((loaded.result.assignments == result.assignments).all())
             True
         """
-        config, sums, result = read(path)
+        config, sums, result = read_clustering(path)
         clustering = cls(**config)
         clustering._sums, clustering._result = sums, result
         return clustering
@@ -399,7 +394,7 @@ class GradientClustering:
         squared_norms: np.ndarray,
         rng: np.random.Generator,
     ) -> Refinement:
-        """What makes one pass, for the representation and the rule."""
+        """Return the object that makes a pass, for the representation and the rule."""
         max_size = self._max_size(len(squared_norms))
         if self.representation in ("rank1", "svd"):
             return LowRankCentres(
@@ -422,7 +417,7 @@ class GradientClustering:
     def _search(
         self, refinement: Refinement, given: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, float, list[float]]:
-        """The best assignment of the passes, its J, and J after each of them."""
+        """Return the best assignment of all passes, its J, and J after each pass."""
         exact = self.assignment == "exact"
         start = start_assignments(refinement, given, rng, by_norm=exact)
         return search(
@@ -443,41 +438,20 @@ class GradientClustering:
         sample_weight: Any,
         loss_weights: Any,
     ) -> np.ndarray:
-        """Scaled sketches of examples, all of whose gradients must be finite."""
+        """Return scaled sketches of examples, all of whose gradients must be finite."""
         passes = self._passes_of(model, loss, loss_weights)
         found = passes.sketches(as_examples(x, y, sample_weight), self.sketch_size, self.seed)
         refuse_not_finite(found.squared_norms)
         return scaled_sketches(found.vectors, found.squared_norms)
 
     def _passes_of(self, model: keras.Model, loss: Any, loss_weights: Any) -> GradientPasses:
-        """Compiled passes, kept as long as model, trainable variables and loss stay."""
+        """Return compiled passes, kept as long as model, trainable variables and loss stay."""
         model_loss = ModelLoss.of(model, loss, loss_weights)
-        key = (model_loss, [id(v) for v in model.trainable_variables])
-        if self._passes is None or not _same(self._passes[0], key):
-            self._passes = (key, GradientPasses(model, model_loss, self.layers, self.batch_size))
-        return self._passes[1]
-
-    def _finite(self, squared_norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of the examples to cluster, and of those to leave out."""
-        finite = np.isfinite(squared_norms)
-        if self.on_not_finite == "raise" or not finite.any():
-            refuse_not_finite(squared_norms)
-        refuse_all_zero(squared_norms[finite])
-        if not finite.all():
-            logger.warning(
-                "Left out %d examples whose gradients are not finite: %s.",
-                int((~finite).sum()),
-                listed(np.flatnonzero(~finite)),
-            )
-        return np.flatnonzero(finite), np.flatnonzero(~finite)
+        if self._passes is None or not self._passes.serve(model_loss):
+            self._passes = GradientPasses(model, model_loss, self.layers, self.batch_size)
+        return self._passes
 
     def _max_size(self, count: int) -> int | None:
         if self.max_size_ratio is None:
             return None
         return int(np.ceil(self.max_size_ratio * count / self.num_clusters))
-
-
-def _same(ours: Any, theirs: Any) -> bool:
-    (loss, variables), (other, other_variables) = ours, theirs
-    same = loss.model is other.model and loss.has(other.loss, other.loss_weights)
-    return same and variables == other_variables

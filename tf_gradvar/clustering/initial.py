@@ -1,4 +1,4 @@
-"""Where a clustering starts, what it does about empty clusters, and a limit on their sizes."""
+"""Initial assignments of a clustering, repair of empty clusters, and a limit on their sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tf_gradvar.assignments import sizes_of, totals_of
 
 
 def clusters_of_equal_norm(squared_norms: np.ndarray, num_clusters: int) -> np.ndarray:
-    """Initial clusters: neighbours in norm, every cluster with about the same sum of norms.
+    """Return clusters of neighbours in norm, each with about the same sum of norms.
 
     As long as nothing is known about directions, J is least where sum_{i in k} ||g_i|| is the
     same for every cluster: few examples with large gradients, or many with small ones.
@@ -38,8 +38,8 @@ def fill_empty(
 
     Args:
         assignments: Integers `[N]`.
-        costs: What each example adds to the sum of its cluster: its squared norm, or its squared
-            distance to the centre, `[N]`. A cluster costs its size times the sum.
+        costs: The squared norm of each example, or its squared distance to the centre, `[N]`. A
+            cluster costs its size times the sum of these.
         num_clusters: K, at most N.
         rng: Chooses the halves.
 

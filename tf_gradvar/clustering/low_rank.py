@@ -12,7 +12,7 @@ _POWER_STEPS = 2
 
 
 def truncated(matrices: np.ndarray, rank: int, rng: np.random.Generator) -> Factors:
-    """The best approximation of low rank to each of K matrices, by subspace iteration.
+    """Return the best approximation of low rank to each of K matrices, by subspace iteration.
 
     Args:
         matrices: `[K, rows, columns]`.

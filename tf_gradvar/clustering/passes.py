@@ -68,11 +68,18 @@ class GradientPasses:
     def __init__(
         self, model: keras.Model, loss: ModelLoss, layers: Sequence[str] | None, batch_size: int
     ):
+        self._loss = loss
+        self._trained = [id(variable) for variable in model.trainable_variables]
         self._units = find_units(model)
         self._problem = Problem(model, self._units, loss)
         self._chosen = _chosen_variables(self._units, layers)
         self._batch_size = batch_size
         self._compiled: dict[Any, Any] = {}
+
+    def serve(self, loss: ModelLoss) -> bool:
+        """Return whether a loss, its model and what is trained are those of these passes."""
+        same = loss.model is self._loss.model and loss.has(self._loss.loss, self._loss.loss_weights)
+        return same and self._trained == [id(v) for v in loss.model.trainable_variables]
 
     def sketches(self, examples: Examples, size: int, seed: int) -> Sketches:
         """Norms and sketches of all gradients: one forward and backward pass over the data."""

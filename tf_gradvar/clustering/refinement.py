@@ -7,10 +7,10 @@ import abc
 import numpy as np
 
 from tf_gradvar.assignments import sizes_of, totals_of
-from tf_gradvar.clustering.exact_moves import ExactMoves, Gradients
+from tf_gradvar.clustering.exact_moves import ExactMoves
 from tf_gradvar.clustering.fixed_centres import centre_distances, exact_rule, paper_rule
+from tf_gradvar.clustering.geometry import CHUNK, Gradients, objective
 from tf_gradvar.clustering.low_rank import truncated
-from tf_gradvar.clustering.objective import CHUNK, objective
 from tf_gradvar.clustering.passes import Centres, GradientPasses
 from tf_gradvar.clustering.split_merge import split_and_merge
 from tf_gradvar.data.examples import Examples
@@ -32,23 +32,23 @@ class Refinement(abc.ABC):
         self.max_size = max_size
 
     def objective(self, assignments: np.ndarray) -> float:
-        """J of an assignment."""
+        """Return J of an assignment."""
         return objective(self.gradients, assignments, self.num_clusters)
 
     def regroup(self, assignments: np.ndarray) -> np.ndarray:
-        """Move whole clusters if that lowers J; returns new assignments `[N]`."""
+        """Move whole clusters if that lowers J, and return assignments `[N]`."""
         return split_and_merge(self.gradients, assignments, self.num_clusters, self.max_size)
 
     @abc.abstractmethod
     def one_pass(self, assignments: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Look at every example once, in the given order; returns new assignments `[N]`."""
+        """Look at every example once, in the given order, and return assignments `[N]`."""
 
 
 class MovingMeans(Refinement):
     """Exact moves: the means follow every move."""
 
     def one_pass(self, assignments: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """One pass of `ExactMoves`."""
+        """Make one pass of `ExactMoves`."""
         moves = ExactMoves(self.gradients, assignments, self.num_clusters, max_size=self.max_size)
         moves.run_pass(order)
         return moves.assignments
@@ -69,14 +69,14 @@ class FixedCentres(Refinement):
         self._rule = rule
 
     def one_pass(self, assignments: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Centres from the old assignments, and new assignments from the distances to them."""
+        """Make centres of the old assignments, and return assignments by the distances to them."""
         distances = self.distances(assignments)
         if self._rule == "paper":
             return paper_rule(distances, order)
         return exact_rule(distances, assignments, order, max_size=self.max_size)
 
     def distances(self, assignments: np.ndarray) -> np.ndarray:
-        """||C_k - g_i||^2 to the means of the clusters, `[N, K]`."""
+        """Return ||C_k - g_i||^2 to the means of the clusters, `[N, K]`."""
         state = self.gradients.sums(assignments, self.num_clusters)
         sizes = np.maximum(sizes_of(assignments, self.num_clusters), 1)
         products = np.empty((len(assignments), self.num_clusters))
@@ -123,7 +123,7 @@ class LowRankCentres(FixedCentres):
         self._rank, self._rng = rank, rng
 
     def distances(self, assignments: np.ndarray) -> np.ndarray:
-        """||C_k - g_i||^2 to the centres of low rank, `[N, K]`: two passes over the data."""
+        """Return ||C_k - g_i||^2 to the centres of low rank, `[N, K]`: two passes over the data."""
         centres = self._centres(assignments)
         norms = np.zeros(self.num_clusters)
         for centre in centres:

@@ -1,4 +1,4 @@
-"""The search for an assignment: where it starts, its passes, and when it ends."""
+"""Search for an assignment: its start, its passes and its end."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def start_assignments(
     *,
     by_norm: bool,
 ) -> np.ndarray:
-    """The assignments that the first pass improves: K clusters, none empty or too large.
+    """Return the assignments that the first pass improves: K clusters, none empty or too large.
 
     Args:
         refinement: Knows the gradients, K and the largest size.
         given: Assignments to start from, or None.
-        rng: Decides what is random.
+        rng: Decides a random start.
         by_norm: Without given ones, whether to start from neighbours in norm, or from a random
-            partition of equal sizes (which is what the published code makes of its first
-            centres, small noise).
+            partition of equal sizes (the published code starts from centres of small noise,
+            which amounts to that).
     """
     norms, num_clusters = refinement.gradients.squared_norms, refinement.num_clusters
     if given is not None:
@@ -89,13 +89,13 @@ def search(
 
 
 def _converged(before: float, after: float, tolerance: float) -> bool:
-    """Whether J was lowered by no more than a share of itself."""
+    """Return whether J was lowered by no more than a share of itself."""
     return before - after <= tolerance * before
 
 
 @contextmanager
 def _progress(max_passes: int, verbose: bool) -> Iterator[Callable[[float], None]]:
-    """A bar with the objective."""
+    """Show a bar with the objective."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, console=console, disable=not (verbose and console.is_terminal)) as bar:

@@ -1,4 +1,4 @@
-"""Moves of whole clusters, for what moves of single examples cannot do.
+"""Moves of whole clusters, which reach what moves of single examples cannot.
 
 Where one kind of examples is spread over two clusters and two kinds share another, no move of a
 single example helps, but to merge the two and to split the other does; duplicates are such a
@@ -14,8 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from tf_gradvar.assignments import members_of, sizes_of, totals_of
-from tf_gradvar.clustering.exact_moves import Gradients
-from tf_gradvar.clustering.objective import CHUNK, LEAST_GAIN
+from tf_gradvar.clustering.geometry import CHUNK, LEAST_GAIN, Gradients
 
 # Splits are looked for in the dearest clusters, this share of all.
 _SHARE_SPLIT = 0.25
@@ -52,7 +51,7 @@ def split_and_merge(
 def _merge_costs(
     gradients: Gradients, assignments: np.ndarray, num_clusters: int, max_size: int | None
 ) -> np.ndarray:
-    """What merging two clusters adds to J, `[K, K]`; infinite where it cannot be."""
+    """Return what merging two clusters adds to J, `[K, K]`; infinite where it is not allowed."""
     sizes = sizes_of(assignments, num_clusters).astype(np.float64)
     squares = totals_of(assignments, gradients.squared_norms, num_clusters)
     state = gradients.sums(assignments, num_clusters)
@@ -70,7 +69,7 @@ def _merge_costs(
 def _splits(
     gradients: Gradients, assignments: np.ndarray, num_clusters: int
 ) -> list[tuple[float, int, np.ndarray]]:
-    """Gain, cluster and one half of its members for some splits, the largest gain first."""
+    """Return gain, cluster and one half of its members for some splits, the largest gain first."""
     clusters = members_of(assignments, len(assignments), num_clusters)
     spreads = np.array([gradients.spread(members) for members in clusters])
     found = []
@@ -85,7 +84,7 @@ def _splits(
 
 
 def _nearer_half(gradients: Gradients, members: np.ndarray) -> np.ndarray:
-    """Who is nearer to the longest gradient than to the one farthest from that, bool `[n]`."""
+    """Return whether each gradient is nearer to the longest than to the farthest from that."""
     norms = gradients.squared_norms[members]
 
     def distances(place: int) -> np.ndarray:

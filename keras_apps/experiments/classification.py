@@ -1,0 +1,96 @@
+"""Images into classes, which are the clusters unless a configuration says otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_apps import sources
+from keras_apps.experiments.problem import Problem, ProblemDefinition
+from keras_apps.models import MODELS
+
+EVALUATION_BATCH = 1000
+
+
+@dataclasses.dataclass(slots=True)
+class Classification(ProblemDefinition):
+    """Images into classes.
+
+    Attributes:
+        source: Name of the data set, see `keras_apps.sources`.
+        split_seed: Seed of the split into training and test set, for sets that have none.
+        clusters: "classes"; or "random", as many clusters as classes but drawn by chance: a
+            control, which must not help.
+        model: Name of the network, see `keras_apps.models`.
+        model_arguments: Its arguments beside the input shape and the number of classes.
+    """
+
+    partition_names: ClassVar[tuple[str, ...]] = ("classes", "random", "gradients")
+
+    source: str = "mnist5k"
+    split_seed: int = 0
+    clusters: Literal["classes", "random"] = "classes"
+    model: str = "mlp"
+    model_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def build(self) -> Problem:
+        """Load the data.
+
+        Raises:
+            ValueError: A model or a data set that is not known.
+            ImportError, ConnectionError: A data set that is not at hand.
+        """
+        if self.model not in MODELS:
+            raise ValueError(
+                f"`model` must be one of {list(MODELS)}. Received: model={self.model!r}."
+            )
+        source = sources.load(self.source, seed=self.split_seed)
+        shuffled = np.random.default_rng(self.split_seed).permutation(source.y_train)
+        # Clusters of gradients are found in training; it starts from no better ones.
+        partitions = {"classes": source.y_train, "random": shuffled, "gradients": shuffled}
+        clusters = partitions[self.clusters]
+        sizes = np.bincount(clusters, minlength=source.num_classes)
+        return Problem(
+            x=source.x_train,
+            y=source.y_train,
+            clusters=clusters,
+            probabilities=sizes / sizes.sum(),
+            build_model=lambda: MODELS[self.model](
+                source.input_shape, source.num_classes, **self.model_arguments
+            ),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            evaluate=_LossAndAccuracy(source),
+            score="training_loss",
+            description=f"{source.description} Clusters: {self.clusters}.",
+            partitions=partitions,
+        )
+
+
+class _LossAndAccuracy:
+    """Loss and accuracy on the training and the test set, from one pass over both."""
+
+    def __init__(self, source: sources.Source):
+        images = np.concatenate([source.x_train, source.x_test])
+        # Once: Keras would copy an array anew at every evaluation.
+        self._images = tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)
+        self._labels = np.concatenate([source.y_train, source.y_test])
+        self._parts = {
+            "training": slice(None, len(source.y_train)),
+            "test": slice(len(source.y_train), None),
+        }
+
+    def __call__(self, model: keras.Model) -> dict[str, float]:
+        logits = model.predict(self._images, verbose=0).astype("float64")
+        largest = logits.max(axis=1)
+        partition = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+        losses = partition - logits[np.arange(len(logits)), self._labels]
+        hits = logits.argmax(axis=1) == self._labels
+        return {
+            f"{part}_{name}": float(values[rows].mean())
+            for part, rows in self._parts.items()
+            for name, values in (("loss", losses), ("accuracy", hits))
+        }

@@ -1,0 +1,84 @@
+"""A problem in memory, and the definitions from which problems are built."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A problem in memory, ready to train on.
+
+    Attributes:
+        x: Training inputs [N, ...].
+        y: Training targets [N, ...].
+        clusters: The cluster of each training example [N], int32.
+        probabilities: The share of each cluster [K], float64.
+        build_model: Makes the model; its weights depend on Keras' global seed alone.
+        loss: What the model is compiled with.
+        evaluate: Model -> measured values by name, over the whole data.
+        score: The name of the value that should be small, by which learning rates are chosen.
+        description: What the data are, in a sentence or two.
+        partitions: Other clusters of the same examples [N], by name.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    clusters: np.ndarray
+    probabilities: np.ndarray
+    build_model: Callable[[], keras.Model]
+    loss: Any
+    evaluate: Callable[[keras.Model], dict[str, float]]
+    score: str
+    description: str
+    partitions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def clustered(self, name: str | None) -> Problem:
+        """Return the problem with the clusters of that name in `partitions`; None keeps its own."""
+        return self if name is None else self.with_clusters(self.partitions[name])
+
+    def with_clusters(self, clusters: np.ndarray) -> Problem:
+        """Return the problem with other clusters [N], each with its share of the data."""
+        shares = np.bincount(clusters, minlength=len(self.probabilities)) / len(clusters)
+        return dataclasses.replace(self, clusters=clusters, probabilities=shares)
+
+
+class ProblemDefinition(abc.ABC):
+    """Fields of a configuration from which a problem is built.
+
+    A new problem is a dataclass of this kind, in a file of its own.
+
+    Attributes:
+        partition_names: The keys of the built problem's `partitions`.
+    """
+
+    __slots__ = ()
+    partition_names: ClassVar[tuple[str, ...]] = ()
+
+    @abc.abstractmethod
+    def build(self) -> Problem:
+        """Load or draw the data."""
+
+    def predicted_risks(
+        self,
+        rule: str,
+        arguments: Mapping[str, Any],
+        learning_rate: float,
+        *,
+        groups: int,
+        group_size: int,
+        steps: int,
+    ) -> dict[str, np.ndarray]:
+        """Return what theory predicts of a run at a constant learning rate.
+
+        Returns:
+            Parts of the gradient's noise that are left, "within and between clusters" and "within
+            clusters alone" -> expected excess risks [steps + 1]. Empty where there is no theory.
+        """
+        return {}

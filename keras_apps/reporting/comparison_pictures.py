@@ -1,0 +1,131 @@
+"""Pictures of a comparison, chosen from what its results hold."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from keras_apps.reporting import curves_over_steps as curves
+from keras_apps.reporting import pictures
+from keras_apps.reporting.pictures import Picture
+from keras_apps.reporting.results import Arm, Results
+
+LEGEND_LINE = 0.19  # inches
+COMPARED = ("training_loss", "test_accuracy")
+
+
+def comparison_pictures(results: Results, groups: int, folder: Path) -> list[Picture]:
+    """Draw all optimizers in one picture for loss and one for accuracy, then each family alone.
+
+    Where one family is all there is, only its pictures are drawn.
+    """
+    found = []
+    families = _families(results, groups)
+    arms = [arm for arm in results.arms if arm.groups == groups]
+    several = len(results.experiment.seeds) > 1
+    if not any(len(family) == len(arms) for family in families.values()):
+        spread = ", mean over seeds" if several else ""
+        for value in COMPARED:
+            caption = f"{value.replace('_', ' ').capitalize()} of all optimizers{spread}."
+            name = f"{value}-C{groups}"
+            found.append(_values_picture(results, name, caption, arms, value, folder, seeds=False))
+    spread = ", seeds and their standard deviation" if several else ""
+    for base, family in families.items():
+        for value in COMPARED:
+            text = value.replace("_", " ")
+            caption = f"{base} and its form with the control variate: {text}{spread}."
+            name = f"{value}-C{groups}-{base}"
+            found.append(_values_picture(results, name, caption, family, value, folder))
+    return found
+
+
+def variance_pictures(results: Results, folder: Path) -> list[Picture]:
+    """Draw the between-cluster variance, if it was measured, for each number of groups."""
+    found = []
+    for groups in results.experiment.groups_per_batch:
+        arms = [
+            arm for arm in results.arms if arm.groups == groups and arm.optimizer.measures_variance
+        ]
+        values = [value for arm in arms for value, _, _ in curves.variances_of(arm)]
+        if not values:
+            continue
+
+        def plot(ax: Axes, arms: Sequence[Arm] = arms) -> Axes:
+            return pictures.add_legend(curves.plot_variances(results, ax, arms=arms), columns=1)
+
+        found.append(
+            pictures.draw(
+                f"between_cluster_variance-C{groups}",
+                f"With {groups} {'group' if groups == 1 else 'groups'} in a step.",
+                folder,
+                plot,
+                curves.numbers_of(arms, sorted(set(values))),
+                height=pictures.FIGURE_INCHES[1] + LEGEND_LINE * max(0, len(values) - 5),
+            )
+        )
+    return found
+
+
+def risk_pictures(results: Results, folder: Path) -> list[Picture]:
+    """Draw the risk beside its prediction, a picture for each base optimizer."""
+    found = []
+    for groups in results.experiment.groups_per_batch:
+        for base, family in _families(results, groups).items():
+            predicted = results.predictions[base, groups]
+            numbers = curves.numbers_of(family, ["excess_risk"])
+            for name, risks in predicted.items():
+                numbers += [
+                    {"optimizer": f"prediction, {name}", "groups": groups, "value": "excess_risk"}
+                    | {"step": step, "mean": risk}
+                    for step, risk in enumerate(risks)
+                    if step % results.experiment.evaluate_every == 0
+                ]
+            found.append(
+                pictures.draw(
+                    f"excess_risk-C{groups}-{base}",
+                    f"{base}: excess risk with {groups} groups in a step; seeds, their mean and "
+                    "standard deviation, and what theory predicts.",
+                    folder,
+                    functools.partial(_plot_risk, results, family, predicted),
+                    numbers,
+                )
+            )
+    return found
+
+
+def _plot_risk(
+    results: Results, family: Sequence[Arm], predicted: Mapping[str, np.ndarray], ax: Axes
+) -> Axes:
+    curves.plot_values(results, ax, arms=family, value="excess_risk")
+    for (name, risks), line in zip(predicted.items(), ("-.", ":"), strict=True):
+        ax.plot(risks, line, color="#333333", linewidth=1.0, label=f"predicted: {name}")
+    return pictures.add_legend(ax, columns=1)
+
+
+def _values_picture(
+    results: Results,
+    name: str,
+    caption: str,
+    arms: Sequence[Arm],
+    value: str,
+    folder: Path,
+    seeds: bool = True,
+) -> Picture:
+    def plot(ax: Axes) -> Axes:
+        curves.plot_values(results, ax, arms=arms, value=value, seeds=seeds)
+        short = max(len(arm.optimizer.label) for arm in arms) < 16
+        return pictures.add_legend(ax, columns=3 if short and len(arms) > 4 else 2)
+
+    return pictures.draw(name, caption, folder, plot, curves.numbers_of(arms, [value]))
+
+
+def _families(results: Results, groups: int) -> dict[str, list[Arm]]:
+    """Return each base optimizer that has a form with the control variate, and that form."""
+    families: dict[str, list[Arm]] = {}
+    for arm, base in results.pairs_of_arms(groups):
+        families.setdefault(base.optimizer.name, [base]).append(arm)
+    return families

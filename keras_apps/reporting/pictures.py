@@ -1,0 +1,76 @@
+"""Pictures of a report: drawn once, written as SVG and PNG, with their numbers beside them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+FIGURE_INCHES = (5.0, 3.7)
+APPEARANCE = {
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "keras_apps",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A finished figure, the name of its files and what it shows."""
+
+    name: str
+    svg: str
+    caption: str
+
+
+def draw(
+    name: str,
+    caption: str,
+    folder: Path,
+    plot: Callable[[Axes], Axes],
+    numbers: Sequence[Mapping[str, Any]],
+    height: float = FIGURE_INCHES[1],
+) -> Picture:
+    """Make a figure and write it as SVG and PNG, with the numbers beside it as CSV.
+
+    The files are `folder`/`name` with their endings; the height is in inches.
+    """
+    with matplotlib.rc_context(APPEARANCE):
+        figure = Figure(figsize=(FIGURE_INCHES[0], height), layout="constrained")
+        plot(figure.subplots())
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # Laid out once, not once for each format.
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(folder / f"{name}.png", dpi=160)
+    (folder / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
+    write_csv(numbers, folder / f"{name}.csv")
+    return Picture(name, buffer.getvalue(), caption)
+
+
+def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write rows under all the headings that one of them has."""
+    rows = list(rows)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def add_legend(ax: Axes, columns: int = 2) -> Axes:
+    """Put the legend below the axes, where it hides nothing."""
+    ax.figure.legend(loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=2.6)
+    return ax

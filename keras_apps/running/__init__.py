@@ -1,0 +1,1 @@
+"""Runs of experiments: configurations, work directories, checkpoints, measurements."""

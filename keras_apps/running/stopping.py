@@ -1,0 +1,52 @@
+"""Stop at the next safe place after Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+import keras
+
+from keras_apps.running.progress import Display
+from tf_gradvar.callbacks.steps import steps_taken
+
+
+class Interruption:
+    """Turns the first Ctrl-C into a request to stop; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Interruption:
+        self._previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class StopOnRequest(keras.callbacks.Callback):
+    """Shows the steps that were taken, and ends `fit` after a request to stop."""
+
+    def __init__(self, display: Display, interruption: Interruption):
+        super().__init__()
+        self._display = display
+        self._interruption = interruption
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Show the step; stop here if that was asked for."""
+        # Not from `batch`: up to Keras 3.8 it is the first one of an execution, later the last.
+        self._display.show_step(steps_taken(self.model))
+        if self._interruption.requested:
+            self.model.stop_training = True

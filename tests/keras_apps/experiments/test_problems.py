@@ -1,0 +1,129 @@
+"""The classification problem, its networks and its optimizers."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.models import MODELS
+
+PROBLEM = Classification(source="digits", model_arguments={"hidden_units": [8]})
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return PROBLEM.build()
+
+
+def test_values_are_those_of_keras(problem):
+    keras.utils.set_random_seed(0)
+    model = problem.build_model()
+    model.compile("sgd", problem.loss, metrics=["accuracy"])
+    values = problem.evaluate(model)
+    loss, accuracy = model.evaluate(problem.x, problem.y, verbose=0)
+    assert values["training_loss"] == pytest.approx(loss, rel=1e-5)
+    assert values["training_accuracy"] == pytest.approx(accuracy, rel=1e-6)
+    assert sorted(values) == ["test_accuracy", "test_loss", "training_accuracy", "training_loss"]
+    assert problem.score in values
+
+
+def test_clusters_are_the_classes_with_their_shares(problem):
+    np.testing.assert_array_equal(problem.clusters, problem.y)
+    np.testing.assert_allclose(problem.probabilities * len(problem.y), np.bincount(problem.y))
+
+
+def test_random_clusters_have_the_same_sizes_and_know_nothing_of_the_classes(problem):
+    control = dataclasses.replace(PROBLEM, clusters="random").build()
+    np.testing.assert_array_equal(np.bincount(control.clusters), np.bincount(problem.y))
+    assert 0.05 < (control.clusters == control.y).mean() < 0.15
+
+
+def test_an_unknown_model_lists_the_known():
+    with pytest.raises(ValueError, match="`model` must be one of"):
+        dataclasses.replace(PROBLEM, model="mlpp").build()
+
+
+def test_the_networks():
+    perceptron = MODELS["mlp"]((8, 8, 1), 10, hidden_units=(6, 5), activation="tanh")
+    assert perceptron.output_shape == (None, 10)
+    assert [tuple(w.shape) for w in perceptron.weights] == [
+        *((64, 6), (6,)),
+        *((6, 5), (5,)),
+        *((5, 10), (10,)),
+    ]
+    linear = MODELS["diagonal_linear"](3)
+    linear.set_weights([np.array([1.0, 2.0, 3.0])])
+    np.testing.assert_allclose(linear(np.array([[1.0, 1.0, 2.0]])), [[1.0, 2.0, 6.0]])
+
+
+def test_coupled_weight_decay_is_a_penalty_of_half_its_squared_norm():
+    keras.utils.set_random_seed(0)
+    model = MODELS["mlp"]((3,), 2, [4], l2=0.1)
+    norm = sum(np.square(weight).sum() for weight in model.get_weights())
+    assert float(sum(model.losses)) == pytest.approx(0.1 / 2 * norm)
+    assert not MODELS["mlp"]((3,), 2, [4]).losses
+
+
+EXPERIMENT = Experiment(title="test", problem=PROBLEM, optimizers=(), steps=100)
+PROBABILITIES = np.array([0.2, 0.8])
+
+
+def build(rule, experiment=EXPERIMENT, **arguments):
+    choice = OptimizerChoice(rule, arguments=arguments)
+    return choice.build(experiment.learning_rate_schedule(0.5), PROBABILITIES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments"),
+    [
+        ("SGD", {"momentum": 0.5}),
+        ("Adam", {"beta_1": 0.5}),
+        ("QHM", {"nu": 0.5}),
+        ("IGT", {"tail_fraction": 3.0}),
+        ("Discover", {"alpha": 0.5}),
+        ("DiscoverQHM", {"alpha": 0.5, "nu": 0.5}),
+        ("DiscoverIGT", {"alpha": 0.5, "tail_fraction": 3.0}),
+        ("DiscoverOver", {"over": "Adam", "alpha": 0.5, "buffer_dtype": "bfloat16"}),
+    ],
+)
+def test_rules_get_their_arguments(rule, arguments):
+    optimizer = build(rule, **arguments)
+    config = optimizer.get_config()
+    for name, value in arguments.items():
+        if name != "over":
+            assert config[name] == value
+    if rule.startswith("Discover"):
+        assert config["num_clusters"] == 2
+        np.testing.assert_allclose(config["cluster_probabilities"], PROBABILITIES)
+
+
+def test_arguments_of_the_optimizer_under_discover():
+    optimizer = build("DiscoverOver", over="Adam", beta_1=0.5)
+    inner = optimizer.get_config()["optimizer"]["config"]
+    assert inner["beta_1"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "rates"),
+    [
+        ("constant", 0, {0: 0.5, 50: 0.5, 100: 0.5}),
+        ("constant", 10, {0: 0.0, 5: 0.25, 10: 0.5, 100: 0.5}),
+        ("cosine", 0, {0: 0.5, 50: 0.25, 100: 0.0}),
+        ("cosine", 20, {0: 0.0, 10: 0.25, 20: 0.5, 60: 0.25, 100: 0.0}),
+    ],
+)
+def test_schedules(schedule, warmup, rates):
+    experiment = dataclasses.replace(EXPERIMENT, schedule=schedule, warmup_steps=warmup)
+    optimizer = build("SGD", experiment)
+    for step, rate in rates.items():
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-6)
+
+
+def test_an_unknown_rule_lists_the_known():
+    with pytest.raises(ValueError, match=r"`rule` must be one of .* Did you mean 'Discover'"):
+        build("Discovery")

@@ -1,0 +1,91 @@
+"""The report on a trajectory, alone and as a section of another one."""
+
+import csv
+import dataclasses
+
+from keras_apps.experiments.trajectory import Trajectory
+from keras_apps.reporting.comparison_report import Material, comparison_report
+from keras_apps.reporting.page import page
+from keras_apps.reporting.results import Results
+from keras_apps.reporting.trajectory_report import SNIPPET, Measured, variance_curves
+from keras_apps.running.configurations import Loaded
+from tests.keras_apps import synthetic
+from tf_gradvar.records import RecordFile
+
+
+def records():
+    """Four measurements; SVRG first has twice the variance, then a quarter."""
+    found = []
+    for place, step in enumerate((10, 20, 30, 40)):
+        unit = 8.0 / (place + 1)
+        factors = {"SG-4": 1.0, "SG-8": 0.5, "SVRG-4": 2.0 if place < 2 else 0.25}
+        estimators = {
+            name: {
+                "average_variance": factor * unit,
+                "normalized_variance": 0.2 * (place + 1) * factor / 2,
+                "noise_scale": 100.0 * (place + 1),
+            }
+            for name, factor in factors.items()
+        }
+        seconds = {"training_seconds": 3.0 * place, "measuring_seconds": 2.0 * place}
+        found.append({"step": step, "estimators": estimators, **seconds})
+    return found
+
+
+def test_findings():
+    assert Measured.of(records()).findings == [
+        "Variance in units of that of SG-4, at the same weights, in the second half: SG-8 0.50, "
+        "SVRG-4 0.25.",
+        "SVRG-4 has more variance than SG-4 at 2 of 4 measurements, up to 2.0 times of it, the "
+        "last time at step 20.",
+        "From step 10 to step 40 the normalized variance of SG-4 goes from 0.10 to 0.40, and the "
+        "noise scale, the batch size at which noise and signal are equal, from 100 to 400 "
+        "examples.",
+    ]
+
+
+def test_table():
+    table = Measured.of(records()).table
+    cells = table.cells
+    assert table.headings[1] == "average variance, step 40"
+    assert cells[0] == ["SG-4", "2", "0.400", "1.00", "1.00", "1.00"]
+    assert cells[2] == ["SVRG-4", "0.5", "0.100", "0.25", "0.25", "2.00"]
+
+
+def test_the_numbers_lie_beside_the_pictures(tmp_path):
+    pictures = variance_curves(Measured.of(records()), tmp_path)
+    assert [p.name for p in pictures] == [
+        "gradient_average_variance",
+        "gradient_normalized_variance",
+    ]
+    with open(tmp_path / "gradient_average_variance.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[2] == {"step": "10", "estimator": "SVRG-4", "average_variance": "16.0"}
+
+
+def test_the_section_of_a_comparison(tmp_path):
+    experiment = dataclasses.replace(synthetic.EXPERIMENT, gradient_variance=Trajectory())
+    loaded = Loaded("made_up", experiment, "Text.")
+
+    def shown(loaded, variances):
+        results = Results.of([], loaded.config)
+        return page(comparison_report(Material(loaded, results, variances, "Digits.", tmp_path)))
+
+    heading = "Gradient variance along one trajectory"
+    assert heading not in shown(loaded, [])  # not yet measured
+    text = shown(loaded, records())
+    assert heading in text
+    assert "python -m keras_apps.study --config made_up" in text
+    assert "SVRG-4 has more variance than SG-4" in text
+    text = shown(dataclasses.replace(loaded, name="mnist5k_mlp:quick"), records())
+    assert heading in text
+    assert "has more variance" not in text
+    without = dataclasses.replace(loaded, config=synthetic.EXPERIMENT)
+    assert heading not in shown(without, records())
+
+
+def test_the_code_in_the_section_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    exec(compile(SNIPPET, "snippet", "exec"), namespace)
+    assert [r["step"] for r in RecordFile("variance.jsonl").read()] == [20, 40, 60]
