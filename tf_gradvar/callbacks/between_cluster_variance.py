@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.assignments import check_assignments, check_none_empty, members_of
-from tf_gradvar.callbacks.instruments import PerModel
 from tf_gradvar.callbacks.momentum import momentum_buffers, on_host
+from tf_gradvar.callbacks.per_model import PerModel
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, schedule_of
 from tf_gradvar.data.examples import as_examples

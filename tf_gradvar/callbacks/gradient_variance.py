@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tf_gradvar.callbacks.instruments import PerModel
 from tf_gradvar.callbacks.log_values import NAME, log_values, missing_values, progress_line
+from tf_gradvar.callbacks.per_model import PerModel
 from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, at, schedule_of
