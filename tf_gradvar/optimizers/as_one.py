@@ -52,8 +52,7 @@ class AsOne(ClusterControlVariate):
         """The optimizer that takes the steps."""
         return self._hidden.optimizer
 
-    @inner_optimizer.setter
-    def inner_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
+    def _hold(self, optimizer: keras.optimizers.Optimizer) -> None:
         # As a plain attribute it would be an object of its own in checkpoints.
         self._hidden = types.SimpleNamespace(optimizer=optimizer)
 

@@ -36,6 +36,9 @@ class OptimizerAround(keras.optimizers.Optimizer):
         self, optimizer: keras.optimizers.Optimizer, learning_rate: Any, name: str | None
     ) -> None:
         super().__init__(learning_rate=learning_rate, name=name)
+        self._hold(optimizer)
+
+    def _hold(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.inner_optimizer = optimizer
 
     learning_rate = OfInner()
