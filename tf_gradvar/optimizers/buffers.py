@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,11 @@ from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.update_rule import Groups, combine_rows
 
 BUFFER_DTYPES = ("float32", "bfloat16")
+
+
+@functools.cache
+def _print_once(message: str) -> None:
+    print(message)
 
 
 class FullBuffers:
@@ -45,17 +51,20 @@ class FullBuffers:
             self.averages.append(
                 add_variable(variable.shape, "float32", f"{name}_mean_cluster_gradient")
             )
-        self._bytes_per_weight = num_clusters * (4 if dtype == "float32" else 2) + 4
+        self._num_clusters, self._size = num_clusters, 4 if dtype == "float32" else 2
 
-    @property
-    def num_weights(self) -> int:
-        """The number of weights that the buffers stand for."""
-        return sum(math.prod(average.shape) for average in self.averages)
+    def announce(self, optimizer: str) -> None:
+        """Print the memory of the buffers, once for each text in a process.
 
-    @property
-    def megabytes(self) -> float:
-        """The memory of the buffers and their average."""
-        return self._bytes_per_weight * self.num_weights / 1e6
+        Args:
+            optimizer: The name of the optimizer's class.
+        """
+        weights = sum(math.prod(average.shape) for average in self.averages)
+        megabytes = (self._num_clusters * self._size + 4) * weights / 1e6
+        _print_once(
+            f"{optimizer} keeps {self._num_clusters} + 1 gradient buffers of "
+            f"{weights:,} weights: {megabytes:,.1f} MB."
+        )
 
     def correct(self, groups: Groups, probabilities: Any, alpha: float) -> list[Any]:
         """Return the corrected gradient v of each variable (or None) and move the buffers.

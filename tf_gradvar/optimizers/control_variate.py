@@ -7,7 +7,6 @@ gradient (clipping, weight decay, schedules, averaging, its own moments) acts on
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,11 +26,6 @@ from tf_gradvar.optimizers.buffers import BUFFER_DTYPES, FullBuffers, check_tran
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica
 from tf_gradvar.optimizers.wrappers import OptimizerAround, find_optimizer
-
-
-@functools.cache
-def _print_once(message: str) -> None:
-    print(message)
 
 
 class ClusterControlVariate(OptimizerAround):
@@ -155,10 +149,7 @@ class ClusterControlVariate(OptimizerAround):
             (self.num_clusters,), "float32", "cluster_probabilities", self._start_probabilities
         )
         build_around(self, self.inner_optimizer, variables)
-        _print_once(
-            f"{type(self).__name__} keeps {self.num_clusters} + 1 gradient buffers of "
-            f"{self._buffers.num_weights:,} weights: {self._buffers.megabytes:,.1f} MB."
-        )
+        self._buffers.announce(type(self).__name__)
 
     def _build_inner(self, variables: list[Any]) -> None:
         self.inner_optimizer.build(variables)

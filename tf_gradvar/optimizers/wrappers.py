@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from tf_gradvar.keras_internals import flatten_layers
+
 
 class OfInner:
     """An attribute of a class of optimizers that is the inner optimizer's, methods included."""
@@ -87,6 +89,19 @@ def find_optimizer(optimizer: keras.optimizers.Optimizer | None, kind: type) -> 
         kind: The class.
     """
     return next((o for o in _with_wrapped(optimizer) if isinstance(o, kind)), None)
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Create the variables of a model's optimizer, if the model has all of its own.
+
+    Keras makes them while it traces the first step. If that trace fails, they never get a value,
+    and on TensorFlow later calls of the train function fail too, or do nothing.
+
+    Args:
+        model: A compiled Keras model.
+    """
+    if not model.optimizer.built and all(layer.built for layer in flatten_layers(model)):
+        model.optimizer.build(model.trainable_variables)
 
 
 def _with_wrapped(optimizer: Any) -> Iterator[Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from tf_gradvar.optimizers.wrappers import build_optimizer
+
 
 def wrap_train_functions(find_optimizer: Callable[[keras.Model], Any]) -> None:
     """Let `find_optimizer(model)` name an optimizer to prepare around every train function.
@@ -37,6 +39,7 @@ def wrap_train_functions(find_optimizer: Callable[[keras.Model], Any]) -> None:
         optimizer = find_optimizer(self)
         if optimizer is None or self.train_function is built:
             return result
+        build_optimizer(self)
         self.train_function = wrap(self.train_function, self, optimizer)
         return result
 
