@@ -99,8 +99,8 @@ class ClusterControlVariate(OptimizerAround):
     def variables(self) -> list[Any]:
         """All variables; the cluster probabilities come last, as they do in saved files."""
         own = own_variables(self)
-        last = own[len(own) - self.built :]
-        return [*own[: len(own) - len(last)], *self.inner_optimizer.variables, *last]
+        last = len(own) - self.built
+        return [*own[:last], *self.inner_optimizer.variables, *own[last:]]
 
     @property
     def cluster_probabilities(self) -> list[float] | None:

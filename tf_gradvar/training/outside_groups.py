@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,7 +14,7 @@ def regularization_loss(model: keras.Model) -> tf.Tensor | None:
     return tf.add_n([tf.cast(loss, "float32") for loss in losses]) if losses else None
 
 
-def with_regularization(model: keras.Model, gradients: Sequence[Any]) -> Sequence[Any]:
+def with_regularization(model: keras.Model, gradients: list[Any]) -> list[Any]:
     """Return gradients with that of the weight regularisers added."""
     with tf.GradientTape() as tape:
         loss = regularization_loss(model)
@@ -35,8 +34,8 @@ def loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
 
 
 def scaled(
-    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any], skipped: tf.Tensor
-) -> Sequence[Any]:
+    optimizer: keras.optimizers.Optimizer, gradients: list[Any], skipped: tf.Tensor
+) -> list[Any]:
     """Return gradients as an optimizer expects them: of the scaled loss.
 
     Dynamic loss scaling must learn of an overflow, so that it skips the step and lowers the

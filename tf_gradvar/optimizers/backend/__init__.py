@@ -1,9 +1,9 @@
-"""What the optimizers need of a Keras backend beyond `keras.ops`, chosen when imported.
+"""Functions of the optimizers that differ between Keras backends, chosen when imported.
 
 Three things have no backend-neutral form that is also fast: changing a variable (or a few
 rows of a stacked one) in place, talking to the other replicas of `tf.distribute`, and
 compiling a function of no arguments that assigns variables. Both modules offer the same
-functions.
+functions; `generic` is the readable one, and its `correct` is the definition itself.
 """
 
 import keras
