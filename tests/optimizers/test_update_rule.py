@@ -7,7 +7,7 @@ from keras import ops
 
 from tests.optimizers import cases
 from tests.optimizers.cases import PROBABILITIES, K
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.update_rule import Groups, mixing_weights, update
 
 pytestmark = pytest.mark.jax

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.update_rule import Groups, combine_rows
 
 BUFFER_DTYPES = ("float32", "bfloat16")

@@ -21,7 +21,7 @@ from tf_gradvar.arguments import (
     check_probabilities,
 )
 from tf_gradvar.keras_internals import build_around, own_variables
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.buffers import BUFFER_DTYPES, FullBuffers, check_transfer
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica

@@ -8,24 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_gradvar.optimizers import backend
 from tf_gradvar.optimizers.as_one import AsOne
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
-from tf_gradvar.optimizers.wrappers import OfInner
-
-_ARGUMENTS_OF_EVERY_OPTIMIZER = (
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "loss_scale_factor",
-    "gradient_accumulation_steps",
-)
+from tf_gradvar.optimizers.wrappers import OfInner, OptimizerAround
 
 
 class _SGD(keras.optimizers.SGD):
@@ -256,7 +244,7 @@ class DiscoverOver(ClusterControlVariate):
                 f"`{argument}` belongs to the inner optimizer of DiscoverOver. Received: "
                 f"{argument}={kwargs[argument]!r}. Write "
                 f"`DiscoverOver(SGD(..., {argument}=...), num_clusters=...)`."
-                if argument in _ARGUMENTS_OF_EVERY_OPTIMIZER
+                if isinstance(getattr(OptimizerAround, argument, None), OfInner)
                 else f"`{argument}` is not an argument of DiscoverOver. Received: "
                 f"{argument}={kwargs[argument]!r}. Its arguments are optimizer, num_clusters, "
                 "alpha, cluster_probabilities, buffer_dtype and name."

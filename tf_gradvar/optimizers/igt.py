@@ -10,7 +10,8 @@ from keras import ops
 
 from tf_gradvar.arguments import check_number
 from tf_gradvar.keras_internals import HookedOptimizer, decays_weight, variable_index
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
+from tf_gradvar.optimizers.backend.train_functions import wrap_train_functions
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 from tf_gradvar.optimizers.wrappers import find_optimizer
 
@@ -116,7 +117,7 @@ class IGT(HookedOptimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.tail_fraction = tail_fraction
-        backend.wrap_train_functions(find_igt)
+        wrap_train_functions(find_igt)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Create the slots of each variable.

@@ -10,7 +10,7 @@ from keras import ops
 
 from tf_gradvar.arguments import check_number
 from tf_gradvar.keras_internals import variable_index
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_gradvar.keras_internals import clip_gradients, distribution_strategy
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
 
 
 def refuse_what_replicas_lack(optimizer: keras.optimizers.Optimizer) -> None:

@@ -9,44 +9,8 @@ functions; `generic` is the readable one, and its `correct` is the definition it
 import keras
 
 if keras.backend.backend() == "tensorflow":
-    from tf_gradvar.optimizers.backend.tensorflow import (
-        add_scaled,
-        compiled,
-        copy_if,
-        correct,
-        dense,
-        in_graph,
-        move_towards,
-        num_replicas,
-        step_with_momentum,
-        sum_over_replicas,
-    )
+    from tf_gradvar.optimizers.backend import tensorflow as functions
 else:
-    from tf_gradvar.optimizers.backend.generic import (
-        add_scaled,
-        compiled,
-        copy_if,
-        correct,
-        dense,
-        in_graph,
-        move_towards,
-        num_replicas,
-        step_with_momentum,
-        sum_over_replicas,
-    )
+    from tf_gradvar.optimizers.backend import generic as functions  # type: ignore[no-redef]
 
-from tf_gradvar.optimizers.backend.train_functions import wrap_train_functions
-
-__all__ = [
-    "add_scaled",
-    "compiled",
-    "copy_if",
-    "correct",
-    "dense",
-    "in_graph",
-    "move_towards",
-    "num_replicas",
-    "step_with_momentum",
-    "sum_over_replicas",
-    "wrap_train_functions",
-]
+__all__ = ["functions"]

@@ -109,16 +109,7 @@ def correct(
 
     Computes what `update_rule.update` defines, for the groups of all replicas, in as few sweeps
     over memory as it takes. More groups than clusters are first reduced to one for each cluster.
-
-    Args:
-        groups: Of the step on this replica, with a gradient for each variable.
-        buffers: A variable [K, *shape] for each variable.
-        averages: A variable [*shape] for each variable.
-        probabilities: q, float [K].
-        alpha: The step of the buffers.
-
-    Returns:
-        v, a list of float32 tensors [*shape].
+    Arguments and result are those of `generic.correct`.
     """
     clusters, sizes = groups.clusters, groups.weights
     rows = _without_invalid(groups, buffers)
