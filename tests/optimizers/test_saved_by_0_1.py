@@ -1,6 +1,6 @@
 """Files that version 0.1 wrote, when the Discover forms were mix-ins, load and go on.
 
-Each folder entry is what `trained` below saved there after three steps: NAME.keras, and
+Each entry of the folder is what `trained` below saved there after three steps: NAME.keras, and
 `tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(NAME)`.
 """
 
@@ -32,11 +32,12 @@ MAKE = {
 }
 
 
-def compiled_model(name, seed):
-    keras.utils.set_random_seed(seed)
+def compiled_model(name):
     model = keras.Sequential(
         [keras.Input((3,), name="x"), keras.layers.Dense(2, name="dense")], name="saved"
     )
+    rng = np.random.default_rng(7)
+    model.set_weights([rng.normal(size=w.shape).astype("float32") for w in model.get_weights()])
     model.compile(MAKE[name](), loss="mse")
     return model
 
@@ -56,7 +57,7 @@ def take_steps(model, start, stop):
 
 
 def trained(name, steps):
-    model = compiled_model(name, seed=0)
+    model = compiled_model(name)
     model.optimizer.build(model.trainable_variables)
     take_steps(model, 0, steps)
     return model
@@ -90,7 +91,8 @@ def test_keras_file(name):
 def test_checkpoint(name, built_before):
     import tensorflow as tf
 
-    model = compiled_model(name, seed=1)
+    model = compiled_model(name)
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
     if built_before:
         model.optimizer.build(model.trainable_variables)
     status = tf.train.Checkpoint(model=model, optimizer=model.optimizer).read(str(SAVED / name))
