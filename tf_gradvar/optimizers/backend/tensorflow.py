@@ -120,16 +120,18 @@ def correct(
         context = tf.distribute.get_replica_context()
         *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
     weights = mixing_weights(sizes, clusters, probabilities)
+    weights = weights._replace(in_clusters=alpha * weights.in_clusters)
     one_group = num_groups == 1 and groups.sizes is None
+    cluster = clusters[0]
+    probability = ops.take(probabilities, cluster)
     corrected = []
     written: list[Any] = [None, None]
     for row, buffer, average in zip(rows, buffers, averages, strict=True):
         with _after(written[-2]):  # two variables at a time: copying a row takes one core
             if one_group:
-                probability = ops.take(probabilities, clusters[0])
-                found = _correct_one_group(row[0], clusters[0], buffer, average, probability, alpha)
+                found = _correct_one_group(row[0], cluster, buffer, average, probability, alpha)
             else:
-                found = _correct_rows(row, clusters, buffer, average, weights, alpha)
+                found = _correct_rows(row, clusters, buffer, average, weights)
         corrected.append(found[0])
         written.append(found[1])
     return corrected
@@ -189,13 +191,16 @@ def _correct_one_group(
 
 
 def _correct_rows(
-    rows: Any, clusters: Any, buffers: Any, average: Any, weights: MixingWeights, alpha: float
+    rows: Any, clusters: Any, buffers: Any, average: Any, weights: MixingWeights
 ) -> tuple[Any, Any]:
-    """Return v of one variable and the operation that wrote its buffers."""
+    """Return v of one variable and the operation that wrote its buffers.
+
+    `weights.in_clusters` are times alpha already.
+    """
     held = tf.cast(_rows_of(buffers, clusters), "float32")
     deviations = rows - held
     corrected = combine_rows(weights.of_groups, deviations) + average
-    change = combine_rows(alpha * weights.in_clusters, deviations)
+    change = combine_rows(weights.in_clusters, deviations)
     new = tf.cast(held + change, buffers.dtype)
     if buffers.dtype != "float32":  # gbar stays the average of the buffers as rounded
         change = tf.cast(new, "float32") - held
