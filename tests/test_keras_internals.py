@@ -197,6 +197,30 @@ def test_build_for_training():
     assert len(model.metrics_variables) == 4  # total and count of each, before any step
 
 
+def test_an_optimizer_around_another():
+    inner, variable = built_sgd(learning_rate=0.5, momentum=0.9, use_ema=True)
+    outer = keras.optimizers.Optimizer(learning_rate=0.25)
+    keras_internals.build_around(outer, inner, [variable])
+    assert outer.built
+    assert len(outer.variables) == 2  # no average of its own
+    assert outer._trainable_variables == [variable]
+    assert outer._model_variables_moving_average is inner._model_variables_moving_average
+
+    keras_internals.share_state(outer, inner)
+    inner.apply([keras.ops.ones(2)])
+    assert int(outer.iterations) == 1
+    assert float(inner.learning_rate) == 0.25
+    assert keras.ops.convert_to_numpy(variable).tolist() == [0.75, 1.75]
+    store = {}
+    inner.save_own_variables(store)
+    assert not store
+    inner.load_own_variables(store)
+
+    slots = inner.momentums
+    keras_internals.track_variables(outer, slots)
+    assert outer.variables[2:] == slots
+
+
 @pytest.mark.parametrize("takes", [False, True])
 def test_training_argument(takes):
     class Plain(keras.layers.Layer):

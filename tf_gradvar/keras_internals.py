@@ -15,12 +15,14 @@ import keras
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.models import Functional
 from keras.src.trainers.compile_utils import get_loss
+from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 __all__ = [
     "Functional",
     "HookedOptimizer",
     "added_losses",
     "adds_loss",
+    "build_around",
     "build_for_training",
     "clip_gradients",
     "compiled_loss",
@@ -39,7 +41,9 @@ __all__ = [
     "resolve_loss",
     "set_mask",
     "set_remat_mode",
+    "share_state",
     "stored_kernel",
+    "track_variables",
     "training_argument",
     "variable_index",
 ]
@@ -223,6 +227,46 @@ class HookedOptimizer(keras.optimizers.Optimizer):
         self.before_updates()
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         self.after_updates(learning_rate)
+
+
+@no_automatic_dependency_tracking
+def build_around(
+    optimizer: keras.optimizers.Optimizer, inner: keras.optimizers.Optimizer, variables: list[Any]
+) -> None:
+    """Build an optimizer whose step is that of an inner one, which is built already.
+
+    Why: by settings that the two share, `Optimizer.build` would make the averages and
+    accumulators of the inner optimizer again; `stateless_apply` and callbacks look for the rest.
+    """
+    optimizer._trainable_variables = list(variables)
+    if inner.use_ema:
+        vars(optimizer)["_model_variables_moving_average"] = inner._model_variables_moving_average
+    optimizer.built = True
+
+
+def share_state(optimizer: keras.optimizers.Optimizer, inner: keras.optimizers.Optimizer) -> None:
+    """Let an inner optimizer step by the counter and the learning rate of the one around it.
+
+    Why: Keras saves optimizers by the places of their variables. With one counter and one
+    learning rate two optimizers are one there, and the inner one, which Keras finds as an
+    attribute, has nothing of its own to save.
+    """
+    inner._iterations = optimizer._iterations
+    inner._learning_rate = optimizer._learning_rate
+    vars(inner).update(save_own_variables=_nothing, load_own_variables=_nothing)
+
+
+def _nothing(store: Any) -> None:
+    """Save or load nothing."""
+
+
+def track_variables(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+    """Let an optimizer count variables as its own, after those that it has.
+
+    Why: it does so only with what its `add_variable` made.
+    """
+    for variable in variables:
+        optimizer._track_variable(variable)
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:

@@ -1,5 +1,6 @@
 """Models that were measured wrong once, or crashed, each with what was wrong."""
 
+from tests.hunt.optimizer_runs import Move, Run
 from tests.hunt.problem import Output, Problem, Source, Step
 
 _HEAD = (Step("Flatten"), Step("Dense", {"units": 2}))
@@ -134,5 +135,28 @@ BUFFERS = {
         ),
         (0, 1, 0),
         None,
+    ),
+}
+
+RUNS = {
+    # Shifted by a decay that it never gets, because nothing decays without a gradient.
+    "decay of a variable without a gradient": Run(
+        name="IGT",
+        shapes=((), ()),
+        num_clusters=1,
+        moves=(Move(clusters=(0,)), Move(clusters=(0,), broken=(0,))),
+        momentum=0.0,
+        nu=0.0,
+        tail_fraction=1.0,
+        decay=0.1,
+        without=(1,),
+    ),
+    # The buffers are still 0: nothing but the decay moves the weights.
+    "decay while all groups are left out": Run(
+        name="DiscoverIGT",
+        shapes=((2,),),
+        num_clusters=2,
+        moves=(Move(clusters=(0,), broken=(0,)), Move(clusters=(1,)), Move(clusters=(0,))),
+        decay=0.1,
     ),
 }

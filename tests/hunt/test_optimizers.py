@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from tests.hunt import settings
+from tests.hunt import cases, settings
 from tests.hunt.optimizer_runs import (
     gradients_of,
     optimizer_of,
@@ -68,7 +68,6 @@ class Trained:
 
 def check(run):
     """Train both; compare the weights after every step, the buffers at the end."""
-    hypothesis.note(f"RUN = {run!r}")
     trained = Trained(run)
     base, variate = oracle_of(run)
     expected = [np.float64(w) for w in trained.start]
@@ -120,4 +119,13 @@ def assert_close(run, actual, expected, t):
 
 @pytest.mark.parametrize("seed", settings.seeds(settings.RUNS))
 def test_random_runs(seed):
-    settings.hunt(seed, runs(), check)
+    def one(run):
+        hypothesis.note(f"RUN = {run!r}")
+        check(run)
+
+    settings.hunt(seed, runs(), one)
+
+
+@pytest.mark.parametrize("name", cases.RUNS)
+def test_found_runs(name):
+    check(cases.RUNS[name])

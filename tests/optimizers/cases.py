@@ -100,11 +100,6 @@ SHIFTING = [case for case in CASES if "IGT" in case.name]
 BY_NAME = {case.name: case for case in CASES}
 
 
-def own(optimizer):
-    """The optimizer that holds Keras' own arguments."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
 def initial_weights(shapes=SHAPES, seed=0):
     rng = np.random.default_rng(seed)
     return [rng.normal(size=shape).astype("float32") for shape in shapes]

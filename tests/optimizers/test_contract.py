@@ -55,7 +55,7 @@ def test_a_variable_without_a_gradient_stays(case):
 def test_exclude_from_weight_decay(case, how):
     optimizer, weights = case.optimizer(weight_decay=0.5), cases.variables()
     excluded = {"var_names": ["bias"]} if how == "names" else {"var_list": [weights[1]]}
-    cases.own(optimizer).exclude_from_weight_decay(**excluded)
+    optimizer.exclude_from_weight_decay(**excluded)
     actual = cases.train(case, optimizer, weights, DRAW, STEPS)
     assert_close(actual, expected(case, case.base(RATE, decay=0.5, spared=(1,)))[-1])
 

@@ -158,7 +158,10 @@ def tail_averaging(s, tail_fraction):
 
 
 class IGT(Base):
-    """`step` moves the true weights; `seen` gives the shifted ones."""
+    """`step` moves the true weights; `seen` gives the shifted ones.
+
+    As long as the momentum is 0, so that only the decay moves a variable, it is not shifted.
+    """
 
     def __init__(self, rate, momentum, tail_fraction, **kwargs):
         super().__init__(rate, **kwargs)
@@ -175,7 +178,8 @@ class IGT(Base):
 
     def move(self, i, w, g, rate):
         new = super().move(i, w, g, rate)
-        self.displacement[i] = new - w
+        _, momentum = self.slots[i]
+        self.displacement[i] = (new - w) * np.any(momentum)
         return new
 
     def seen(self, weights):

@@ -1,23 +1,35 @@
-"""The cluster control variate: one gradient buffer per cluster, composed with any base step.
+"""The cluster control variate before the step of any optimizer.
 
-`ClusterControlVariate` turns the mean gradients of groups, each of one cluster, into the
-corrected gradient v_t and hands it to the optimizer that follows it among a class's bases.
-Whatever that optimizer does with a gradient (clipping, weight decay, schedules, averaging,
-its own moments) acts on v_t.
+`ClusterControlVariate` turns the mean gradients of groups, each of one cluster, into the corrected
+gradient v_t and hands it to the optimizer that it holds. Whatever that optimizer does with a
+gradient (clipping, weight decay, schedules, averaging, its own moments) acts on v_t.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+import numpy as np
 from keras import ops
 
-from tf_gradvar.keras_internals import clip_gradients
-from tf_gradvar.optimizers import backend
-from tf_gradvar.optimizers.cluster_buffers import ClusterBuffers
-from tf_gradvar.optimizers.rows import as_column, combine_rows, finite_rows, mixing_weights
-from tf_gradvar.optimizers.wrappers import find_optimizer
+from tf_gradvar.arguments import (
+    check_choice,
+    check_num_clusters,
+    check_number,
+    check_probabilities,
+)
+from tf_gradvar.keras_internals import build_around, own_variables
+from tf_gradvar.optimizers.backend import functions as backend
+from tf_gradvar.optimizers.buffers import BUFFER_DTYPES, FullBuffers, check_transfer
+from tf_gradvar.optimizers.groups import check_groups, judged_groups
+from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica
+from tf_gradvar.optimizers.wrappers import OptimizerAround, find_optimizer
 
 
-class ClusterControlVariate(ClusterBuffers):
-    """Mix-in that puts the control variate before an optimizer's own step.
+class ClusterControlVariate(OptimizerAround):
+    """An optimizer on gradients that K buffers have corrected: the base of the Discover forms.
 
     Every variable has K buffers g^k, stacked as `[K, *shape]`, and their average
     gbar = sum_k q_k g^k. A step sees C groups; group c holds examples of one cluster k_c
@@ -27,27 +39,32 @@ class ClusterControlVariate(ClusterBuffers):
         g^k_t  = g^k_{t-1} + alpha (mean_{c: k_c = k} G_c - g^k_{t-1})    for the k present
         gbar_t = gbar_{t-1} + sum_k q_k (g^k_t - g^k_{t-1})
 
-    v_t is an unbiased estimate of the gradient of sum_k q_k R_k whatever the buffers hold,
-    provided that clusters are drawn with the probabilities q_k, and its between-cluster
-    variance vanishes as the buffers approach the clusters' gradients. `alpha` acts on the
-    mean over all groups of a cluster in the step, on all replicas, so it means the same on
-    1 and on 64 replicas.
+    (`tf_gradvar.optimizers.update_rule` has these lines as code.) v_t is an unbiased estimate
+    of the gradient of sum_k q_k R_k whatever the buffers hold, provided that clusters are drawn
+    with the probabilities q_k, and its between-cluster variance vanishes as the buffers
+    approach the clusters' gradients. `alpha` acts on the mean over all groups of a cluster in
+    the step, on all replicas, so it means the same on 1 and on 64 replicas.
 
     A group whose gradient is not finite, or whose cluster is not in [0, K), is left out of
     the step: it enters neither v_t nor a buffer, and `skipped_groups` counts it.
 
     With `gradient_accumulation_steps`, every accumulated step is corrected and moves the
-    buffers; the base optimizer then steps with the mean of the corrected gradients.
+    buffers; the inner optimizer then steps with the mean of the corrected gradients.
 
-    Memory: K + 1 copies of the trainable weights beside what the base optimizer keeps.
+    Memory: K + 1 copies of the trainable weights beside what the inner optimizer keeps.
 
     Args:
+        optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
+            clipping, weight decay, averaging and loss scaling are its own, and can be asked of
+            and set on this one.
         num_clusters: The number of clusters K, an integer of at least 1.
         alpha: The step of the buffers, in (0, 1].
         cluster_probabilities: The probability q_k of each cluster, K floats that sum to 1;
             None stands for 1 / K each.
         buffer_dtype: `"float32"`, or `"bfloat16"` to halve the memory of the K buffers
             (their average stays float32).
+        learning_rate: Of a variable that nothing steps by, unless a subclass shares it.
+        name: The name of the optimizer.
 
     Raises:
         ValueError: If an argument breaks its rule.
@@ -55,7 +72,96 @@ class ClusterControlVariate(ClusterBuffers):
     Source: Discover paper, Section 4, Eq. 4 and Algorithm 1.
     """
 
-    def correct_gradients(self, group_gradients, group_clusters, group_sizes=None):
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        num_clusters: int,
+        alpha: float,
+        cluster_probabilities: Sequence[float] | None,
+        buffer_dtype: str,
+        *,
+        learning_rate: Any = 0.0,
+        name: str | None = None,
+    ) -> None:
+        num_clusters = check_num_clusters(num_clusters)
+        alpha = check_number("alpha", alpha, 0, 1, low_open=True)
+        probabilities = check_probabilities(cluster_probabilities, num_clusters)
+        buffer_dtype = check_choice("buffer_dtype", buffer_dtype, BUFFER_DTYPES)
+        super().__init__(optimizer, learning_rate, name)
+        self.num_clusters = num_clusters
+        self.alpha = alpha
+        self.buffer_dtype = buffer_dtype
+        self._given_probabilities = probabilities
+        self._corrections_pending = 0
+        self._corrects_in_graphs = False
+
+    @property
+    def variables(self) -> list[Any]:
+        """All variables; the cluster probabilities come last, as they do in saved files."""
+        own = own_variables(self)
+        last = len(own) - self.built
+        return [*own[:last], *self.inner_optimizer.variables, *own[last:]]
+
+    @property
+    def cluster_probabilities(self) -> list[float] | None:
+        """The probability q_k of each cluster, K floats; None for 1 / K each.
+
+        `recluster` changes it, and loading a saved state restores it.
+        """
+        if not self.built:
+            return self._given_probabilities
+        held = ops.convert_to_numpy(self._probabilities)
+        if np.array_equal(held, self._start_probabilities((self.num_clusters,), "float32")):
+            return self._given_probabilities  # with all the digits that were given
+        return [float(q) for q in held]
+
+    @property
+    def cluster_gradients(self) -> list[Any]:
+        """The K buffers of each trainable variable, a list of [K, *shape] variables."""
+        return self._buffers.cluster_gradients
+
+    @property
+    def mean_cluster_gradients(self) -> list[Any]:
+        """The average gbar of the buffers, a list of float32 variables [*shape]."""
+        return self._buffers.averages
+
+    @property
+    def skipped_groups(self) -> Any:
+        """How many groups were left out so far, an int32 variable."""
+        return self._skipped_groups
+
+    def build(self, variables: list[Any]) -> None:
+        """Create the inner optimizer's variables, then the buffers.
+
+        Args:
+            variables: The model's trainable variables; this order is the order of
+                `group_gradients` and `cluster_gradients`.
+        """
+        if self.built:
+            return
+        refuse_what_replicas_lack(self.inner_optimizer)
+        self._build_inner(variables)
+        self._buffers = FullBuffers(
+            self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
+        )
+        self._skipped_groups = self.add_shared_variable((), "int32", "skipped_groups")
+        self._probabilities = self.add_shared_variable(
+            (self.num_clusters,), "float32", "cluster_probabilities", self._start_probabilities
+        )
+        build_around(self, self.inner_optimizer, variables)
+        self._buffers.announce(type(self).__name__)
+
+    def _build_inner(self, variables: list[Any]) -> None:
+        self.inner_optimizer.build(variables)
+
+    def _start_probabilities(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
+        """Return the probabilities that were given, as Keras calls an initializer."""
+        uniform = 1.0 / self.num_clusters
+        return np.broadcast_to(self._given_probabilities or uniform, shape).astype(dtype)
+
+    def correct_gradients(
+        self, group_gradients: Sequence[Any], group_clusters: Any, group_sizes: Any = None
+    ) -> list[Any]:
         """Return the corrected gradient v_t and move the buffers towards the groups.
 
         Call it once a step, then `apply` what it returns. Inside `strategy.run`, pass the
@@ -77,96 +183,26 @@ class ClusterControlVariate(ClusterBuffers):
             ValueError: If the optimizer is not built, or a length, shape or dtype does
                 not fit.
         """
-        group_clusters = ops.convert_to_tensor(group_clusters)
-        if group_sizes is not None:
-            group_sizes = ops.convert_to_tensor(group_sizes, "float32")
-        self._check_groups(group_gradients, group_clusters, group_sizes)
-        given = [i for i, gradient in enumerate(group_gradients) if gradient is not None]
-        rows = [ops.cast(group_gradients[i], "float32") for i in given]
-        clusters = ops.cast(group_clusters, "int32")
-        sizes = ops.ones_like(clusters) if group_sizes is None else group_sizes
-        rows, counts, clusters = self._drop_invalid(
-            rows, ops.cast(sizes, "float32"), clusters, given
-        )
-        num_groups = backend.num_replicas() * clusters.shape[0]
-        if num_groups > self.num_clusters and num_groups > 1:
-            rows, counts, clusters = self._mean_per_cluster(rows, counts, clusters)
-        elif backend.num_replicas() > 1:
-            *rows, counts, clusters = backend.on_all_replicas([*rows, counts, clusters])
-        weights = mixing_weights(
-            counts, clusters, ops.convert_to_tensor(self._probabilities), self.alpha
-        )
-        corrected = [None] * len(group_gradients)
-        written: list = [None, None]  # two variables at a time: copying a row takes one core
-        for i, row in zip(given, rows, strict=True):
-            with backend.in_order([written[-2]]):
-                if num_groups == 1 and group_sizes is None:
-                    corrected[i], done = self._correct_one_group(i, row[0], clusters[0])
-                else:
-                    corrected[i], done = self._correct_rows(i, row, clusters, weights)
-            written.append(done)
-        self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
-        self._corrects_in_graphs |= backend.in_graph()
-        return corrected
-
-    def _check_groups(self, group_gradients, group_clusters, group_sizes):
         if not self.built:
             raise ValueError(
                 f"`correct_gradients` needs the buffers of {type(self).__name__}, which is "
                 "not built. Call `optimizer.build(model.trainable_variables)` first."
             )
-        buffers = self._cluster_gradients
-        if len(group_gradients) != len(buffers):
-            raise ValueError(
-                "`group_gradients` must hold one entry for each of the "
-                f"{len(buffers)} variables that the optimizer was built with (None for a "
-                f"variable without a gradient). Received {len(group_gradients)} entries. If layers "
-                "were frozen or unfrozen since, compile the model again with a new optimizer: "
-                "like every Keras optimizer, this one keeps to the variables it was built with."
-            )
-        shape = tuple(ops.shape(group_clusters))
-        dtype = keras.backend.standardize_dtype(group_clusters.dtype)
-        if len(shape) != 1 or not isinstance(shape[0], int) or "int" not in dtype:
-            raise ValueError(
-                "`group_clusters` must be integers of a static shape [C], the cluster of each "
-                f"group. Received shape {shape} and dtype {dtype}."
-            )
-        if group_sizes is not None and tuple(ops.shape(group_sizes)) != shape:
-            raise ValueError(
-                f"`group_sizes` must have the shape of `group_clusters`, {shape}. Received "
-                f"shape {tuple(ops.shape(group_sizes))}."
-            )
-        for gradient, buffer in zip(group_gradients, buffers, strict=True):
-            expected = (*shape, *buffer.shape[1:])
-            if gradient is not None and tuple(gradient.shape) != expected:
-                raise ValueError(
-                    "`group_gradients` must have the shape [C, *shape] with one mean gradient "
-                    f"for each of the C={shape[0]} groups; {buffer.name} needs {expected}. "
-                    f"Received shape {tuple(gradient.shape)}."
-                )
+        group_clusters = ops.convert_to_tensor(group_clusters)
+        if group_sizes is not None:
+            group_sizes = ops.convert_to_tensor(group_sizes, "float32")
+        check_groups(group_gradients, group_clusters, group_sizes, self.cluster_gradients)
+        groups, skipped = judged_groups(
+            group_gradients, group_clusters, group_sizes, self.num_clusters
+        )
+        self.count_skipped(skipped)
+        probabilities = ops.convert_to_tensor(self._probabilities)
+        corrected = self._buffers.correct(groups, probabilities, self.alpha)
+        self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
+        self._corrects_in_graphs |= backend.in_graph()
+        return corrected
 
-    def _drop_invalid(self, rows, sizes, clusters, given):
-        """Return rows without invalid groups, the weight of each row, and known clusters.
-
-        An invalid row is replaced by the buffer's own row, so that its deviation is 0.
-        """
-        known = ops.logical_and(clusters >= 0, clusters < self.num_clusters)
-        clusters = ops.clip(clusters, 0, self.num_clusters - 1)
-        valid = ops.logical_and(known, finite_rows(rows)) if rows else known
-
-        def replace():
-            replaced = []
-            for i, row in zip(given, rows, strict=True):
-                old = backend.gather_rows(self._cluster_gradients[i], clusters)
-                replaced.append(ops.where(as_column(valid, row), row, ops.cast(old, row.dtype)))
-            return replaced
-
-        rows = ops.cond(ops.all(valid), lambda: rows, replace) if rows else rows
-        skipped = ops.logical_and(sizes > 0, ops.logical_not(valid))
-        self.count_skipped(ops.sum(ops.cast(skipped, "int32")))
-        return rows, ops.where(valid, sizes, 0.0), clusters
-
-    def count_skipped(self, skipped):
+    def count_skipped(self, skipped: Any) -> None:
         """Add to `skipped_groups` what was left out of the step on this replica.
 
         Args:
@@ -176,56 +212,8 @@ class ClusterControlVariate(ClusterBuffers):
             (skipped,) = backend.sum_over_replicas([skipped])
         self._skipped_groups.assign(self._skipped_groups + skipped)
 
-    def _mean_per_cluster(self, rows, counts, clusters):
-        """Return the mean group gradient of every cluster over all replicas, K rows."""
-        members = ops.transpose(ops.one_hot(clusters, self.num_clusters)) * counts
-        sums = [ops.sum(members, axis=1), *(combine_rows(members, row) for row in rows)]
-        if backend.num_replicas() > 1:
-            sums = backend.sum_over_replicas(sums)
-        counts, *rows = sums
-        rows = [ops.divide_no_nan(row, as_column(counts, row)) for row in rows]
-        return rows, counts, ops.arange(self.num_clusters, dtype="int32")
-
-    def _correct_one_group(self, index, gradient, cluster):
-        """Return v_t of one variable and the operation that wrote its buffer, for C = 1.
-
-        A tensor is overwritten in place by the last operation that reads it, so each one
-        waits for the others: the row, its deviation and the new row are one piece of memory.
-        """
-        buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
-        old = ops.cast(backend.gather_rows(buffers, cluster), "float32")
-        deviation = gradient - old
-        corrected = deviation + average
-        probability = ops.take(self._probabilities, cluster)
-        with backend.in_order([corrected]):
-            if self.buffer_dtype == "float32":
-                done = backend.add_scaled(average, probability * self.alpha, deviation)
-                with backend.in_order([done]):
-                    new = gradient - (1.0 - self.alpha) * deviation
-            else:  # gbar stays the average of the buffers as they are rounded
-                new = ops.cast(gradient - (1.0 - self.alpha) * deviation, buffers.dtype)
-                done = backend.add_scaled(average, probability, ops.cast(new, "float32") - old)
-        with backend.in_order([done]):
-            return corrected, backend.put_rows(buffers, cluster, new)
-
-    def _correct_rows(self, index, rows, clusters, weights):
-        """Return v_t of one variable and the operation that wrote its buffers."""
-        mean_weights, row_weights, average_weights = weights
-        buffers, average = self._cluster_gradients[index], self._mean_cluster_gradients[index]
-        old = ops.cast(backend.gather_rows(buffers, clusters), "float32")
-        deviations = rows - old
-        corrected = combine_rows(mean_weights, deviations) + average
-        change = combine_rows(row_weights, deviations)
-        new = ops.cast(old + change, buffers.dtype)
-        if self.buffer_dtype != "float32":  # gbar stays the average of the buffers as rounded
-            change = ops.cast(new, "float32") - old
-        with backend.in_order([corrected]):
-            done = backend.add_scaled(average, 1.0, combine_rows(average_weights, change))
-        with backend.in_order([done]):
-            return corrected, backend.put_rows(buffers, clusters, new)
-
-    def apply(self, grads, trainable_variables=None):
-        """Take the base optimizer's step with corrected gradients.
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Take the inner optimizer's step with corrected gradients.
 
         Args:
             grads: What `correct_gradients` returned.
@@ -234,7 +222,7 @@ class ClusterControlVariate(ClusterBuffers):
 
         Raises:
             ValueError: If the gradients were not corrected and there is more than one
-                cluster (for one cluster the base optimizer's own step is the same).
+                cluster (for one cluster the inner optimizer's own step is the same).
         """
         # A graph that corrects runs without this code, so a step outside it cannot know.
         unknown = self._corrects_in_graphs and not backend.in_graph()
@@ -247,30 +235,106 @@ class ClusterControlVariate(ClusterBuffers):
                 "does it, or call it yourself in a custom training step."
             )
         self._corrections_pending = max(self._corrections_pending - 1, 0)
+        if not self.built and trainable_variables is not None:
+            self.build(list(trainable_variables))
         grads = [backend.dense(gradient) for gradient in grads]
         if corrected:
-            grads = self._divide_among_replicas(grads)
-        super().apply(grads, trainable_variables)
+            grads = share_of_replica(self.inner_optimizer, grads)
+        self.inner_optimizer.apply(grads, trainable_variables)
 
-    def _divide_among_replicas(self, grads):
-        """Return the share of each replica in gradients that all replicas hold in full.
+    def recluster(
+        self, transfer: Any = None, cluster_probabilities: Sequence[float] | None = None
+    ) -> None:
+        """Go on with other clusters: new buffers from the old ones, their average anew.
 
-        The base optimizer clips, then sums over the replicas. Clipping the full gradient
-        first makes its own clipping of the share do nothing.
+            g^k   <- sum_l transfer[k, l] g^l      or gbar for every k, without `transfer`
+            q     <- cluster_probabilities
+            gbar  <- sum_k q_k g^k
+
+        Draw the groups from the new clusters, with the new probabilities, from the next step
+        on: v_t is then unbiased whatever the buffers hold. A buffer for each cluster is matched
+        to the examples that it now stands for; gbar for all forgets what told the clusters
+        apart and keeps what they have in common, so that clusters that are not seen for a while
+        do not disturb (buffers of 0 would: they miss the mean gradient until they are seen).
+
+        Call it between steps, from outside `strategy.run`. Nothing is compiled again.
+
+        Args:
+            transfer: The shares [K, K] of the old clusters in each new one, rows that sum to
+                1, as `tf_gradvar.optimizers.cluster_transfer` counts them. Defaults to None,
+                which starts all buffers at their average.
+            cluster_probabilities: q_k, K floats that sum to 1. Defaults to None, which is
+                1 / K each; pass the sizes of the clusters divided by N to go on with the
+                average over the data.
+
+        Raises:
+            ValueError: If the optimizer is not built, or an argument breaks its rule.
+
+        Example:
+            >>> import contextlib, keras
+            >>> from tf_gradvar.optimizers import Discover, cluster_transfer
+            >>> optimizer = Discover(0.1, num_clusters=2, alpha=1.0)
+            >>> with contextlib.redirect_stdout(None):  # it prints its memory, once a process
+            ...     optimizer.build([keras.Variable(0.0)])
+            >>> group_gradients = [keras.ops.convert_to_tensor([1.0, 4.0])]
+            >>> _ = optimizer.correct_gradients(group_gradients, [0, 1])
+            >>> before, after = [0, 0, 1, 1], [1, 1, 1, 0]  # the clusters of four examples
+            >>> optimizer.recluster(cluster_transfer(before, after, 2), [0.25, 0.75])
+            >>> keras.ops.convert_to_numpy(optimizer.cluster_gradients[0]).tolist()
+            [4.0, 2.0]
+            >>> float(optimizer.mean_cluster_gradients[0])
+            2.5
+
+        Cost: one sweep over the buffers; with `transfer` K^2 products for each weight, and a
+        copy of one variable's buffers at a time.
         """
-        replicas = backend.num_replicas()
-        if replicas == 1:
-            return grads
-        base: keras.optimizers.Optimizer = getattr(self, "inner_optimizer", self)
-        given = [g for g in grads if g is not None]
-        if base.clipnorm or base.global_clipnorm or base.clipvalue:
-            scale = base.loss_scale_factor or 1.0
-            given = [g * scale for g in clip_gradients(base, [g / scale for g in given])]
-        shares = iter([g / replicas for g in given])
-        return [None if g is None else next(shares) for g in grads]
+        if not self.built:
+            raise ValueError(
+                f"`recluster` needs the buffers of {type(self).__name__}, which is not built. "
+                "Before training, pass the clusters' probabilities to the constructor."
+            )
+        shares = None if transfer is None else check_transfer(transfer, self.num_clusters)
+        given = check_probabilities(cluster_probabilities, self.num_clusters)
+        uniform = [1.0 / self.num_clusters] * self.num_clusters
+        q = ops.convert_to_tensor(given or uniform, dtype="float32")
+        self._buffers.transfer(shares, q)
+        self._probabilities.assign(q)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the optimizer's state from a saved model or weights file.
+
+        A file from before the cluster probabilities were saved leaves them as they are.
+
+        Args:
+            store: The saved arrays by index.
+
+        Raises:
+            ValueError: If the file was written with another number of clusters.
+        """
+        if self.built:
+            keys = set(store.keys())  # what Keras passes is no dictionary, and lacks `in`
+            place = [id(v) for v in self.variables].index(id(self.cluster_gradients[0]))
+            if str(place) in keys:
+                self._buffers.check_saved(store[str(place)], type(self).__name__)
+            last = len(self.variables) - 1
+            if keys == {str(i) for i in range(last)}:
+                store = {key: store[key] for key in keys}
+                store[str(last)] = ops.convert_to_numpy(self._probabilities)
+        super().load_own_variables(store)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the control variate alone, JSON-plain."""
+        return {
+            "num_clusters": self.num_clusters,
+            "alpha": self.alpha,
+            "cluster_probabilities": self.cluster_probabilities,
+            "buffer_dtype": self.buffer_dtype,
+        }
 
 
-def find_control_variate(optimizer):
+def find_control_variate(
+    optimizer: keras.optimizers.Optimizer | None,
+) -> ClusterControlVariate | None:
     """Return the Discover optimizer inside an optimizer and its wrappers, or None.
 
     Args:

@@ -1,30 +1,40 @@
 """The Discover optimizers: the cluster control variate before SGD, QHM, IGT or any other."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
-from tf_gradvar.keras_internals import own_variables
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.as_one import AsOne
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
-from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
+from tf_gradvar.optimizers.wrappers import OfInner, OptimizerAround
 
-_ARGUMENTS_OF_EVERY_OPTIMIZER = (
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "loss_scale_factor",
-    "gradient_accumulation_steps",
-)
+
+class _SGD(keras.optimizers.SGD):
+    """Keras' SGD, without momentum in one sweep over memory."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable.
+
+        Args:
+            gradient: The gradient, [*shape].
+            variable: The variable, [*shape].
+            learning_rate: The learning rate of the step.
+        """
+        if self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+        else:
+            backend.add_scaled(variable, -ops.cast(learning_rate, variable.dtype), gradient)
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class Discover(ClusterControlVariate, keras.optimizers.SGD):
+class Discover(AsOne):
     """SGD on gradients whose between-cluster variance is removed.
 
         v     = mean_c (G_c - g^{k_c}) + gbar
@@ -71,50 +81,25 @@ class Discover(ClusterControlVariate, keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate,
-        num_clusters,
-        alpha=0.1,
-        cluster_probabilities=None,
-        buffer_dtype="float32",
-        name="discover",
-        **kwargs,
-    ):
+        learning_rate: Any,
+        num_clusters: int,
+        alpha: float = 0.1,
+        cluster_probabilities: Sequence[float] | None = None,
+        buffer_dtype: str = "float32",
+        name: str = "discover",
+        **kwargs: Any,
+    ) -> None:
+        inner = _SGD(learning_rate, name=name, **kwargs)
         super().__init__(
-            learning_rate=learning_rate,
-            num_clusters=num_clusters,
-            alpha=alpha,
-            cluster_probabilities=cluster_probabilities,
-            buffer_dtype=buffer_dtype,
-            name=name,
-            **kwargs,
+            inner, learning_rate, num_clusters, alpha, cluster_probabilities, buffer_dtype
         )
 
-    def build(self, variables):
-        """Create SGD's variables, then the buffers.
-
-        Args:
-            variables: The model's trainable variables.
-        """
-        if not self.built:
-            refuse_what_replicas_lack(self)
-        super().build(variables)
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable, without momentum in one sweep over memory.
-
-        Args:
-            gradient: v_t of the variable, [*shape].
-            variable: The variable, [*shape].
-            learning_rate: The learning rate of the step.
-        """
-        if self.momentum:
-            super().update_step(gradient, variable, learning_rate)
-        else:
-            backend.add_scaled(variable, -ops.cast(learning_rate, variable.dtype), gradient)
+    momentum = OfInner()
+    nesterov = OfInner()
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class DiscoverQHM(ClusterControlVariate, QHM):
+class DiscoverQHM(AsOne):
     """QHM on gradients whose between-cluster variance is removed.
 
         v     = mean_c (G_c - g^{k_c}) + gbar
@@ -143,31 +128,27 @@ class DiscoverQHM(ClusterControlVariate, QHM):
 
     def __init__(
         self,
-        learning_rate,
-        num_clusters,
-        momentum=0.999,
-        nu=0.7,
-        alpha=0.1,
-        cluster_probabilities=None,
-        buffer_dtype="float32",
-        name="discover_qhm",
-        **kwargs,
-    ):
+        learning_rate: Any,
+        num_clusters: int,
+        momentum: float = 0.999,
+        nu: float = 0.7,
+        alpha: float = 0.1,
+        cluster_probabilities: Sequence[float] | None = None,
+        buffer_dtype: str = "float32",
+        name: str = "discover_qhm",
+        **kwargs: Any,
+    ) -> None:
+        inner = QHM(learning_rate, momentum, nu, name, **kwargs)
         super().__init__(
-            learning_rate=learning_rate,
-            num_clusters=num_clusters,
-            momentum=momentum,
-            nu=nu,
-            alpha=alpha,
-            cluster_probabilities=cluster_probabilities,
-            buffer_dtype=buffer_dtype,
-            name=name,
-            **kwargs,
+            inner, learning_rate, num_clusters, alpha, cluster_probabilities, buffer_dtype
         )
+
+    momentum = OfInner()
+    nu = OfInner()
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class DiscoverIGT(ClusterControlVariate, IGT):
+class DiscoverIGT(AsOne):
     """IGT on gradients whose between-cluster variance is removed.
 
     The group gradients are those at the shifted weights; `IGT` says where the true ones
@@ -195,77 +176,29 @@ class DiscoverIGT(ClusterControlVariate, IGT):
 
     def __init__(
         self,
-        learning_rate,
-        num_clusters,
-        momentum=0.9,
-        tail_fraction=2.0,
-        alpha=0.1,
-        cluster_probabilities=None,
-        buffer_dtype="float32",
-        name="discover_igt",
-        **kwargs,
-    ):
+        learning_rate: Any,
+        num_clusters: int,
+        momentum: float = 0.9,
+        tail_fraction: float = 2.0,
+        alpha: float = 0.1,
+        cluster_probabilities: Sequence[float] | None = None,
+        buffer_dtype: str = "float32",
+        name: str = "discover_igt",
+        **kwargs: Any,
+    ) -> None:
+        inner = IGT(learning_rate, momentum, tail_fraction, name, **kwargs)
         super().__init__(
-            learning_rate=learning_rate,
-            num_clusters=num_clusters,
-            momentum=momentum,
-            tail_fraction=tail_fraction,
-            alpha=alpha,
-            cluster_probabilities=cluster_probabilities,
-            buffer_dtype=buffer_dtype,
-            name=name,
-            **kwargs,
+            inner, learning_rate, num_clusters, alpha, cluster_probabilities, buffer_dtype
         )
 
-
-class _InnerStep(keras.optimizers.Optimizer):
-    """An optimizer whose step, state and learning rate are those of another optimizer."""
-
-    def __init__(self, optimizer, name=None):
-        super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = optimizer
-
-    def build(self, variables):
-        if self.built:
-            return
-        refuse_what_replicas_lack(self.inner_optimizer)
-        self.inner_optimizer.build(variables)
-        super().build(variables)
-
-    def apply(self, grads, trainable_variables=None):
-        self.inner_optimizer.apply(grads, trainable_variables)
-
-    @property
-    def variables(self):
-        return own_variables(self) + self.inner_optimizer.variables
-
-    @property
-    def learning_rate(self):
-        return self.inner_optimizer.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate):
-        self.inner_optimizer.learning_rate = learning_rate
-
-    @property
-    def iterations(self):
-        return self.inner_optimizer.iterations
-
-    def scale_loss(self, loss):
-        return self.inner_optimizer.scale_loss(loss)
-
-    def finalize_variable_values(self, var_list):
-        self.inner_optimizer.finalize_variable_values(var_list)
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
-        }
+    momentum = OfInner()
+    tail_fraction = OfInner()
+    use_true_weights = OfInner()
+    use_shifted_weights = OfInner()
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class DiscoverOver(ClusterControlVariate, _InnerStep):
+class DiscoverOver(ClusterControlVariate):
     """Any Keras optimizer on gradients whose between-cluster variance is removed.
 
         v = mean_c (G_c - g^{k_c}) + gbar,    then the optimizer's own step with v
@@ -298,20 +231,20 @@ class DiscoverOver(ClusterControlVariate, _InnerStep):
 
     def __init__(
         self,
-        optimizer,
-        num_clusters,
-        alpha=0.1,
-        cluster_probabilities=None,
-        buffer_dtype="float32",
-        name="discover_over",
-        **kwargs,
-    ):
+        optimizer: keras.optimizers.Optimizer,
+        num_clusters: int,
+        alpha: float = 0.1,
+        cluster_probabilities: Sequence[float] | None = None,
+        buffer_dtype: str = "float32",
+        name: str = "discover_over",
+        **kwargs: Any,
+    ) -> None:
         for argument in kwargs:
             raise ValueError(
                 f"`{argument}` belongs to the inner optimizer of DiscoverOver. Received: "
                 f"{argument}={kwargs[argument]!r}. Write "
                 f"`DiscoverOver(SGD(..., {argument}=...), num_clusters=...)`."
-                if argument in _ARGUMENTS_OF_EVERY_OPTIMIZER
+                if isinstance(getattr(OptimizerAround, argument, None), OfInner)
                 else f"`{argument}` is not an argument of DiscoverOver. Received: "
                 f"{argument}={kwargs[argument]!r}. Its arguments are optimizer, num_clusters, "
                 "alpha, cluster_probabilities, buffer_dtype and name."
@@ -329,16 +262,18 @@ class DiscoverOver(ClusterControlVariate, _InnerStep):
                 "`LossScaleOptimizer(DiscoverOver(keras.optimizers.SGD(...), ...))`."
             )
         super().__init__(
-            optimizer=optimizer,
-            num_clusters=num_clusters,
-            alpha=alpha,
-            cluster_probabilities=cluster_probabilities,
-            buffer_dtype=buffer_dtype,
-            name=name,
+            optimizer, num_clusters, alpha, cluster_probabilities, buffer_dtype, name=name
         )
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that re-create the optimizer, JSON-plain."""
+        inner = keras.saving.serialize_keras_object(self.inner_optimizer)
+        return {"name": self.name, "optimizer": inner, **super().get_config()}
+
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> DiscoverOver:
         """Re-create the optimizer from `get_config`.
 
         Args:

@@ -1,16 +1,22 @@
 """Implicit gradient transport with tail averaging and heavy-ball momentum."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from tf_gradvar.arguments import check_number
 from tf_gradvar.keras_internals import HookedOptimizer, decays_weight, variable_index
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
+from tf_gradvar.optimizers.backend.train_functions import wrap_train_functions
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 from tf_gradvar.optimizers.wrappers import find_optimizer
 
 
-def averaging_weight(step, tail_fraction):
+def averaging_weight(step: Any, tail_fraction: float) -> Any:
     """Return gamma_s, the weight of the past in the transported average, at step s.
 
         c       = 1 / tail_fraction
@@ -91,7 +97,14 @@ class IGT(HookedOptimizer):
     transporting past gradients", Algorithm 2 (heavy ball).
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, tail_fraction=2.0, name="igt", **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any = 0.1,
+        momentum: float = 0.9,
+        tail_fraction: float = 2.0,
+        name: str = "igt",
+        **kwargs: Any,
+    ) -> None:
         momentum = check_number("momentum", momentum, 0, 1, high_open=True)
         tail_fraction = check_number(
             "tail_fraction", tail_fraction, 1, float("inf"), high_open=True
@@ -104,9 +117,9 @@ class IGT(HookedOptimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.tail_fraction = tail_fraction
-        backend.wrap_train_functions(find_igt)
+        wrap_train_functions(find_igt)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         """Create the slots of each variable.
 
         Args:
@@ -137,7 +150,7 @@ class IGT(HookedOptimizer):
         self._run_assign_true = backend.compiled(self._assign_true)
         self._run_assign_shifted = backend.compiled(self._assign_shifted)
 
-    def _add_scalar(self, name, initializer):
+    def _add_scalar(self, name: str, initializer: str) -> Any:
         return self.add_variable(
             shape=(),
             dtype="float32",
@@ -146,7 +159,7 @@ class IGT(HookedOptimizer):
             aggregation="only_first_replica",
         )
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Take a step; sparse gradients become dense first, as their average is.
 
         Args:
@@ -155,7 +168,7 @@ class IGT(HookedOptimizer):
         """
         super().apply([backend.dense(g) for g in grads], trainable_variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable: its true value in the slot, the shifted one in place.
 
         Args:
@@ -180,29 +193,29 @@ class IGT(HookedOptimizer):
         shift = self._shift(true, momentum, learning_rate, decay, self.iterations + 2)
         self.assign(variable, true + shift)
 
-    def _true_value(self, variable, slot):
+    def _true_value(self, variable: Any, slot: Any) -> Any:
         """Return the true weights: what the variable holds, or the slot while it is shifted."""
         held, kept = ops.convert_to_tensor(variable), ops.convert_to_tensor(slot)
         return ops.where(self._holds_true > 0, held, kept)
 
-    def _shift(self, true, momentum, learning_rate, decay, step):
+    def _shift(self, true: Any, momentum: Any, learning_rate: Any, decay: float, step: Any) -> Any:
         """Return gamma_s / (1 - gamma_s) (theta' - theta), written with theta' only."""
         gamma = averaging_weight(step, self.tail_fraction)
         scale = ops.cast(gamma / (1.0 - gamma), true.dtype) * -learning_rate
         descent = momentum + decay * true if decay else ops.convert_to_tensor(momentum)
         return scale / (1.0 - learning_rate * decay) * descent
 
-    def _decay_of(self, variable):
+    def _decay_of(self, variable: Any) -> float:
         return self.weight_decay if self.weight_decay and decays_weight(self, variable) else 0.0
 
     decays_in_update_step = True  # it decays the true weights, not the shifted ones
 
-    def before_updates(self):
+    def before_updates(self) -> None:
         """Let the slots hold the true weights, also of variables without a gradient."""
         holds_true = ops.convert_to_tensor(self._holds_true) > 0
         backend.copy_if(holds_true, self._shifted(), self._true)
 
-    def after_updates(self, learning_rate):
+    def after_updates(self, learning_rate: Any) -> None:
         """Remember the step by which the weights are shifted.
 
         Args:
@@ -211,7 +224,7 @@ class IGT(HookedOptimizer):
         self._last_learning_rate.assign(ops.cast(learning_rate, "float32"))
         self._holds_true.assign(ops.zeros(()))
 
-    def use_true_weights(self):
+    def use_true_weights(self) -> None:
         """Put the true weights into the model's variables; nothing to do if they are there.
 
         Call it from outside `strategy.run`. Cost: one copy of the weights.
@@ -219,7 +232,7 @@ class IGT(HookedOptimizer):
         if self.built:
             self._run_assign_true()
 
-    def use_shifted_weights(self):
+    def use_shifted_weights(self) -> None:
         """Put the shifted weights into the variables, where the next gradient belongs.
 
         Whatever the variables hold counts as the true weights, so weights that were set or
@@ -232,25 +245,26 @@ class IGT(HookedOptimizer):
     before_training = use_shifted_weights
     after_training = use_true_weights
 
-    def _assign_true(self):
+    def _assign_true(self) -> None:
         for variable, slot in zip(self._shifted(), self._true, strict=True):
             variable.assign(self._true_value(variable, slot))
         self._holds_true.assign(ops.ones(()))
 
-    def _assign_shifted(self):
+    def _assign_shifted(self) -> None:
         for index, variable in enumerate(self._shifted()):
             slot = self._true[index]
             true = self._true_value(variable, slot)
             learning_rate = ops.cast(self._last_learning_rate, variable.dtype)
             decay = self._decay_of(variable)
-            shift = self._shift(
-                true, self._momentums[index], learning_rate, decay, self.iterations + 1
-            )
+            momentum = ops.convert_to_tensor(self._momentums[index])
+            shift = self._shift(true, momentum, learning_rate, decay, self.iterations + 1)
+            if decay:  # of variables with a gradient only: without one they never move
+                shift = ops.where(ops.any(momentum != 0), shift, ops.zeros_like(shift))
             slot.assign(true)
             variable.assign(true + shift)
         self._holds_true.assign(ops.zeros(()))
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Leave the true weights in the variables; Keras calls it at the end of `fit`.
 
         Args:
@@ -259,7 +273,7 @@ class IGT(HookedOptimizer):
         super().finalize_variable_values(var_list)
         self.use_true_weights()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create the optimizer, JSON-plain."""
         return {
             **super().get_config(),
@@ -268,7 +282,7 @@ class IGT(HookedOptimizer):
         }
 
 
-def find_igt(model):
+def find_igt(model: keras.Model) -> IGT | None:
     """Return the IGT optimizer that trains a model, inside any wrappers, or None.
 
     Args:

@@ -1,11 +1,16 @@
 """Quasi-hyperbolic momentum."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from tf_gradvar.arguments import check_number
 from tf_gradvar.keras_internals import variable_index
-from tf_gradvar.optimizers import backend
+from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack
 
 
@@ -45,14 +50,21 @@ class QHM(keras.optimizers.Optimizer):
     Algorithm 1 (the defaults are its recommendation).
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.999, nu=0.7, name="qhm", **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any = 0.1,
+        momentum: float = 0.999,
+        nu: float = 0.7,
+        name: str = "qhm",
+        **kwargs: Any,
+    ) -> None:
         momentum = check_number("momentum", momentum, 0, 1, high_open=True)
         nu = check_number("nu", nu, 0, 1)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.nu = nu
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         """Create one moving average for each variable.
 
         Args:
@@ -64,7 +76,7 @@ class QHM(keras.optimizers.Optimizer):
         super().build(variables)
         self._momentums = [self.add_variable_from_reference(v, name="momentum") for v in variables]
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Take a step; sparse gradients become dense first, as the moving average is.
 
         Args:
@@ -73,7 +85,7 @@ class QHM(keras.optimizers.Optimizer):
         """
         super().apply([backend.dense(g) for g in grads], trainable_variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable and its moving average.
 
         Args:
@@ -88,6 +100,6 @@ class QHM(keras.optimizers.Optimizer):
         backend.step_with_momentum(variable, moving, self.momentum, share, learning_rate * self.nu)
         backend.add_scaled(variable, -learning_rate * (1.0 - self.nu), gradient)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create the optimizer, JSON-plain."""
         return {**super().get_config(), "momentum": self.momentum, "nu": self.nu}

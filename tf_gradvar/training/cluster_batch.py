@@ -1,20 +1,25 @@
-"""What a ClusterModel is given: batches with the cluster of each example, checked."""
+"""Checks of what a ClusterModel is given: its batches, their sampling, its strategy."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_gradvar.keras_internals import distribution_strategy
+from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.wrappers import innermost
 
 _KEYS = {"inputs", "cluster_ids"}
 
 
-def plain_inputs(x):
-    """Return the inputs of a cluster batch, or what is none as it is."""
+def plain_inputs(x: Any) -> Any:
+    """Return the inputs of a cluster batch, or plain inputs unchanged."""
     return x["inputs"] if isinstance(x, dict) and set(x) == _KEYS else x
 
 
-def split_cluster_batch(x):
+def split_cluster_batch(x: Any) -> tuple[Any, tf.Tensor]:
     """Return the inputs of a cluster batch and the cluster of each example, int32 [B].
 
     Args:
@@ -41,7 +46,7 @@ def split_cluster_batch(x):
     return x["inputs"], ids
 
 
-def _as_int32(ids):
+def _as_int32(ids: tf.Tensor) -> tf.Tensor:
     """Return ids [B] or [B, 1] of any integer type as int32 [B]; nothing wraps."""
     column = ids.shape.rank == 2 and ids.shape[1] == 1
     if not ids.dtype.is_integer or not (ids.shape.rank == 1 or column):
@@ -57,7 +62,7 @@ def _as_int32(ids):
     return tf.cast(tf.maximum(tf.cast(ids, tf.int64), -1), tf.int32)
 
 
-def check_same_clusters(sampling, variate):
+def check_same_clusters(sampling: Any, variate: ClusterControlVariate) -> None:
     """Raise unless batches are drawn from the clusters that an optimizer keeps buffers for.
 
     Args:
@@ -83,7 +88,7 @@ def check_same_clusters(sampling, variate):
         )
 
 
-def check_made_in_scope(model):
+def check_made_in_scope(model: keras.Model) -> None:
     """Raise unless a model was made inside the scope of the strategy that trains it.
 
     Args:
@@ -111,7 +116,7 @@ def check_made_in_scope(model):
         )
 
 
-def refuse_what_cpu_replicas_lack(model):
+def refuse_what_cpu_replicas_lack(model: keras.Model) -> None:
     """Raise if a compiled model asks for what TensorFlow cannot do on logical CPUs.
 
     Args:

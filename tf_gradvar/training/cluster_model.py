@@ -1,11 +1,16 @@
 """A Keras model whose training step sees which cluster its examples come from."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
-from tf_gradvar.keras_internals import Functional, flatten_layers, training_argument
+from tf_gradvar.keras_internals import Functional, training_argument
 from tf_gradvar.optimizers.control_variate import find_control_variate
+from tf_gradvar.optimizers.wrappers import build_optimizer
 from tf_gradvar.training.cluster_batch import (
     check_made_in_scope,
     check_same_clusters,
@@ -13,29 +18,11 @@ from tf_gradvar.training.cluster_batch import (
     refuse_what_cpu_replicas_lack,
     split_cluster_batch,
 )
-from tf_gradvar.training.group_gradients import (
-    Batch,
-    by_cluster,
-    by_loop,
-    loss_scale,
-    of_one_group,
-    regularization_loss,
-    vectorized,
-)
+from tf_gradvar.training.group_gradients import Batch
+from tf_gradvar.training.grouping import grouped_gradients, groups_per_replica
+from tf_gradvar.training.outside_groups import scaled, with_regularization
+from tf_gradvar.training.plain_models import check_plain_model, graph_ends, is_graph
 from tf_gradvar.training.skipped_groups import SkippedGroupsWarning
-
-# Models of these layers alone (and layers without weights) vectorize over groups at a gain.
-_VECTORIZED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.LayerNormalization)
-
-# What a model may define that ClusterModel, which takes its layers only, would not run.
-_NOT_RUN = (
-    "train_step",
-    "test_step",
-    "predict_step",
-    "compute_loss",
-    "compute_metrics",
-    "metrics",
-)
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
@@ -89,10 +76,10 @@ class ClusterModel(keras.Model):
     """
 
     _groups_per_batch: int | None = None
-    _groups_are_learnt = False  # from the dataset of the last `fit`, not set by the user
-    group_method = "auto"
+    _groups_are_learnt: bool = False  # from the dataset of the last `fit`, not set by the user
+    group_method: str = "auto"
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Give a graph of layers a class of its own.
 
         Keras turns a class whose constructor gets inputs and outputs into a functional one
@@ -102,7 +89,7 @@ class ClusterModel(keras.Model):
         return super().__new__(GraphClusterModel if cls is ClusterModel and graph else cls)
 
     @classmethod
-    def from_model(cls, model, *, groups_per_batch=None):
+    def from_model(cls, model: keras.Model, *, groups_per_batch: int | None = None) -> ClusterModel:
         """Return a ClusterModel with the layers and weights of a model (shared, not copied).
 
         Args:
@@ -115,32 +102,21 @@ class ClusterModel(keras.Model):
             ValueError: If it has a `train_step`, `compute_loss` or the like of its own, which
                 would not be run.
         """
-        if not isinstance(model, keras.Model):
-            raise TypeError(
-                "`model` must be a keras.Model. Received: "
-                f"{type(model).__name__}. Wrap layers in `keras.Sequential`."
-            )
-        own = [name for name in _NOT_RUN if _overrides(model, name)]
-        if own:
-            raise ValueError(
-                f"`model` of type {type(model).__name__} has a `{own[0]}` of its own, which "
-                "ClusterModel would not run. Subclass `tf_gradvar.ClusterModel` instead of "
-                f"keras.Model, and build on its `{own[0]}`."
-            )
-        if cls is ClusterModel and _is_graph(model):
-            result = cls(*_graph_ends(model), name=model.name)
+        check_plain_model(model)
+        if cls is ClusterModel and is_graph(model):
+            result: ClusterModel = cls(*graph_ends(model), name=model.name)
         else:
             result = _WrappedClusterModel(model)
         result.groups_per_batch = groups_per_batch
         return result
 
     @property
-    def groups_per_batch(self):
+    def groups_per_batch(self) -> int | None:
         """The number of groups C in a batch (on all replicas together), or None."""
         return self._groups_per_batch
 
     @groups_per_batch.setter
-    def groups_per_batch(self, value):
+    def groups_per_batch(self, value: int | None) -> None:
         if value is not None:
             value = check_count("groups_per_batch", value, "the groups in a batch")
         if value != self._groups_per_batch:
@@ -148,21 +124,30 @@ class ClusterModel(keras.Model):
         self._groups_per_batch = value
         self._groups_are_learnt = False
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the model on plain inputs, or on the inputs of a cluster batch."""
         return super().__call__(plain_inputs(inputs), *args, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Create what `fit` and `train_on_batch` run, and the optimizer's variables before it.
+
+        Args:
+            force: Whether to create it again.
+        """
+        build_optimizer(self)
+        return super().make_train_function(force)
+
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """Train on cluster batches; arguments are those of `keras.Model.fit`.
 
         Raises:
@@ -181,7 +166,7 @@ class ClusterModel(keras.Model):
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
 
-    def use_sampling_of(self, dataset):
+    def use_sampling_of(self, dataset: Any) -> None:
         """Take the number of groups from a dataset, as `fit` does first.
 
         Args:
@@ -195,7 +180,7 @@ class ClusterModel(keras.Model):
         sampling = getattr(dataset, "sampling", None)
         if sampling is not None:
             self.groups_per_batch = sampling.groups_per_batch
-            self._groups_per_replica()
+            groups_per_replica(self)
             variate = find_control_variate(self.optimizer)
             if variate is not None:
                 check_same_clusters(sampling, variate)
@@ -204,7 +189,7 @@ class ClusterModel(keras.Model):
         self._groups_are_learnt = sampling is not None
 
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """Take one step on a cluster batch; callable from `strategy.run` as well.
 
         Args:
@@ -225,108 +210,31 @@ class ClusterModel(keras.Model):
             self(keras.tree.map_structure(_symbol, inputs))
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
-        groups, clusters, sizes = self._group_gradients(
-            Batch(inputs, y, sample_weight), cluster_ids, variate
+        batch = Batch(inputs, y, sample_weight)
+        groups, clusters, sizes, left_out = grouped_gradients(
+            self, batch, cluster_ids, variate.num_clusters
         )
+        if left_out is not None:
+            variate.count_skipped(left_out)
         skipped = tf.identity(variate.skipped_groups.value)
         gradients = variate.correct_gradients(groups.gradients, clusters, sizes)
-        gradients = self._add_regularization(gradients)
-        gradients = self._scale(gradients, variate.skipped_groups.value > skipped)
+        gradients = with_regularization(self, gradients)
+        gradients = scaled(self.optimizer, gradients, variate.skipped_groups.value > skipped)
         self.optimizer.apply(gradients, self.trainable_variables)
         self._track_loss(groups.loss, cluster_ids)
         return self.compute_metrics(inputs, y, groups.predictions, sample_weight=sample_weight)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate one batch, plain or of clusters."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return super().test_step((plain_inputs(x), y, sample_weight))
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Any:
         """Predict one batch, plain or of clusters."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return super().predict_step((plain_inputs(x), y, sample_weight))
 
-    def _group_gradients(self, batch, cluster_ids, variate):
-        """Return the group gradients, the cluster of each group and the sizes (or None)."""
-        num_groups = self._groups_on_this_replica(cluster_ids)
-        if num_groups is None:
-            groups, sizes = by_cluster(self, batch, cluster_ids, variate.num_clusters)
-            in_clusters = tf.cast(tf.reduce_sum(sizes), "int32")
-            variate.count_skipped(tf.size(cluster_ids) - in_clusters)
-            return groups, tf.range(variate.num_clusters), sizes
-        if num_groups == 1:
-            groups = of_one_group(self, batch)
-        elif self._vectorizes():
-            groups = vectorized(self, batch, num_groups)
-        else:
-            groups = by_loop(self, batch, num_groups)
-        ids = tf.reshape(cluster_ids, [num_groups, -1])
-        # A group of two clusters gets an id that no cluster has: it is left out and reported.
-        uniform = tf.reduce_all(tf.equal(ids, ids[:, :1]), axis=1)
-        return groups, tf.where(uniform, ids[:, 0], -1), None
-
-    def _groups_per_replica(self):
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        groups, rest = divmod(self.groups_per_batch, replicas)
-        if rest:
-            raise ValueError(
-                f"A batch of {self.groups_per_batch} groups does not divide among "
-                f"{replicas} replicas. Make `groups_per_batch` a multiple of {replicas}."
-            )
-        return groups
-
-    def _groups_on_this_replica(self, cluster_ids):
-        if self.groups_per_batch is None:
-            return None
-        groups = self._groups_per_replica()
-        size = cluster_ids.shape[0]
-        if size is None or size % groups:
-            raise ValueError(
-                f"A batch must divide into its groups: {groups} equal groups on this replica. "
-                f"Received {'an unknown number of' if size is None else size} examples. Batch "
-                "with `drop_remainder=True` and a multiple of the number of groups."
-            )
-        return groups
-
-    def _vectorizes(self):
-        if self.group_method == "auto":
-            dense = all(
-                _vectorizes_well(layer) or not layer.weights
-                for layer in flatten_layers(self, include_self=False)
-                if not isinstance(layer, keras.Model)
-            )
-            return dense and self._has_one_output() and not self.non_trainable_variables
-        return self.group_method == "vectorized"
-
-    def _has_one_output(self):
-        outputs = getattr(self, "outputs", None)
-        return len(outputs) == 1 if outputs else not keras.tree.is_nested(self.loss)
-
-    def _add_regularization(self, gradients):
-        with tf.GradientTape() as tape:
-            loss = regularization_loss(self)
-        if loss is None:
-            return gradients
-        extra = tape.gradient(loss, [v.value for v in self.trainable_weights])
-        return [
-            more if g is None else g if more is None else g + tf.cast(more, g.dtype)
-            for g, more in zip(gradients, extra, strict=True)
-        ]
-
-    def _scale(self, gradients, skipped):
-        """Return gradients as the optimizer expects them: of the scaled loss.
-
-        Dynamic loss scaling must learn of an overflow, so that it skips the step and lowers
-        the scale: it gets a gradient that is not finite where a group was skipped.
-        """
-        scale = loss_scale(self.optimizer)
-        if scale is None:
-            return gradients
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            scale = tf.where(skipped, float("nan"), scale)
-        return [None if g is None else g * tf.cast(scale, g.dtype) for g in gradients]
-
-    def _track_loss(self, loss, cluster_ids):
+    def _track_loss(self, loss: tf.Tensor, cluster_ids: tf.Tensor) -> None:
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(loss, sample_weight=tf.shape(cluster_ids)[0])
@@ -342,55 +250,30 @@ class GraphClusterModel(ClusterModel, Functional):
 class _WrappedClusterModel(ClusterModel):
     """A ClusterModel around a model that is called as a whole."""
 
-    def __init__(self, model, name=None, **kwargs):
+    def __init__(self, model: keras.Model, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name or model.name, **kwargs)
         self.model = model
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.model(inputs, **training_argument(self.model, training))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if not self.model.built:
             self.model.build(input_shape)
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "model": keras.saving.serialize_keras_object(self.model)}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> _WrappedClusterModel:
         model = keras.saving.deserialize_keras_object(
             config.pop("model"), custom_objects=custom_objects
         )
         return cls(model, **config)
 
 
-def _overrides(model, name):
-    """Return whether a model has an attribute of its own instead of that of `keras.Model`."""
-    return name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name)
-
-
-def _vectorizes_well(layer):
-    """Whether `tf.vectorized_map` takes the layer at a gain.
-
-    Keras adds a bias such as [3, 1] along an inner axis, whose gradient cannot be vectorised.
-    """
-    bias = getattr(layer, "bias", None)
-    inner = bias is not None and len(bias.shape) > 1 and bias.shape[-1] == 1
-    return isinstance(layer, _VECTORIZED) and not inner
-
-
-def _is_graph(model):
-    """Return whether a model is Keras' own functional or sequential class, with its inputs."""
-    return type(model).__module__.split(".")[0] == "keras" and bool(getattr(model, "outputs", None))
-
-
-def _graph_ends(model):
-    """Return the symbolic inputs and outputs of a model for which `_is_graph` holds."""
-    if isinstance(model, keras.Sequential):  # its `input` exists only once it was called
-        return model.inputs[0], model.outputs[0]
-    return model.input, model.output
-
-
-def _symbol(tensor):
+def _symbol(tensor: tf.Tensor) -> keras.KerasTensor:
     return keras.KerasTensor(tensor.shape, tensor.dtype.name)

@@ -12,8 +12,11 @@ regularisers, which belong to no example:
   groups are not known.
 """
 
+from __future__ import annotations
+
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -21,14 +24,15 @@ import tensorflow as tf
 from tf_gradvar.keras_internals import compute_loss, flatten_layers, training_argument
 from tf_gradvar.losses import ModelLoss, overrides_compute_loss
 from tf_gradvar.per_example.independence import check_examples
+from tf_gradvar.training.outside_groups import loss_scale, regularization_loss
 
 
 class Batch(NamedTuple):
     """A batch without its cluster ids: inputs x, targets y, sample weights (or None)."""
 
-    x: object
-    y: object
-    sample_weight: object = None
+    x: Any
+    y: Any
+    sample_weight: Any = None
 
 
 class GroupGradients(NamedTuple):
@@ -40,24 +44,12 @@ class GroupGradients(NamedTuple):
         predictions: The model's outputs for the whole batch, in its order.
     """
 
-    gradients: list
+    gradients: list[Any]
     loss: tf.Tensor
-    predictions: object
+    predictions: Any
 
 
-def regularization_loss(model):
-    """Return the sum of the weight regularisers, a float32 scalar; None if there is none."""
-    losses = [v.regularizer(v) for v in model.trainable_weights if v.regularizer is not None]
-    return tf.add_n([tf.cast(loss, "float32") for loss in losses]) if losses else None
-
-
-def loss_scale(optimizer):
-    """Return the factor by which an optimizer wants the loss scaled, or None for 1."""
-    scale = optimizer.scale_loss(tf.ones(()))
-    return None if tf.get_static_value(scale) == 1.0 else scale
-
-
-def _whole_loss(model, batch, predictions):
+def _whole_loss(model: keras.Model, batch: Batch, predictions: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the loss of a batch as Keras computes it, and the same without regularisers."""
     loss = compute_loss(
         model,
@@ -72,7 +64,11 @@ def _whole_loss(model, batch, predictions):
     return loss, loss if regularization is None else loss - tf.cast(regularization, loss.dtype)
 
 
-def _pass(model, batch, loss_of=_whole_loss):
+def _pass(
+    model: keras.Model,
+    batch: Batch,
+    loss_of: Callable[[keras.Model, Batch, Any], tuple[tf.Tensor, tf.Tensor]] = _whole_loss,
+) -> tuple[tf.Tensor, Any, list[Any]]:
     """Return loss, predictions and gradients of one group, by one forward and backward."""
     scale = loss_scale(model.optimizer)
     with tf.GradientTape() as tape:
@@ -87,7 +83,7 @@ def _pass(model, batch, loss_of=_whole_loss):
     return loss, predictions, dense
 
 
-def of_one_group(model, batch: Batch) -> GroupGradients:
+def of_one_group(model: keras.Model, batch: Batch) -> GroupGradients:
     """Return the gradients of a batch that is one group."""
     with _kept_finite(_moving_statistics(model)):
         loss, predictions, gradients = _pass(model, batch)
@@ -95,7 +91,7 @@ def of_one_group(model, batch: Batch) -> GroupGradients:
     return GroupGradients(rows, loss, predictions)
 
 
-def by_loop(model, batch: Batch, num_groups: int) -> GroupGradients:
+def by_loop(model: keras.Model, batch: Batch, num_groups: int) -> GroupGradients:
     """Return the gradients of `num_groups` equal groups, one pass each."""
     statistics = _moving_statistics(model)
     results, after = [], []
@@ -112,7 +108,7 @@ def by_loop(model, batch: Batch, num_groups: int) -> GroupGradients:
     return GroupGradients(rows, tf.add_n(losses) / num_groups, merged)
 
 
-def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
+def vectorized(model: keras.Model, batch: Batch, num_groups: int) -> GroupGradients:
     """Return the gradients of `num_groups` equal groups, all in one pass.
 
     For models without variables that a training pass changes: moving statistics, seeds, and
@@ -120,17 +116,17 @@ def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
     """
     given: list[int] = []
 
-    def one(group):
+    def one(group: Any) -> tuple[tf.Tensor, Any, list[Any]]:
         loss, predictions, gradients = _pass(model, Batch(*group))
         given[:] = [i for i, g in enumerate(gradients) if g is not None]
         return loss, predictions, [gradients[i] for i in given]
 
-    def split(leaf):
+    def split(leaf: tf.Tensor) -> tf.Tensor:
         return tf.reshape(leaf, [num_groups, leaf.shape[0] // num_groups, *leaf.shape[1:]])
 
     parts = tuple(part for part in batch if part is not None)
     losses, predictions, gradients = tf.vectorized_map(one, keras.tree.map_structure(split, parts))
-    rows: list = [None] * len(model.trainable_weights)
+    rows: list[Any] = [None] * len(model.trainable_weights)
     for i, gradient in zip(given, gradients, strict=True):
         rows[i] = gradient
     merged = keras.tree.map_structure(
@@ -139,7 +135,9 @@ def vectorized(model, batch: Batch, num_groups: int) -> GroupGradients:
     return GroupGradients(rows, tf.reduce_mean(losses), merged)
 
 
-def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
+def by_cluster(
+    model: keras.Model, batch: Batch, cluster_ids: tf.Tensor, num_clusters: int
+) -> tuple[GroupGradients, tf.Tensor]:
     """Return the gradients of the K clusters in a batch and how many examples each has.
 
     A cluster's gradient is that of the loss of its examples alone, as Keras has it for a
@@ -173,8 +171,10 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
     members = tf.equal(cluster_ids[tf.newaxis], tf.range(num_clusters)[:, tf.newaxis])
     sizes = tf.reduce_sum(tf.cast(members, "float32"), axis=1)
 
-    def of_members(k):
-        def loss_of(model, batch, predictions):
+    def of_members(k: tf.Tensor) -> list[Any]:
+        def loss_of(
+            model: keras.Model, batch: Batch, predictions: Any
+        ) -> tuple[tf.Tensor, tf.Tensor]:
             terms = model_loss.terms(batch.y, predictions, batch.sample_weight)
             losses = [tf.cast(term.of_group(members[k]), "float32") for term in terms]
             return tf.add_n(losses), tf.add_n(losses)
@@ -183,19 +183,19 @@ def by_cluster(model, batch: Batch, cluster_ids, num_clusters: int):
             _, _, rows = _pass(model, batch, loss_of)
         return [rows[i] for i in given]
 
-    def row(k):
+    def row(k: tf.Tensor) -> list[Any]:
         zeros = [tf.zeros_like(gradients[i]) for i in given]
         return tf.cond(sizes[k] > 0, lambda: of_members(k), lambda: zeros)
 
     specs = [tf.TensorSpec(gradients[i].shape, gradients[i].dtype) for i in given]
-    rows: list = [None] * len(gradients)
+    rows: list[Any] = [None] * len(gradients)
     stacked = tf.map_fn(row, tf.range(num_clusters), fn_output_signature=specs)
     for i, gradient in zip(given, stacked, strict=True):
         rows[i] = gradient
     return GroupGradients(rows, loss, predictions), sizes
 
 
-def _refuse_mixed_examples(model_loss, batch):
+def _refuse_mixed_examples(model_loss: ModelLoss, batch: Batch) -> None:
     """Raise unless the loss of a cluster's examples is that of a batch of them alone."""
     try:
         check_examples(model_loss, *batch, refuse_noise=False)
@@ -206,15 +206,15 @@ def _refuse_mixed_examples(model_loss, batch):
         ) from None
 
 
-def _cut(batch, group, num_groups):
-    def part(leaf):
+def _cut(batch: Batch, group: int, num_groups: int) -> Batch:
+    def part(leaf: tf.Tensor) -> tf.Tensor:
         size = leaf.shape[0] // num_groups
         return leaf[group * size : (group + 1) * size]
 
     return keras.tree.map_structure(lambda leaf: None if leaf is None else part(leaf), batch)
 
 
-def _moving_statistics(model):
+def _moving_statistics(model: keras.Model) -> list[Any]:
     """Return the variables that a training pass of the model's own layers may assign."""
     frozen = {
         id(v)
@@ -226,7 +226,7 @@ def _moving_statistics(model):
 
 
 @contextlib.contextmanager
-def _restored(variables):
+def _restored(variables: Sequence[Any]) -> Iterator[None]:
     """Give the variables their values back at the end."""
     before = [tf.identity(v.value) for v in variables]
     yield
@@ -235,7 +235,7 @@ def _restored(variables):
 
 
 @contextlib.contextmanager
-def _kept_finite(variables):
+def _kept_finite(variables: Sequence[Any]) -> Iterator[None]:
     """Give variables that are no longer finite at the end the values they had before."""
     variables = [v for v in variables if tf.as_dtype(v.dtype).is_floating]
     before = [tf.identity(v.value) for v in variables]

@@ -1,8 +1,13 @@
 """A sentence at the end of an epoch in which groups had to be left out."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any
 
 import keras
+
+from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 
 
 class SkippedGroupsWarning(keras.callbacks.Callback):
@@ -14,17 +19,17 @@ class SkippedGroupsWarning(keras.callbacks.Callback):
         optimizer: The Discover optimizer, which counts what it leaves out.
     """
 
-    def __init__(self, optimizer):
+    def __init__(self, optimizer: ClusterControlVariate) -> None:
         super().__init__()
         self._optimizer = optimizer
         self._seen = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Forget what was left out before."""
         del logs
         self._seen = self._count()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Warn of what was left out in the epoch."""
         del logs
         count = self._count()
@@ -39,7 +44,7 @@ class SkippedGroupsWarning(keras.callbacks.Callback):
             )
         self._seen = count
 
-    def _count(self):
+    def _count(self) -> int:
         if not self._optimizer.built:
             return 0
         return int(keras.ops.convert_to_numpy(self._optimizer.skipped_groups))

@@ -1,7 +1,10 @@
-"""Where a model trains: one device, several GPUs, or TPU cores."""
+"""Strategies: one device, several GPUs or TPU cores, and training on any of them."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -88,8 +91,8 @@ def train_steps(
     batches = iter(strategy.experimental_distribute_dataset(dataset))
 
     @tf.function(autograph=False)
-    def call(batches):
-        def step(count):
+    def call(batches: Any) -> None:
+        def step(count: tf.Tensor) -> tuple[tf.Tensor]:
             strategy.run(model.train_step, args=(batches.get_next(),))
             return (count + 1,)
 

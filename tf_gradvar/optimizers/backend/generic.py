@@ -1,81 +1,99 @@
 """The backend functions in `keras.ops` alone; JAX compiles them into in-place updates."""
 
-import contextlib
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from keras import ops
 
 from tf_gradvar.keras_internals import in_stateless_scope
+from tf_gradvar.optimizers.update_rule import Groups, as_column, mixing_weights, update
 
 
-def dense(gradient):
+def dense(gradient: Any) -> Any:
     """Return a gradient as a tensor without sparse storage (or None)."""
     return None if gradient is None else ops.convert_to_tensor(gradient, sparse=False)
 
 
-def gather_rows(variable, indices):
-    """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
-    return ops.take(variable, indices, axis=0)
+def correct(
+    groups: Groups,
+    buffers: Sequence[Any],
+    averages: Sequence[Any],
+    probabilities: Any,
+    alpha: float,
+) -> list[Any]:
+    """Return the corrected gradient of each variable and move its buffers, by the definition.
 
+    Args:
+        groups: Of the step, with a gradient for each variable.
+        buffers: A variable [K, *shape] for each variable.
+        averages: A variable [*shape] for each variable.
+        probabilities: q, float [K].
+        alpha: The step of the buffers.
 
-def put_rows(variable, indices, rows):
-    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
-
-    An index that occurs twice must come with the same row both times.
+    Returns:
+        v, a list of float32 tensors [*shape].
     """
-    rows = ops.reshape(ops.cast(rows, variable.dtype), (-1, *variable.shape[1:]))
-    variable.assign(ops.scatter_update(variable, ops.reshape(indices, (-1, 1)), rows))
+    weights = mixing_weights(groups.weights, groups.clusters, probabilities)
+    corrected = []
+    for gradient, buffer, average in zip(groups.gradients, buffers, averages, strict=True):
+        finite = ops.where(as_column(groups.valid, gradient), gradient, 0.0)
+        updated = update(
+            finite,
+            groups.clusters,
+            ops.convert_to_tensor(buffer),
+            ops.convert_to_tensor(average),
+            weights,
+            alpha,
+        )
+        corrected.append(updated.corrected)
+        buffer.assign(updated.buffers)
+        average.assign(updated.average)
+    return corrected
 
 
-def add_scaled(variable, scale, value):
+def add_scaled(variable: Any, scale: Any, value: Any) -> None:
     """Add `scale * value` to a variable."""
     variable.assign(variable + ops.cast(scale, variable.dtype) * ops.cast(value, variable.dtype))
 
 
-def move_towards(variable, weight, value):
+def move_towards(variable: Any, weight: Any, value: Any) -> None:
     """Add `weight * (value - variable)` to a variable."""
     value = ops.cast(value, variable.dtype)
     variable.assign(variable + ops.cast(weight, variable.dtype) * (value - variable))
 
 
-def step_with_momentum(variable, momentum, decay, gradient, learning_rate):
+def step_with_momentum(
+    variable: Any, momentum: Any, decay: Any, gradient: Any, learning_rate: Any
+) -> None:
     """Set momentum to `decay * momentum + gradient`, then take `learning_rate` times it off."""
     momentum.assign(ops.cast(decay, variable.dtype) * momentum + ops.cast(gradient, variable.dtype))
     add_scaled(variable, -ops.cast(learning_rate, variable.dtype), momentum)
 
 
-def copy_if(condition, sources, targets):
+def copy_if(condition: Any, sources: Sequence[Any], targets: Sequence[Any]) -> None:
     """Assign each source variable to its target where a scalar condition holds."""
     for source, target in zip(sources, targets, strict=True):
         kept, held = ops.convert_to_tensor(target), ops.convert_to_tensor(source)
         target.assign(ops.where(condition, held, kept))
 
 
-def num_replicas():
+def num_replicas() -> int:
     """Return 1: `tf.distribute` exists on TensorFlow only."""
     return 1
 
 
-def on_all_replicas(tensors):
+def sum_over_replicas(tensors: Sequence[Any]) -> Sequence[Any]:
     """Return the tensors: one replica holds everything."""
     return tensors
 
 
-def sum_over_replicas(tensors):
-    """Return the tensors: one replica holds everything."""
-    return tensors
-
-
-def in_order(previous):
-    """Return a context that changes nothing: the compiler orders the work."""
-    del previous
-    return contextlib.nullcontext()
-
-
-def in_graph():
+def in_graph() -> bool:
     """Return whether the caller is part of a function without state, as compiled ones are."""
     return in_stateless_scope()
 
 
-def compiled(function):
+def compiled(function: Callable[[], Any]) -> Callable[[], Any]:
     """Return the function itself."""
     return function

@@ -5,34 +5,29 @@ replica's own copy. Every replica computes the same new value from the same gath
 gradients, so each writes its own copy and nothing is reduced a second time.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
+from keras import ops
+
+from tf_gradvar.optimizers.update_rule import (
+    Groups,
+    MixingWeights,
+    as_column,
+    combine_rows,
+    mixing_weights,
+)
 
 
-def dense(gradient):
+def dense(gradient: Any) -> Any:
     """Return a gradient as a tensor: an embedding gives rows and their indices (or None)."""
     return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
-def gather_rows(variable, indices):
-    """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
-    rows = tf.raw_ops.ResourceGather(
-        resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
-    )
-    return tf.ensure_shape(rows, (*indices.shape, *variable.shape[1:]))
-
-
-def put_rows(variable, indices, rows):
-    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
-
-    An index that occurs twice must come with the same row both times. Writing rows is a
-    plain copy; adding to rows (`scatter_add`) took more than twice as long.
-    """
-    return tf.raw_ops.ResourceScatterUpdate(
-        resource=variable.handle, indices=indices, updates=tf.cast(rows, variable.dtype)
-    )
-
-
-def add_scaled(variable, scale, value):
+def add_scaled(variable: Any, scale: Any, value: Any) -> Any:
     """Add `scale * value` to a variable, in one sweep over memory."""
     return tf.raw_ops.ResourceApplyGradientDescent(
         var=variable.handle,
@@ -41,16 +36,18 @@ def add_scaled(variable, scale, value):
     )
 
 
-def _read(variable):
+def _read(variable: Any) -> Any:
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.as_dtype(variable.dtype))
 
 
-def move_towards(variable, weight, value):
+def move_towards(variable: Any, weight: Any, value: Any) -> None:
     """Add `weight * (value - variable)` to a variable, in place."""
     add_scaled(variable, -weight, _read(variable) - tf.cast(value, variable.dtype))
 
 
-def step_with_momentum(variable, momentum, decay, gradient, learning_rate):
+def step_with_momentum(
+    variable: Any, momentum: Any, decay: Any, gradient: Any, learning_rate: Any
+) -> None:
     """Set momentum to `decay * momentum + gradient`, then take `learning_rate` times it off.
 
     One operation, in place, for two variables of the same dtype.
@@ -64,10 +61,10 @@ def step_with_momentum(variable, momentum, decay, gradient, learning_rate):
     )
 
 
-def copy_if(condition, sources, targets):
+def copy_if(condition: Any, sources: Sequence[Any], targets: Sequence[Any]) -> None:
     """Assign each source variable to its target where a scalar condition holds."""
 
-    def copy():
+    def copy() -> bool:
         for source, target in zip(sources, targets, strict=True):
             tf.raw_ops.AssignVariableOp(resource=target.handle, value=_read(source))
         return True
@@ -75,40 +72,166 @@ def copy_if(condition, sources, targets):
     tf.cond(condition, copy, lambda: False)
 
 
-def num_replicas():
+def num_replicas() -> int:
     """Return how many replicas run the code that calls this; 1 outside `strategy.run`."""
     context = tf.distribute.get_replica_context()
     return context.num_replicas_in_sync if context else 1
 
 
-def on_all_replicas(tensors):
-    """Return each tensor [C, ...] of every replica, concatenated over axis 0."""
-    return tf.distribute.get_replica_context().all_gather(list(tensors), axis=0)
-
-
-def sum_over_replicas(tensors):
+def sum_over_replicas(tensors: Sequence[Any]) -> Sequence[Any]:
     """Return each tensor summed over the replicas."""
     context = tf.distribute.get_replica_context()
     return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
 
 
-def in_order(previous):
-    """Return a context whose operations start after those in `previous`.
-
-    One variable after the other keeps the temporaries of a large model in the cache.
-    """
-    return tf.control_dependencies([p for p in previous if p is not None])
-
-
-def in_graph():
+def in_graph() -> bool:
     """Return whether the caller is being traced into a graph."""
     return not tf.executing_eagerly()
 
 
-def compiled(function):
+def compiled(function: Callable[[], Any]) -> Callable[[], Any]:
     """Return a plain function that runs the given one as a `tf.function`.
 
     A `tf.function` as an attribute of an optimizer would end up in exported models.
     """
     graph_function = tf.function(function, autograph=False)
     return lambda: graph_function()
+
+
+def correct(
+    groups: Groups,
+    buffers: Sequence[Any],
+    averages: Sequence[Any],
+    probabilities: Any,
+    alpha: float,
+) -> list[Any]:
+    """Return the corrected gradient of each variable and move its buffers in place.
+
+    Computes what `update_rule.update` defines, for the groups of all replicas, in as few sweeps
+    over memory as it takes. More groups than clusters are first reduced to one for each cluster.
+    Arguments and result are those of `generic.correct`.
+    """
+    clusters, sizes = groups.clusters, groups.weights
+    rows = _without_invalid(groups, buffers)
+    num_clusters, num_groups = probabilities.shape[0], num_replicas() * clusters.shape[0]
+    if num_groups > num_clusters and num_groups > 1:
+        rows, sizes, clusters = _mean_per_cluster(rows, sizes, clusters, num_clusters)
+    elif num_replicas() > 1:
+        context = tf.distribute.get_replica_context()
+        *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
+    weights = mixing_weights(sizes, clusters, probabilities)
+    weights = weights._replace(in_clusters=alpha * weights.in_clusters)
+    one_group = num_groups == 1 and groups.sizes is None
+    cluster = clusters[0]
+    probability = ops.take(probabilities, cluster)
+    corrected = []
+    written: list[Any] = [None, None]
+    for row, buffer, average in zip(rows, buffers, averages, strict=True):
+        with _after(written[-2]):  # two variables at a time: copying a row takes one core
+            if one_group:
+                found = _correct_one_group(row[0], cluster, buffer, average, probability, alpha)
+            else:
+                found = _correct_rows(row, clusters, buffer, average, weights)
+        corrected.append(found[0])
+        written.append(found[1])
+    return corrected
+
+
+def _without_invalid(groups: Groups, buffers: Sequence[Any]) -> list[Any]:
+    """Return gradients with the buffer's own row for an invalid one: its deviation is 0."""
+    gradients = list(groups.gradients)
+
+    def replaced() -> list[Any]:
+        return [
+            tf.where(
+                as_column(groups.valid, gradient),
+                gradient,
+                tf.cast(_rows_of(buffer, groups.clusters), gradient.dtype),
+            )
+            for gradient, buffer in zip(gradients, buffers, strict=True)
+        ]
+
+    return tf.cond(tf.reduce_all(groups.valid), lambda: gradients, replaced) if gradients else []
+
+
+def _mean_per_cluster(
+    rows: Sequence[Any], sizes: Any, clusters: Any, num_clusters: int
+) -> tuple[list[Any], Any, Any]:
+    """Return the mean gradient of every cluster over all replicas, K rows."""
+    members = tf.transpose(tf.one_hot(clusters, num_clusters)) * sizes
+    sums = [tf.reduce_sum(members, axis=1), *(combine_rows(members, row) for row in rows)]
+    if num_replicas() > 1:
+        sums = list(sum_over_replicas(sums))
+    sizes, *rows = sums
+    means = [tf.math.divide_no_nan(row, as_column(sizes, row)) for row in rows]
+    return means, sizes, tf.range(num_clusters)
+
+
+def _correct_one_group(
+    gradient: Any, cluster: Any, buffers: Any, average: Any, probability: Any, alpha: float
+) -> tuple[Any, Any]:
+    """Return v of one variable and the operation that wrote its buffer, for C = 1.
+
+    A tensor is overwritten in place by the last operation that reads it, so each one waits for
+    the others: the row, its deviation and the new row are one piece of memory.
+    """
+    held = tf.cast(_rows_of(buffers, cluster), "float32")
+    deviation = gradient - held
+    corrected = deviation + average
+    with _after(corrected):
+        if buffers.dtype == "float32":
+            moved = add_scaled(average, probability * alpha, deviation)
+            with _after(moved):
+                new = gradient - (1.0 - alpha) * deviation
+        else:  # gbar stays the average of the buffers as they are rounded
+            new = tf.cast(gradient - (1.0 - alpha) * deviation, buffers.dtype)
+            moved = add_scaled(average, probability, tf.cast(new, "float32") - held)
+    with _after(moved):
+        return corrected, _put_rows(buffers, cluster, new)
+
+
+def _correct_rows(
+    rows: Any, clusters: Any, buffers: Any, average: Any, weights: MixingWeights
+) -> tuple[Any, Any]:
+    """Return v of one variable and the operation that wrote its buffers.
+
+    `weights.in_clusters` are times alpha already.
+    """
+    held = tf.cast(_rows_of(buffers, clusters), "float32")
+    deviations = rows - held
+    corrected = combine_rows(weights.of_groups, deviations) + average
+    change = combine_rows(weights.in_clusters, deviations)
+    new = tf.cast(held + change, buffers.dtype)
+    if buffers.dtype != "float32":  # gbar stays the average of the buffers as rounded
+        change = tf.cast(new, "float32") - held
+    with _after(corrected):
+        moved = add_scaled(average, 1.0, combine_rows(weights.of_clusters, change))
+    with _after(moved):
+        return corrected, _put_rows(buffers, clusters, new)
+
+
+def _rows_of(variable: Any, indices: Any) -> Any:
+    """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
+    rows = tf.raw_ops.ResourceGather(
+        resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
+    )
+    return tf.ensure_shape(rows, (*indices.shape, *variable.shape[1:]))
+
+
+def _put_rows(variable: Any, indices: Any, rows: Any) -> Any:
+    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
+
+    An index that occurs twice must come with the same row both times. Writing rows is a plain
+    copy; adding to rows (`scatter_add`) took more than twice as long.
+    """
+    return tf.raw_ops.ResourceScatterUpdate(
+        resource=variable.handle, indices=indices, updates=tf.cast(rows, variable.dtype)
+    )
+
+
+def _after(previous: Any) -> Any:
+    """Return a context whose operations start after one, if there is one.
+
+    One variable after the other keeps the temporaries of a large model in the cache.
+    """
+    return tf.control_dependencies([] if previous is None else [previous])

@@ -6,12 +6,18 @@ which `fit` and `train_on_batch` run. TensorFlow and torch keep their variables 
 place; JAX hands the values of all variables in and out.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
+from tf_gradvar.optimizers.wrappers import build_optimizer
 
-def wrap_train_functions(find_optimizer):
+
+def wrap_train_functions(find_optimizer: Callable[[keras.Model], Any]) -> None:
     """Let `find_optimizer(model)` name an optimizer to prepare around every train function.
 
     Models whose optimizer is not found pass through unchanged.
@@ -27,12 +33,13 @@ def wrap_train_functions(find_optimizer):
     wrap = _with_state if keras.backend.backend() == "jax" else _in_place
 
     @functools.wraps(original)
-    def make_train_function(self, force=False):
+    def make_train_function(self: keras.Model, force: bool = False) -> Any:
         built = self.train_function
         result = original(self, force=force)
         optimizer = find_optimizer(self)
         if optimizer is None or self.train_function is built:
             return result
+        build_optimizer(self)
         self.train_function = wrap(self.train_function, self, optimizer)
         return result
 
@@ -40,11 +47,11 @@ def wrap_train_functions(find_optimizer):
     keras.Model.make_train_function = make_train_function
 
 
-def _in_place(train, model, optimizer):
+def _in_place(train: Any, model: keras.Model, optimizer: Any) -> Callable[..., Any]:
     """Return a train function for backends that keep their variables."""
     del model
 
-    def train_function(iterator):
+    def train_function(iterator: Any) -> Any:
         optimizer.before_training()
         try:
             return train(iterator)
@@ -54,7 +61,7 @@ def _in_place(train, model, optimizer):
     return train_function
 
 
-def _with_state(train, model, optimizer):
+def _with_state(train: Any, model: keras.Model, optimizer: Any) -> Callable[..., Any]:
     """Return a train function for JAX: (state, iterator) -> (logs, state).
 
     The state starts and ends with the values that `after_training` leaves, wherever Keras puts
@@ -63,14 +70,14 @@ def _with_state(train, model, optimizer):
     before = _stateless(model, optimizer.before_training)
     after = _stateless(model, optimizer.after_training)
 
-    def train_function(state, iterator):
+    def train_function(state: Any, iterator: Any) -> Any:
         logs, state = train(before(state), iterator)
         return logs, after(state)
 
     return train_function
 
 
-def _stateless(model, action):
+def _stateless(model: keras.Model, action: Callable[[], None]) -> Callable[[Any], Any]:
     """Return a compiled function of Keras' state on JAX that does what an action assigns.
 
     The state is (trainable, non-trainable, optimizer, metrics), a list of values each.
@@ -78,7 +85,7 @@ def _stateless(model, action):
     import jax
 
     @jax.jit
-    def changed(trainable, of_optimizer):
+    def changed(trainable: Any, of_optimizer: Any) -> Any:
         variables = [*model.trainable_variables, *model.optimizer.variables]
         pairs = list(zip(variables, [*trainable, *of_optimizer], strict=True))
         with keras.StatelessScope(state_mapping=pairs) as scope:
@@ -86,7 +93,7 @@ def _stateless(model, action):
         values = [scope.get_current_value(variable) for variable in variables]
         return values[: len(trainable)], values[len(trainable) :]
 
-    def function(state):
+    def function(state: Any) -> Any:
         trainable, non_trainable, of_optimizer, metrics = state
         trainable, of_optimizer = changed(trainable, of_optimizer)
         return trainable, non_trainable, of_optimizer, metrics

@@ -1,0 +1,136 @@
+"""The update rule of the Discover optimizers, as pure functions of arrays.
+
+One variable, K clusters, a step of C groups:
+
+    G_c      the mean gradient of group c, which holds n_c examples of the cluster k_c
+    g^k      the buffer of cluster k
+    q_k      the probability of cluster k
+    gbar     sum_k q_k g^k, the average of the buffers
+    alpha    the step of the buffers
+    v        the corrected gradient
+
+`update` is the definition. A backend may compute the same in another order, and in place.
+
+Source: Discover paper, Section 4, Eq. 4 and Algorithm 1.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from keras import ops
+
+
+class Groups(NamedTuple):
+    """The groups of a step.
+
+    Attributes:
+        gradients: G_c, a float32 tensor [C, *shape] for each variable; None without a gradient.
+        clusters: k_c, int32 [C] in [0, K).
+        valid: Whether a group counts, bool [C]; else it is left out of the step.
+        sizes: n_c, float [C], of which only the ratios matter; None: all alike.
+    """
+
+    gradients: Sequence[Any]
+    clusters: Any
+    valid: Any
+    sizes: Any = None
+
+    @property
+    def weights(self) -> Any:
+        """n_c, and 0 for what is left out, float32 [C]."""
+        sizes = ops.ones(self.clusters.shape) if self.sizes is None else self.sizes
+        return ops.where(self.valid, ops.cast(sizes, "float32"), 0.0)
+
+
+class MixingWeights(NamedTuple):
+    """The weights of the means over groups that the update rule takes.
+
+    Attributes:
+        of_groups: n_c / sum_c n_c, float [C].
+        in_clusters: n_d / (sum over the groups of cluster k_c) where k_c = k_d, else 0,
+            float [C, C].
+        of_clusters: q_{k_c} / (the number of groups of cluster k_c), float [C].
+    """
+
+    of_groups: Any
+    in_clusters: Any
+    of_clusters: Any
+
+
+class Updated(NamedTuple):
+    """A corrected gradient v [*shape], the new buffers [K, *shape], their average [*shape]."""
+
+    corrected: Any
+    buffers: Any
+    average: Any
+
+
+def mixing_weights(sizes: Any, clusters: Any, probabilities: Any) -> MixingWeights:
+    """Return the weights of the means, which are the same for all variables.
+
+    Args:
+        sizes: n_c, float [C]; 0 for what is left out.
+        clusters: k_c, int32 [C].
+        probabilities: q, float [K].
+    """
+    same = ops.cast(ops.equal(clusters[:, None], clusters[None, :]), sizes.dtype)
+    in_cluster = ops.sum(same * sizes, axis=1, keepdims=True)
+    return MixingWeights(
+        of_groups=ops.divide_no_nan(sizes, ops.sum(sizes)),
+        in_clusters=ops.divide_no_nan(same * sizes, in_cluster),
+        of_clusters=ops.take(probabilities, clusters) / ops.sum(same, axis=1),
+    )
+
+
+def update(
+    gradients: Any,
+    clusters: Any,
+    buffers: Any,
+    average: Any,
+    weights: MixingWeights,
+    alpha: float,
+) -> Updated:
+    """Return what a step makes of the groups, the buffers and their average.
+
+    Args:
+        gradients: G_c, float32 [C, *shape], finite.
+        clusters: k_c, int32 [C].
+        buffers: g^k, [K, *shape], of any float dtype; gbar is the average of what it holds.
+        average: gbar, float32 [*shape].
+        weights: Of the groups and clusters, with the probabilities q.
+        alpha: The step of the buffers.
+    """
+    held = ops.cast(ops.take(buffers, clusters, axis=0), "float32")
+    deviations = gradients - held
+    # v = mean_c (G_c - g^{k_c}) + gbar
+    corrected = combine_rows(weights.of_groups, deviations) + average
+    # g^k <- g^k + alpha mean_{c: k_c = k} (G_c - g^k)
+    moved = held + alpha * combine_rows(weights.in_clusters, deviations)
+    # gbar <- gbar + sum_k q_k (the change of g^k)
+    moved = ops.cast(moved, buffers.dtype)
+    change = ops.cast(moved, "float32") - held
+    average = average + combine_rows(weights.of_clusters, change)
+    return Updated(corrected, ops.scatter_update(buffers, clusters[:, None], moved), average)
+
+
+def combine_rows(weights: Any, rows: Any) -> Any:
+    """Return sum_r weights[..., r] rows[r], for weights [M] or [L, M] and rows [M, *shape]."""
+    return ops.tensordot(weights, rows, axes=[[-1], [0]])
+
+
+def finite_rows(rows: Sequence[Any]) -> Any:
+    """Return whether row r of every tensor [M, *shape] in a list is finite, bool [M].
+
+    Tests the sum of a row, which is one sweep: it is finite only if every term is. (Finite
+    terms whose sum overflows count as not finite; a gradient of that size is of no use.)
+    """
+    finite = [ops.isfinite(ops.sum(ops.reshape(r, (r.shape[0], -1)), axis=1)) for r in rows]
+    return functools.reduce(ops.logical_and, finite)
+
+
+def as_column(values: Any, rows: Any) -> Any:
+    """Return values [M] in a shape that broadcasts over rows [M, *shape]."""
+    return ops.reshape(values, (-1,) + (1,) * (len(rows.shape) - 1))
