@@ -234,12 +234,22 @@ def _call_forms(
     state: fallback.State,
 ) -> list[tuple[keras.Variable, GradientForm]]:
     if unit.rule is not None:
-        inputs = _at_least_float32(use.inputs)
+        inputs = _once_known(cotangents, _at_least_float32(use.inputs))
         return unit.rule.forms(unit.layer, inputs, cotangents, use.arguments, use.outputs)
     explicit = fallback.layer_gradients(unit, use, cotangents, state, problem.training)
     return [
         (v, Explicit(g)) for v, g in zip(unit.variables, explicit, strict=True) if g is not None
     ]
+
+
+def _once_known(gradients: Sequence[tf.Tensor | None], inputs: Any) -> Any:
+    """The inputs, for a graph after the output gradients of the layer.
+
+    Else it would prepare the inputs of all layers (slices under kernels, hidden states) during the
+    forward pass, and hold them all until the backward pass comes to them.
+    """
+    with tf.control_dependencies([g for g in gradients if g is not None]):
+        return tf.identity(inputs) if tf.is_tensor(inputs) else inputs
 
 
 def _refuse_unknown(problem: Problem, slow: Sequence[tuple[Unit, str]]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +73,14 @@ class Patches(GradientForm):
 
     def raw(self) -> tf.Tensor:
         """`[B, places, C, O]`, for a depthwise kernel `[B, places, C, multiplier]`."""
-        product = {0: self._depthwise, 1: self._full}.get(self.geometry.groups, self._grouped)
-        return tf.stack(product(self.shifted()), 1)
+        product = {0: self._depthwise, 1: self._full}.get(self.geometry.groups, self._grouped)()
+        products: list[tf.Tensor] = []
+        shifted = self.shifted()
+        for _ in range(math.prod(self.geometry.kernel_size)):
+            # A graph would slice for all places before it forms the first product.
+            with tf.control_dependencies(products[-1:]):
+                products.append(product(next(shifted)))
+        return tf.stack(products, 1)
 
     def arrange(self, raw: tf.Tensor) -> tf.Tensor:
         """`[B, places, C, O]` -> `[B, *shape]`."""
@@ -103,14 +109,15 @@ class Patches(GradientForm):
         places = math.prod(self.geometry.kernel_size)
         return measured._replace(total=tf.reshape(measured.total, [places, -1, channels]))
 
-    def shifted(self) -> list[tf.Tensor]:
+    def shifted(self) -> Iterator[tf.Tensor]:
         """The inputs that each place of the kernel sees, `[B, *output lengths, C]` each."""
         outputs = lengths_of(self.output_gradients)
         split = self.inputs
         for axis in reversed(range(len(outputs))):  # the last first: the others stay in place
             split = self._split_strides(split, axis, outputs[axis])
         places = itertools.product(*(range(size) for size in self.geometry.kernel_size))
-        return [self._place(split, place, outputs) for place in places]
+        for place in places:
+            yield self._place(split, place, outputs)
 
     def convolved(self, kernel: tf.Tensor) -> tf.Tensor:
         """The inputs convolved with a kernel `[*kernel_size, C, O]`, `[B, *output lengths, O]`."""
@@ -158,26 +165,28 @@ class Patches(GradientForm):
                 index.append(offset)
         return split[tuple(index)]
 
-    def _full(self, shifted: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def _full(self) -> Callable[[tf.Tensor], tf.Tensor]:
         d = as_positions(self.output_gradients)
-        return [tf.matmul(as_positions(x), d, transpose_a=True) for x in shifted]
+        return lambda x: tf.matmul(as_positions(x), d, transpose_a=True)
 
-    def _grouped(self, shifted: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def _grouped(self) -> Callable[[tf.Tensor], tf.Tensor]:
         d = as_positions(self.output_gradients)
         groups, rows, columns = self.geometry.groups, *self.shape[-2:]
         shape = [leading(d), _length(d, 1), groups]
         flat = tf.reshape(d, [*shape, columns // groups])
-        products = [
-            tf.einsum("btgi,btgo->bigo", tf.reshape(x, [*shape, rows]), flat) for x in shifted
-        ]
-        return [tf.reshape(g, [shape[0], rows, columns]) for g in products]
 
-    def _depthwise(self, shifted: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        def product(x: tf.Tensor) -> tf.Tensor:
+            g = tf.einsum("btgi,btgo->bigo", tf.reshape(x, [*shape, rows]), flat)
+            return tf.reshape(g, [shape[0], rows, columns])
+
+        return product
+
+    def _depthwise(self) -> Callable[[tf.Tensor], tf.Tensor]:
         d = self.output_gradients
         lengths = lengths_of(d)
         flat = tf.reshape(d, [leading(d), *lengths, *self.shape[-2:]])
         axes = list(range(1, 1 + len(lengths)))
-        return [tf.reduce_sum(x[..., tf.newaxis] * flat, axes) for x in shifted]
+        return lambda x: tf.reduce_sum(x[..., tf.newaxis] * flat, axes)
 
     def _gram_is_cheaper(self) -> bool:
         d = self.output_gradients
