@@ -1,6 +1,7 @@
 """Imports go downwards only, TensorFlow stays where it belongs, and importing is cheap."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -87,6 +88,35 @@ def test_tensorflow_stays_where_it_belongs(path):
     if any(inside == place or inside.startswith(f"{place}/") for place in WITH_TENSORFLOW):
         return
     assert not any(name.split(".")[0] == "tensorflow" for name in imports(path))
+
+
+def test_measuring_is_entered_by_its_front_door():
+    """Other rooms import what `per_example` gives, none of its inner modules."""
+    inner = {".".join(p.with_suffix("").parts) for p in LIBRARY if part_of(p) == "per_example"}
+    for path in MODULES:
+        if "per_example" not in path.parts:
+            assert not inner & set(imports(path)), path
+
+
+def longest_chain(package):
+    """The modules on the longest way from one module of a package to another by imports."""
+    files = {
+        ".".join(p.with_suffix("").parts).removesuffix(".__init__"): p
+        for p in MODULES
+        if p.is_relative_to(package)
+    }
+    below = {name: set(imports(path)) & set(files) - {name} for name, path in files.items()}
+
+    @functools.cache
+    def chain(name):
+        return [name, *max((chain(other) for other in below[name]), key=len, default=[])]
+
+    return max(map(chain, files), key=len)
+
+
+def test_chains_of_imports_are_short():
+    chain = longest_chain("tf_gradvar/per_example")
+    assert len(chain) <= 7, chain
 
 
 def test_tests_share_no_formula_with_the_code():

@@ -13,7 +13,7 @@ from tests.oracles import per_example_oracle as oracle
 from tests.per_example.conftest import solve
 from tests.per_example.problems import PROBLEMS, Swish, sequential
 from tf_gradvar import per_example
-from tf_gradvar.per_example import fallback
+from tf_gradvar.per_example.recording import fallback
 
 X = np.random.default_rng(0).normal(size=(6, 8)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(6, 2)).astype("float32")

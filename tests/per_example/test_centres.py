@@ -6,32 +6,24 @@ import tensorflow as tf
 
 from tests.per_example.conftest import solve
 from tests.per_example.problems import EXAMPLES, PROBLEMS
-from tf_gradvar.losses import ModelLoss
-from tf_gradvar.per_example.batches import as_batch
-from tf_gradvar.per_example.centres import (
+from tf_gradvar.per_example import (
     Factors,
+    Recorder,
     factor_products,
     form_products,
     full_products,
     mean_factors,
     weighted_sums,
 )
-from tf_gradvar.per_example.differentiate import Problem, gradient_forms
-from tf_gradvar.per_example.patches import Patches
-from tf_gradvar.per_example.units import find_units
+from tf_gradvar.per_example.forms.patches import Patches
 
 CLUSTERS = 3
 
 
 def forms_of(solved, x=None, y=None):
-    problem = Problem(
-        solved.model,
-        find_units(solved.model),
-        ModelLoss(solved.model, solved.loss, solved.options.get("loss_weights")),
-    )
     x, y = (solved.x, solved.y) if x is None else (x, y)
-    batch = as_batch(x, y, solved.options.get("sample_weight"))
-    return gradient_forms(problem, batch, [])[0]
+    recorder = Recorder(solved.model, solved.loss, loss_weights=solved.options["loss_weights"])
+    return recorder.forms(x, y, solved.options.get("sample_weight"))[0]
 
 
 def close(actual, expected):

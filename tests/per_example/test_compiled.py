@@ -12,8 +12,8 @@ from keras import layers
 
 from tests.per_example.problems import sequential
 from tf_gradvar import per_example
-from tf_gradvar.per_example import compiled
-from tf_gradvar.per_example.python_state import UnknownStateError, state_of_value
+from tf_gradvar.per_example.recording import compiled
+from tf_gradvar.per_example.recording.python_state import UnknownStateError, state_of_value
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype("float32")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tf_gradvar.per_example.registry import find_rule
+from tf_gradvar.per_example.rules.registry import find_rule
 
 EXAMPLES = 3
 LENGTHS = (7, 6, 5)

@@ -8,7 +8,7 @@ from keras import layers
 
 from tests.per_example.problems import Swish, sequential
 from tf_gradvar import per_example
-from tf_gradvar.per_example import fallback
+from tf_gradvar.per_example.recording import fallback
 
 RNG = np.random.default_rng(0)
 Y = np.zeros((3, 2), "float32")

@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from tf_gradvar import per_example
 from tf_gradvar.losses import ModelLoss
-from tf_gradvar.per_example import independence
+from tf_gradvar.per_example.recording import independence
 
 B = 4
 rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from tf_gradvar import per_example
-from tf_gradvar.per_example.registry import find_rule
+from tf_gradvar.per_example.rules.registry import find_rule
 
 EXAMPLES, STEPS, FEATURES = 3, 4, 2
 MASKS = np.array([[True, True, False, True], [False, True, True, False], [True] * 4])

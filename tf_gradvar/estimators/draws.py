@@ -29,10 +29,9 @@ from tf_gradvar.data.examples import Examples
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator, Gradients, WeightedBatch
 from tf_gradvar.estimators.results import EstimatorVariance, Layout, Measured, ratio_sums
-from tf_gradvar.keras_internals import is_seed
+from tf_gradvar.keras_internals import call_model, is_seed
 from tf_gradvar.losses import ModelLoss
-from tf_gradvar.per_example.capture import call_model
-from tf_gradvar.per_example.independence import check_examples
+from tf_gradvar.per_example import check_examples
 
 
 class WeightedGradient:
