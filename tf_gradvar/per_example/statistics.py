@@ -150,7 +150,7 @@ def _statistics(
 ) -> Statistics:
     """`statistics` as it is traced; `options` are those of `Recorder`."""
     recorder = Recorder(model, loss, **options)
-    maps = None if sketch_size is None else recorder.projections(sketch_size, seed)
+    maps: Any = None if sketch_size is None else recorder.projections(sketch_size, seed)
 
     def of_slice(*part: Any) -> tuple[Statistics, tuple[list[Any], list[Any]]]:
         forms, losses = recorder.forms(*part)

@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import keras
 import tensorflow as tf
@@ -156,9 +156,14 @@ def measure_explicit(gradients: tf.Tensor, wanted: Wanted) -> Measured:
     )
 
 
-def leading(tensor: tf.Tensor) -> int | tf.Tensor:
-    """The length of the example axis: static where it is known."""
-    return tf.shape(tensor)[0] if tensor.shape[0] is None else tensor.shape[0]
+def length_of(tensor: tf.Tensor, axis: int) -> Any:
+    """The length of an axis: static where it is known."""
+    return tf.shape(tensor)[axis] if tensor.shape[axis] is None else tensor.shape[axis]
+
+
+def leading(tensor: tf.Tensor) -> Any:
+    """The length of the example axis."""
+    return length_of(tensor, 0)
 
 
 def sum_per_example(values: tf.Tensor) -> tf.Tensor:

@@ -26,6 +26,7 @@ from tf_gradvar.per_example.forms.form import (
     Measured,
     Wanted,
     leading,
+    length_of,
     measure_explicit,
 )
 from tf_gradvar.per_example.forms.outer import Outer
@@ -130,7 +131,7 @@ class Patches(GradientForm):
         stride, reach, before = self._along(axis, outputs)
         place = 1 + axis
         steps = (reach + stride - 1) // stride
-        after = _at_least_zero(steps * stride - before - _length(inputs, place))
+        after = _at_least_zero(steps * stride - before - length_of(inputs, place))
         paddings: list[list[Any]] = [[0, 0] for _ in range(inputs.shape.rank)]
         paddings[place] = [before, after]
         if _may_pad(before, after):
@@ -138,7 +139,7 @@ class Patches(GradientForm):
         if stride == 1:
             return inputs
         inputs = inputs[(*[slice(None)] * place, slice(0, steps * stride))]
-        lengths = [leading(inputs), *(_length(inputs, a) for a in range(1, inputs.shape.rank))]
+        lengths = [leading(inputs), *(length_of(inputs, a) for a in range(1, inputs.shape.rank))]
         lengths[place : place + 1] = [steps, stride]
         return tf.reshape(inputs, lengths)
 
@@ -151,7 +152,7 @@ class Patches(GradientForm):
         if self.geometry.padding == "causal":
             before = extent
         elif self.geometry.padding == "same":
-            before = _at_least_zero(reach - _length(self.inputs, 1 + axis)) // 2
+            before = _at_least_zero(reach - length_of(self.inputs, 1 + axis)) // 2
         return stride, reach, before
 
     def _place(self, split: tf.Tensor, place: tuple[int, ...], outputs: list[Any]) -> tf.Tensor:
@@ -172,7 +173,7 @@ class Patches(GradientForm):
     def _grouped(self) -> Callable[[tf.Tensor], tf.Tensor]:
         d = as_sequences(self.output_gradients)
         groups, rows, columns = self.geometry.groups, *self.shape[-2:]
-        shape = [leading(d), _length(d, 1), groups]
+        shape = [leading(d), length_of(d, 1), groups]
         flat = tf.reshape(d, [*shape, columns // groups])
 
         def product(x: tf.Tensor) -> tf.Tensor:
@@ -199,18 +200,12 @@ class Patches(GradientForm):
 
 def lengths_of(tensor: tf.Tensor) -> list[Any]:
     """The spatial lengths of `[B, *lengths, C]`, static where they are known."""
-    return [_length(tensor, axis) for axis in range(1, tensor.shape.rank - 1)]
+    return [length_of(tensor, axis) for axis in range(1, tensor.shape.rank - 1)]
 
 
 def as_sequences(tensor: tf.Tensor) -> tf.Tensor:
     """`[B, *lengths, C]` -> `[B, positions, C]`."""
     return tf.reshape(tensor, [leading(tensor), math.prod(lengths_of(tensor)), tensor.shape[-1]])
-
-
-def _length(tensor: tf.Tensor, axis: int) -> Any:
-    """The length of an axis: static where it is known."""
-    static = tensor.shape[axis]
-    return tf.shape(tensor)[axis] if static is None else static
 
 
 def _at_least_zero(value: Any) -> Any:

@@ -120,8 +120,8 @@ def _check(
 def _comparison(problem: Problem, batch: Batch, state: State) -> Comparison:
     def norms_of(part: Batch) -> np.ndarray:
         forms, _ = gradient_forms(problem, part, state)
-        norms = [form.measure(Wanted(squared_norms=True)).squared_norms for form in forms]
-        return np.sqrt(np.array([norm.numpy()[-1] for norm in norms], np.float64))
+        measured = [form.measure(Wanted(squared_norms=True)) for form in forms]
+        return np.sqrt(np.array([np.asarray(m.squared_norms)[-1] for m in measured], np.float64))
 
     return Comparison(problem, batch, state, norms_of)
 

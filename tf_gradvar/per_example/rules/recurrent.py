@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.forms.form import Explicit, Forms
+from tf_gradvar.per_example.forms.form import Explicit, Forms, leading
 from tf_gradvar.per_example.forms.outer import Outer
 from tf_gradvar.per_example.rules.registry import Call, rule_for
 
@@ -82,7 +82,8 @@ def recurrent_rule(
     """
     arguments = call.arguments
     _refuse_dropout(layer, arguments["training"])
-    x = _in_order(layer, _at_least_float32(inputs))
+    precision = tf.float64 if inputs.dtype == tf.float64 else tf.float32
+    x = _in_order(layer, tf.cast(inputs, precision))
     projected = _projected(layer.cell, x)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(projected)
@@ -98,7 +99,7 @@ def recurrent_rule(
 
 def _run(layer: keras.layers.RNN, projected: tf.Tensor, given: Any, mask: Any) -> Run:
     """Run the cell over `projected`, `[T, B, G]`."""
-    steps, size = _length(projected), layer.cell.units
+    steps, size = leading(projected), layer.cell.units
     step = _step_of(layer.cell, projected.dtype)
     first = _initial_states(layer, given, projected)
     sequence = _unstacked(projected)
@@ -250,17 +251,8 @@ def _swapped(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _unstacked(tensor: tf.Tensor) -> tf.TensorArray:
-    array = tf.TensorArray(tensor.dtype, _length(tensor), clear_after_read=False)
+    array = tf.TensorArray(tensor.dtype, leading(tensor), clear_after_read=False)
     return array.unstack(tensor)
-
-
-def _length(tensor: tf.Tensor) -> Any:
-    return tf.shape(tensor)[0] if tensor.shape[0] is None else tensor.shape[0]
-
-
-def _at_least_float32(tensor: Any) -> tf.Tensor:
-    tensor = tf.convert_to_tensor(tensor)
-    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
 
 
 def _refuse_dropout(layer: keras.layers.RNN, training: Any) -> None:
