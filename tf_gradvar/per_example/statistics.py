@@ -107,7 +107,7 @@ def statistics(
 
     Cost: about one plain forward and backward pass where all layers have rules; the memory of
     one such pass plus a slice of per-example gradients of one layer. The first call is traced,
-    later ones with the same loss, options and shapes run compiled (`compiled.py` says when). The
+    later ones with the same loss, options and shapes run compiled (`recording/compiled.py`). The
     first one with a model and a loss also compares at most four examples alone and together:
     four or more small forward passes, and two backward.
     """

@@ -14,7 +14,6 @@ rematerialised block) is reported as `hidden`, and its gradients come from the f
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.keras_internals import call_model, flatten_layers, get_mask, set_mask
+from tf_gradvar.keras_internals import call_model, get_mask, set_mask
 from tf_gradvar.per_example.recording.batches import State, is_float
 from tf_gradvar.per_example.recording.shadows import shadowed_calls
 from tf_gradvar.per_example.rules.registry import Unit
@@ -140,12 +139,9 @@ def _run(
     owners = {id(v): place for place, unit in enumerate(units) for v in unit.variables}
     scope = ReadingScope(state, owners, recording)
     wrappers = [
-        (layer, _refuse_batch_statistics(layer))
-        for layer in flatten_layers(model)
-        if isinstance(layer, keras.layers.BatchNormalization)
+        (unit.layer, _recorded_call(unit, place, scope, recording, tape))
+        for place, unit in enumerate(units)
     ]
-    for place, unit in enumerate(units):
-        wrappers.append((unit.layer, _recorded_call(unit, place, scope, recording, tape)))
     with shadowed_calls(model, wrappers), scope:
         outputs = call_model(model, x, training)
     recording.added = scope.losses
@@ -189,22 +185,6 @@ def _without_activation(layer: keras.layers.Layer, *args: Any, **kwargs: Any) ->
     del twin.__dict__["call"]
     twin.__dict__["activation"] = keras.activations.linear
     return twin.call(*args, **kwargs)
-
-
-def _refuse_batch_statistics(layer: keras.layers.Layer) -> Callable[..., Any]:
-    def call(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
-        if bound.get("training") and layer.trainable:
-            raise ValueError(
-                "`training` must be False for a model with batch normalisation: the layer "
-                f"'{layer.path or layer.name}' was called with training={bound['training']}. "
-                "Per-example gradients are undefined there, because the batch statistics make "
-                "the examples interact; use training=False, or measure the variance with "
-                "method='monte_carlo'."
-            )
-        return real(*args, **kwargs)
-
-    return call
 
 
 def _copy(value: Any) -> Any:

@@ -9,6 +9,7 @@ Another thread that uses the model meanwhile passes through to the real `call`.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,9 +35,16 @@ _State = Sequence[tuple[keras.Variable, Any]]
 def shadowed_calls(
     model: keras.Model, wrappers: Sequence[tuple[keras.layers.Layer, Callable[..., Any]]]
 ) -> Iterator[None]:
-    """Keep a model as it is, and give layers another `call`: `wrap(real, *args, **kwargs)`."""
+    """Keep a model as it is, and give layers another `call`: `wrap(real, *args, **kwargs)`.
+
+    Raises:
+        ValueError: If batch normalisation runs in training mode.
+    """
     with _LOCK, ExitStack() as stack:
         stack.enter_context(kept_as_it_is(model))
+        for layer in flatten_layers(model):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                stack.enter_context(_shadowed_call(layer, _refuse_batch_statistics(layer)))
         for layer, wrap in wrappers:
             stack.enter_context(_shadowed_call(layer, wrap))
         yield
@@ -124,3 +132,19 @@ def _shadowed_call(layer: keras.layers.Layer, wrap: Callable[..., Any]) -> Itera
             del layer.__dict__["call"]
         else:
             layer.__dict__["call"] = shadowed
+
+
+def _refuse_batch_statistics(layer: keras.layers.Layer) -> Callable[..., Any]:
+    def call(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
+        if bound.get("training") and layer.trainable:
+            raise ValueError(
+                "`training` must be False for a model with batch normalisation: the layer "
+                f"'{layer.path or layer.name}' was called with training={bound['training']}. "
+                "Per-example gradients are undefined there, because the batch statistics make "
+                "the examples interact; use training=False, or measure the variance with "
+                "method='monte_carlo'."
+            )
+        return real(*args, **kwargs)
+
+    return call
