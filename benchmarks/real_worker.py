@@ -19,7 +19,7 @@ import tensorflow as tf
 from benchmarks import real_networks
 from benchmarks.timing import allocated_mib, finished, interleaved_medians
 from tf_gradvar import per_example
-from tf_gradvar.per_example import fallback
+from tf_gradvar.per_example.recording import fallback
 
 BATCH = 8
 CHECKED = 4  # examples that the loop goes through

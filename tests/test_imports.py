@@ -50,7 +50,7 @@ ROOMS_BELOW = {
     "reporting": {"experiments", "running"},
 }
 # The most files of a folder that import each other in a row.
-LONGEST_CHAINS = {"keras_apps": 7}
+LONGEST_CHAINS = {"keras_apps": 7, "tf_gradvar/per_example": 7}
 WITH_TENSORFLOW = {
     "data",
     "losses",
@@ -131,6 +131,14 @@ def test_no_longer_chain_of_imports(folder):
     longest = max(map(chain, paths), key=len)
     assert len(longest) > 1, "the imports were not found"
     assert len(longest) <= LONGEST_CHAINS[folder], " -> ".join(map(str, longest))
+
+
+def test_measuring_is_entered_by_its_front_door():
+    """Other rooms import what `per_example` gives, nothing from its inner rooms."""
+    inner = tuple(f"tf_gradvar.per_example.{room}" for room in ("recording", "rules", "forms"))
+    for path in MODULES:
+        if "per_example" not in path.parts:
+            assert not any(name.startswith(inner) for name in imports(path)), path
 
 
 def test_tests_share_no_formula_with_the_code():

@@ -230,6 +230,8 @@ def test_training_argument(takes):
     layer = keras.layers.Dropout(0.5) if takes else Plain()
     expected = {"training": True} if takes else {}
     assert keras_internals.training_argument(layer, True) == expected
+    zeros = (keras_internals.call_model(layer, np.ones(99, "float32"), True) == 0).numpy()
+    assert zeros.any() == takes
 
 
 def test_distribution_strategy():

@@ -280,6 +280,25 @@ def test_bad_losses_are_refused(arguments, error, message):
         loss.of_examples(None, tf.constant(y), tf.constant(normal(N)), arguments.get("weight"))
 
 
+@pytest.mark.parametrize("channels", [1, N])
+def test_a_mask_of_fewer_axes_than_the_loss(channels):
+    """Keras lays it along the last axes: fine for one channel, another mask for B = T = C."""
+    case = Case(
+        "", lambda y, p: ops.abs(y - p), normal(N, channels), normal(N, channels), mask=MASK
+    )
+    y, outputs, _ = tensors(case, slice(None), None)
+    loss = ModelLoss(compiled(case))
+    if channels == 1:
+        each = np.abs(case.y - case.outputs)[..., 0] * MASK
+        expected = each.sum(1) / MASK.sum(1)
+        np.testing.assert_allclose(loss.of_examples(None, y, outputs), expected, rtol=1e-5)
+        return
+    with pytest.raises(
+        ValueError, match="`loss` must give one value for each position of the mask"
+    ):
+        loss.of_examples(None, y, outputs)
+
+
 def test_losses_that_are_missing():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)], name="net")
     with pytest.raises(ValueError, match="`loss` must be given for the model 'net'"):

@@ -24,6 +24,7 @@ __all__ = [
     "adds_loss",
     "build_around",
     "build_for_training",
+    "call_model",
     "clip_gradients",
     "compiled_loss",
     "compiled_loss_weights",
@@ -131,6 +132,14 @@ def training_argument(layer: keras.layers.Layer, training: Any) -> dict[str, Any
     that is given to any other is an error.
     """
     return {"training": training} if layer._call_has_training_arg else {}
+
+
+def call_model(model: keras.Model, x: Any, training: bool) -> Any:
+    """Return `model(x, training=training)`, or `model(x)` for a model that takes no `training`.
+
+    Why: see `training_argument`.
+    """
+    return model(x, **training_argument(model, training))
 
 
 # Tensors ------------------------------------------------------------------------------------

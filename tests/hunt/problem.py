@@ -139,9 +139,12 @@ class Problem(Data):
 
     @property
     def _hides_positions(self) -> bool:
-        """Whether a loss gives one number for masked positions: `fit` fails, a loop does not."""
+        """Whether a loss gives one number, or several, for masked positions: `fit` fails.
+
+        A loop may not: for T = C Keras masks the channels of an example alone.
+        """
         return "'mask_zero': True" in repr(self) and any(
-            o.loss in ("examples", *MIXING_LOSSES) for o in self.outputs
+            o.loss in ("examples", "everywhere", *MIXING_LOSSES) for o in self.outputs
         )
 
     @property

@@ -1,7 +1,10 @@
 """Random models against a plain loop over their examples."""
 
+from dataclasses import replace
+
 import hypothesis
 import pytest
+import tensorflow as tf
 
 from tests.hunt import cases, settings
 from tests.hunt.checking import UnusableError, check
@@ -35,3 +38,10 @@ def test_random_models(seed, record_property):
 def test_found_cases(name):
     """What was wrong once stays right."""
     check(cases.CASES[name])
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="a GPU has the gradient")
+def test_what_keras_cannot_run_is_no_fault():
+    problem = replace(cases.CASES["grouped convolution in float64"], call="plain")
+    with pytest.raises(UnusableError, match="not supported on CPU"):
+        check(problem)

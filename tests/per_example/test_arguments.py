@@ -261,7 +261,7 @@ def test_bad_rules_are_refused(arguments, message):
 
 def test_an_equation_without_a_rule():
     """The batch axis is not the first: the fallback, and the rule itself refuses."""
-    from tf_gradvar.per_example.dense import einsum_dense_rule
+    from tf_gradvar.per_example.rules.dense import einsum_dense_rule
 
     layer = layers.EinsumDense("abc,cd->bad", output_shape=(None, 3))
     layer.build((None, 4, 5))

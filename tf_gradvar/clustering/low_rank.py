@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.per_example.centres import Factors
+from tf_gradvar.per_example import Factors
 
 _OVERSAMPLING = 8
 _POWER_STEPS = 2

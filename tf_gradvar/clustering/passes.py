@@ -18,20 +18,18 @@ from tf_gradvar.assignments import sizes_of
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.data.fingerprint import Fingerprint
 from tf_gradvar.losses import ModelLoss
-from tf_gradvar.per_example.batches import as_batch
-from tf_gradvar.per_example.centres import (
+from tf_gradvar.per_example import (
     Factors,
+    GradientForm,
+    Recorder,
+    Wanted,
     factor_products,
     form_products,
     full_products,
     mean_factors,
+    variable_layers,
     weighted_sums,
 )
-from tf_gradvar.per_example.differentiate import Problem, gradient_forms
-from tf_gradvar.per_example.forms import GradientForm, Wanted
-from tf_gradvar.per_example.independence import check_once
-from tf_gradvar.per_example.measure import projections
-from tf_gradvar.per_example.units import Unit, find_units
 
 # K gradients of one variable: factors of low rank, or `[K, numbers]`.
 Centres = Any
@@ -70,9 +68,8 @@ class GradientPasses:
     ):
         self._loss = loss
         self._trained = [id(variable) for variable in model.trainable_variables]
-        self._units = find_units(model)
-        self._problem = Problem(model, self._units, loss)
-        self._chosen = _chosen_variables(self._units, layers)
+        self._recorder = Recorder(model, loss)
+        self._chosen = _chosen_variables(variable_layers(model), layers)
         self._batch_size = batch_size
         self._compiled: dict[Any, Any] = {}
 
@@ -83,7 +80,7 @@ class GradientPasses:
 
     def sketches(self, examples: Examples, size: int, seed: int) -> Sketches:
         """Norms and sketches of all gradients: one forward and backward pass over the data."""
-        maps = projections(self._units, size, seed)
+        maps = self._recorder.projections(size, seed)
 
         def sketch(x: Any, y: Any, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
             measured = [
@@ -197,7 +194,7 @@ class GradientPasses:
 
     def _forms(self, x: Any, y: Any, sample_weight: Any) -> list[tuple[int, GradientForm]]:
         """The chosen variables' places and gradient forms for one batch."""
-        forms, _ = gradient_forms(self._problem, as_batch(x, y, sample_weight), [])
+        forms, _ = self._recorder.forms(x, y, sample_weight)
         return [(index, forms[index]) for index in self._chosen]
 
     def _batches(
@@ -222,8 +219,7 @@ class GradientPasses:
                 arrays.append(_filled(piece.sample_weight, rows, size))
                 length = rows.stop - rows.start
                 if not start:
-                    first = as_batch(*(_filled(a, rows, length) for a in piece[1:]))
-                    self._problem = check_once(self._problem, first, [])
+                    self._recorder.check(*(_filled(a, rows, length) for a in piece[1:]))
                 if assignments is not None:
                     ids = np.full(size, -1)
                     ids[:length] = assignments[start : start + length]
@@ -291,20 +287,17 @@ def _filled(arrays: Any, rows: slice, size: int) -> Any:
     return keras.tree.map_structure(fill, arrays) if arrays is not None else None
 
 
-def _chosen_variables(units: Sequence[Unit], layers: Sequence[str] | None) -> list[int]:
-    """Places of the variables of the named layers in `model.trainable_variables`."""
-    known = [unit.name for unit in units]
-    if layers is None:
-        layers = known
-    names = [layers] if isinstance(layers, str) else list(layers)
-    missing = [name for name in names if not any(_is_named(path, name) for path in known)]
-    if missing or not names:
+def _chosen_variables(names: Sequence[str], layers: Sequence[str] | None) -> list[int]:
+    """Places of the variables of the named layers, from the layer of each variable."""
+    known = sorted(set(names), key=names.index)
+    wanted = [layers] if isinstance(layers, str) else list(known if layers is None else layers)
+    missing = [name for name in wanted if not any(_is_named(path, name) for path in known)]
+    if missing or not wanted:
         raise ValueError(
             f"`layers` must be names of layers with trainable variables, from {known}. Received "
             f"{layers!r}."
         )
-    chosen = [unit for unit in units if any(_is_named(unit.name, name) for name in names)]
-    return sorted(index for unit in chosen for index in unit.indices)
+    return [i for i, path in enumerate(names) if any(_is_named(path, name) for name in wanted)]
 
 
 def _is_named(path: str, name: str) -> bool:

@@ -14,7 +14,7 @@ from tf_gradvar.clustering.low_rank import truncated
 from tf_gradvar.clustering.passes import Centres, GradientPasses
 from tf_gradvar.clustering.split_merge import split_and_merge
 from tf_gradvar.data.examples import Examples
-from tf_gradvar.per_example.centres import Factors
+from tf_gradvar.per_example import Factors
 
 
 class Refinement(abc.ABC):

@@ -11,11 +11,10 @@ import tensorflow as tf
 
 from tf_gradvar.data.examples import Piece
 from tf_gradvar.estimators.protocol import Gradients
-from tf_gradvar.keras_internals import is_seed
+from tf_gradvar.keras_internals import call_model, is_seed
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.moments import added
-from tf_gradvar.per_example.capture import call_model
-from tf_gradvar.per_example.independence import check_examples
+from tf_gradvar.per_example import check_examples
 
 
 class WeightedGradient:

@@ -68,6 +68,7 @@ def terms_of(
     values = unreduced_values(loss, given, y, prediction)
     _check_one_value_per_example(given, values, prediction)
     mask = _common_mask(get_mask(prediction), get_mask(values))
+    _check_one_value_per_position(given, values, mask)
     ones = tf.ones_like(values)
     mask = ones if mask is None else expanded("mask", mask, values) * ones
     factors = mask if weight is None else mask * expanded("sample_weight", weight, values)
@@ -148,4 +149,17 @@ def _check_one_value_per_example(loss: Any, values: tf.Tensor, prediction: tf.Te
         f"{'a batch' if batch is None else f'{batch} examples'}: a loss that reduces over the "
         "batch has no per-example gradients. Return the unreduced values [B], or measure the "
         "variance of batches with a model whose `compute_loss` it is and method='monte_carlo'."
+    )
+
+
+def _check_one_value_per_position(loss: Any, values: tf.Tensor, mask: Any) -> None:
+    """Refuse masks whose axes Keras would count from the last axis of the values."""
+    ignored = 1 if values.shape[-1:] == [1] else 0
+    if mask is None or values.shape.rank - mask.shape.rank <= ignored:
+        return
+    raise ValueError(
+        f"`loss` must give one value for each position of the mask of shape {mask.shape}, "
+        f"{loss!r} gave values of shape {values.shape}: Keras lays the mask along their last "
+        "axes, so that `fit` fails or masks others. Return the mean over the last axis, or do "
+        "without a mask."
     )

@@ -10,11 +10,11 @@ divided by the batch size. Weight regularisers belong to no example and are left
 add to the loss (`add_loss`, activity regularisers) counts where it is a mean over the examples.
 
 That every example has a gradient of its own is checked once for each model and loss
-(`independence.py`), at the cost of a few examples.
+(`recording/independence.py`), at the cost of a few examples.
 
-A layer class is measured by its rule (`dense.py`, `convolution.py`, `recurrent.py`, `embedding.py`,
-`normalization.py`, `activations.py`, or your own with `register_rule`), anything else by an exact
-fallback.
+`recording` runs the model, `rules` say for each layer class what A and D make of its variables'
+gradients (add your own with `register_rule`; anything else goes by an exact fallback), `forms` are
+these gradients, and `statistics.py` is what follows from them.
 """
 
 import keras
@@ -25,35 +25,62 @@ if keras.backend.backend() != "tensorflow":
         f"'{keras.backend.backend()}'; set KERAS_BACKEND=tensorflow."
     )
 
-from tf_gradvar.per_example.embedding import Lookup
-from tf_gradvar.per_example.forms import Explicit, GradientForm
-from tf_gradvar.per_example.independence import check_examples
-from tf_gradvar.per_example.measure import Statistics, statistics
-from tf_gradvar.per_example.outer import Outer
-from tf_gradvar.per_example.quantities import (
-    gradients,
-    inner_products,
+from tf_gradvar.per_example.forms.centres import (
+    Factors,
+    factor_products,
+    form_products,
+    full_products,
+    mean_factors,
+    weighted_sums,
+)
+from tf_gradvar.per_example.forms.form import Explicit, GradientForm, Wanted
+from tf_gradvar.per_example.forms.lookup import Lookup
+from tf_gradvar.per_example.forms.outer import Outer
+from tf_gradvar.per_example.quantities import gradients, inner_products, variable_layers
+from tf_gradvar.per_example.recording.independence import check_examples
+from tf_gradvar.per_example.recording.recorder import Recorder
+from tf_gradvar.per_example.rules import (  # noqa: F401
+    activations,
+    convolution,
+    dense,
+    embedding,
+    normalization,
+    patch_embedding,
+    positions,
+    recurrent,
+    scaling,
+)
+from tf_gradvar.per_example.rules.registry import RULES, register_rule
+from tf_gradvar.per_example.statistics import (
+    Statistics,
     second_moments,
     sketch,
     squared_norms,
-    variable_layers,
+    statistics,
 )
-from tf_gradvar.per_example.registry import RULES, register_rule
 
 __all__ = [
     "RULES",
     "Explicit",
+    "Factors",
     "GradientForm",
     "Lookup",
     "Outer",
+    "Recorder",
     "Statistics",
+    "Wanted",
     "check_examples",
+    "factor_products",
+    "form_products",
+    "full_products",
     "gradients",
     "inner_products",
+    "mean_factors",
     "register_rule",
     "second_moments",
     "sketch",
     "squared_norms",
     "statistics",
     "variable_layers",
+    "weighted_sums",
 ]

@@ -1,4 +1,4 @@
-"""Single quantities: `squared_norms`, `gradients`, `second_moments`, `inner_products`, `sketch`."""
+"""Quantities of two settings or of many numbers: full gradients and inner products."""
 
 from __future__ import annotations
 
@@ -8,136 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_gradvar.per_example.batches import Batch, state_of
-from tf_gradvar.per_example.compiled import run
-from tf_gradvar.per_example.differentiate import gradient_forms
-from tf_gradvar.per_example.evaluation import Evaluation
-from tf_gradvar.per_example.forms import Wanted
-from tf_gradvar.per_example.measure import statistics, sum_by_layer
-from tf_gradvar.per_example.units import find_units
-
-
-@tf.autograph.experimental.do_not_convert
-def squared_norms(
-    model: keras.Model,
-    x: Any,
-    y: Any,
-    loss: Any = None,
-    *,
-    per_layer: bool = False,
-    **options: Any,
-) -> tf.Tensor | dict[str, tf.Tensor]:
-    """Squared norms `||g_i||^2` of the gradient of each example's unreduced loss.
-
-    Args:
-        model: A built `keras.Model`. It is not changed.
-        x: Inputs, `[B, ...]` or a structure of them.
-        y: Labels, structured as the outputs of the model.
-        loss: A Keras loss, its name, or a function; see `statistics`.
-        per_layer: Return the norms of each layer's part. Defaults to False.
-        **options: `sample_weight`, `loss_weights`, `training`, `weights`, `other_weights`,
-            `chunk_size` and `on_unknown` of `statistics`.
-
-    Returns:
-        `[B]`, or a dictionary layer name -> `[B]`.
-
-    Raises:
-        ValueError: As `statistics`.
-
-    Example:
-        >>> import keras
-        >>> import numpy as np
-        >>> from tf_gradvar import per_example
-        >>> model = keras.Sequential(
-        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
-        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
-        >>> per_example.squared_norms(model, x, y, "mse").numpy()
-        array([ 216., 5096.], dtype=float32)
-
-    Cost: less than a plain forward and backward pass for Dense layers (no weight gradient is
-    formed), more for convolutions. Source: Goodfellow 2015, arXiv:1510.01799, for Dense.
-    """
-    result = statistics(model, x, y, loss, mean_gradient=False, per_layer=per_layer, **options)
-    return result.squared_norms if not per_layer else result.layer_squared_norms or {}
-
-
-@tf.autograph.experimental.do_not_convert
-def second_moments(
-    model: keras.Model, x: Any, y: Any, loss: Any = None, **options: Any
-) -> list[tf.Tensor]:
-    """Sums over the examples of the squared gradients, `sum_i g_i^2` per coordinate.
-
-    Args:
-        model: A built `keras.Model`. It is not changed.
-        x: Inputs, `[B, ...]` or a structure of them.
-        y: Labels, structured as the outputs of the model.
-        loss: A Keras loss, its name, or a function; see `statistics`.
-        **options: As for `squared_norms`.
-
-    Returns:
-        A list of `[*shape]` in the order of `model.trainable_variables`.
-
-    Raises:
-        ValueError: As `statistics`.
-
-    Example:
-        >>> import keras
-        >>> import numpy as np
-        >>> from tf_gradvar import per_example
-        >>> model = keras.Sequential(
-        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
-        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
-        >>> per_example.second_moments(model, x, y, "mse")[0].numpy().ravel()
-        array([1800., 3280.], dtype=float32)
-
-    Cost: one more product of matrices per Dense layer, `(a^2)^T (d^2)`; convolutions form the
-    gradients of a few examples at a time.
-    """
-    result = statistics(model, x, y, loss, mean_gradient=False, second_moments=True, **options)
-    return result.second_moments or []
-
-
-@tf.autograph.experimental.do_not_convert
-def sketch(
-    model: keras.Model, x: Any, y: Any, loss: Any, size: int, seed: int = 0, **options: Any
-) -> tf.Tensor:
-    """Random projections of the gradients that keep inner products in expectation.
-
-    Per layer, with random signs P and Q, `sum over positions of (A P) * (D Q) / sqrt(size)`,
-    summed over the layers. Sketches with the same seed of the same model belong together.
-
-    Args:
-        model: A built `keras.Model`. It is not changed.
-        x: Inputs, `[B, ...]` or a structure of them.
-        y: Labels, structured as the outputs of the model.
-        loss: A Keras loss, its name, or a function; see `statistics`.
-        size: Numbers in a sketch.
-        seed: Non-negative integer, selects the signs.
-        **options: As for `squared_norms`.
-
-    Returns:
-        `[B, size]`.
-
-    Raises:
-        ValueError: As `statistics`, and for a `size` or `seed` out of range.
-
-    Example:
-        >>> import keras
-        >>> import numpy as np
-        >>> from tf_gradvar import per_example
-        >>> model = keras.Sequential(
-        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
-        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
-        >>> per_example.sketch(model, x, y, "mse", size=64).shape
-        TensorShape([2, 64])
-
-    Cost: `(I / m + O / n) * size` operations for each position of a Dense layer [I, O], with m up
-    to `size / 16` and n up to 4; a convolution projects the gradient of an example instead.
-    """
-    result = statistics(
-        model, x, y, loss, mean_gradient=False, sketch_size=size, seed=seed, **options
-    )
-    return tf.convert_to_tensor(result.sketch)
+from tf_gradvar.per_example.forms.form import Wanted
+from tf_gradvar.per_example.recording.compiled import run
+from tf_gradvar.per_example.recording.recorder import Recorder
+from tf_gradvar.per_example.recording.units import find_units
 
 
 @tf.autograph.experimental.do_not_convert
@@ -181,14 +55,23 @@ def gradients(
     return run(_gradients, model, x, y, loss, **options)
 
 
-def _gradients(model: keras.Model, x: Any, y: Any, loss: Any, **options: Any) -> list[tf.Tensor]:
-    evaluation = Evaluation(model, x, y, loss, **options)
+def _gradients(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    loss: Any,
+    *,
+    sample_weight: Any = None,
+    chunk_size: int | None = None,
+    **options: Any,
+) -> list[tf.Tensor]:
+    recorder = Recorder(model, loss, **options)
 
-    def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        forms, _ = gradient_forms(evaluation.problem, part, evaluation.state)
-        return [form.measure(Wanted(gradients=True)).gradients for form in forms], []
+    def of_slice(*part: Any) -> tuple[list[Any], None]:
+        forms, _ = recorder.forms(*part)
+        return [form.measure(Wanted(gradients=True)).gradients for form in forms], None
 
-    return evaluation.in_chunks(of_slice)[0]
+    return recorder.in_chunks(of_slice, x, y, sample_weight, chunk_size)[0]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -250,23 +133,20 @@ def _inner_products(
     *,
     other_weights: Sequence[Any],
     per_layer: bool,
+    sample_weight: Any = None,
+    chunk_size: int | None = None,
     **options: Any,
 ) -> tf.Tensor | dict[str, tf.Tensor]:
-    evaluation = Evaluation(model, x, y, loss, **options)
-    units = evaluation.units
-    states = [evaluation.state, state_of("other_weights", model, other_weights)]
+    recorder = Recorder(model, loss, **options)
 
-    def of_slice(part: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        (ours, _), (theirs, _) = (
-            gradient_forms(evaluation.problem, part, state) for state in states
-        )
+    def of_slice(*part: Any) -> tuple[dict[str, tf.Tensor], None]:
+        ours, _ = recorder.forms(*part)
+        theirs, _ = recorder.forms(*part, other_weights=other_weights)
         products = [g.inner_products(h) for g, h in zip(ours, theirs, strict=True)]
-        return sum_by_layer(units, products), []
+        return recorder.by_layer(products), None
 
-    each, _ = evaluation.in_chunks(of_slice)
-    if per_layer:
-        return {unit.name: values for unit, values in zip(units, each, strict=True)}
-    return tf.add_n(each)
+    each, _ = recorder.in_chunks(of_slice, x, y, sample_weight, chunk_size)
+    return each if per_layer else tf.add_n(list(each.values()))
 
 
 def variable_layers(model: keras.Model) -> list[str]:

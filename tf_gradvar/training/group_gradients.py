@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tf_gradvar.keras_internals import compute_loss, flatten_layers, training_argument
 from tf_gradvar.losses import ModelLoss, overrides_compute_loss
-from tf_gradvar.per_example.independence import check_examples
+from tf_gradvar.per_example import check_examples
 from tf_gradvar.training.outside_groups import loss_scale, regularization_loss
 
 

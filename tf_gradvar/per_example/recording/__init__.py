@@ -1,0 +1,1 @@
+"""Running a model and recording what its layers see: inputs A and output gradients D."""

@@ -1,0 +1,1 @@
+"""Rules of layers, a family a file: what a call of a layer says about its gradients."""
