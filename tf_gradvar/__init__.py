@@ -6,6 +6,7 @@ optimizers alone also run on the JAX backend.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _SUBPACKAGES = (
 __all__ = [*_HOMES, *_SUBPACKAGES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     if name in _SUBPACKAGES:
@@ -54,5 +55,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

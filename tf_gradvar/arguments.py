@@ -1,12 +1,16 @@
 """Checks of arguments that several parts share; every message names the way out."""
 
+from __future__ import annotations
+
 import math
 import operator
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 
-def check_count(name: str, value, meaning: str) -> int:
+def check_count(name: str, value: Any, meaning: str) -> int:
     """Return `value` as an int, or raise unless it is an integer of at least 1."""
     try:
         count = operator.index(value)
@@ -19,14 +23,14 @@ def check_count(name: str, value, meaning: str) -> int:
     return count
 
 
-def check_num_clusters(num_clusters) -> int:
+def check_num_clusters(num_clusters: Any) -> int:
     """Return `num_clusters` as an int, or raise unless it is an integer of at least 1."""
     return check_count(
         "num_clusters", num_clusters, "the number of clusters K (cluster ids are 0 to K - 1)"
     )
 
 
-def check_seed(seed) -> int:
+def check_seed(seed: Any) -> int:
     """Return `seed` as an int, or raise unless it is an integer that fits into 64 bits."""
     if not _is_integer(seed) or not -(2**63) <= seed < 2**63:
         raise ValueError(
@@ -35,21 +39,22 @@ def check_seed(seed) -> int:
     return operator.index(seed)
 
 
-def check_unsigned_seed(seed) -> int:
+def check_unsigned_seed(seed: Any) -> int:
     """Return `seed` as an int, or raise unless it is an integer of at least 0."""
     if not _is_integer(seed) or seed < 0:
         raise ValueError(f"`seed` must be a non-negative integer. Received: seed={seed!r}.")
     return operator.index(seed)
 
 
-def check_choice(name: str, value, known) -> str:
+def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
     """Return the value of an option, or raise unless it is one of those that are known."""
+    known = tuple(known)
     if value not in known:
-        raise ValueError(f"`{name}` must be one of {tuple(known)}. Received: {name}={value!r}.")
+        raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}.")
     return value
 
 
-def check_batches_taken(batches_taken) -> int:
+def check_batches_taken(batches_taken: Any) -> int:
     """Return the number of batches taken from a dataset as an int, or raise."""
     if not _is_integer(batches_taken) or batches_taken < 0:
         raise ValueError(
@@ -59,7 +64,15 @@ def check_batches_taken(batches_taken) -> int:
     return operator.index(batches_taken)
 
 
-def check_number(name: str, value, low: float, high: float, *, low_open=False, high_open=False):
+def check_number(
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> float:
     """Return `value` as a float, or raise unless it lies in the named interval."""
     interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
     try:
@@ -74,7 +87,7 @@ def check_number(name: str, value, low: float, high: float, *, low_open=False, h
     return number
 
 
-def check_probabilities(probabilities, num_clusters: int) -> list[float] | None:
+def check_probabilities(probabilities: Any, num_clusters: int) -> list[float] | None:
     """Return the cluster probabilities as plain floats; None stands for uniform."""
     if probabilities is None:
         return None
@@ -98,7 +111,7 @@ def check_probabilities(probabilities, num_clusters: int) -> list[float] | None:
     return [float(p) for p in array]
 
 
-def _is_integer(value) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

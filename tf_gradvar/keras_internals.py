@@ -228,11 +228,13 @@ class HookedOptimizer(keras.optimizers.Optimizer):
     def after_updates(self, learning_rate: Any) -> None:
         """Run after the last variable of a step is updated."""
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: list[Any]) -> None:
         if not self.decays_in_update_step:
             super()._apply_weight_decay(variables)
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def _backend_update_step(
+        self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
+    ) -> None:
         self.before_updates()
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         self.after_updates(learning_rate)

@@ -101,7 +101,7 @@ def _variable(shape: list[int], dtype: tf.DType = tf.int64) -> tf.Variable:
 
 
 def stratified_dataset(
-    data: tuple,
+    data: tuple[Any, ...],
     designs: DesignVariables,
     shapes: Any,
     *,

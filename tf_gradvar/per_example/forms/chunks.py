@@ -88,7 +88,7 @@ def _graph_loop(
     if joins:
         arrays = [array.write(0, t) for array, t in zip(arrays, first_each, strict=True)]
 
-    def body(step, arrays, sums):
+    def body(step: tf.Tensor, arrays: list[Any], sums: list[tf.Tensor]) -> tuple[Any, ...]:
         slices = [_slice(tensor, head + step * chunk_size, chunk_size) for tensor in tensors]
         each, added = function(slices)
         arrays = [array.write(step + joins, t) for array, t in zip(arrays, each, strict=True)]
