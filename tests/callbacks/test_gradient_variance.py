@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.callbacks.models import training_mode_model
+from tests.problems import training_mode_model
 from tf_gradvar import ClusterModel, Discover, cluster_batches
 from tf_gradvar.callbacks import GradientVarianceLogger, at, every, log_spaced
 from tf_gradvar.estimators import (

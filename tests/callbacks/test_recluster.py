@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.callbacks.models import training_mode_model
+from tests.problems import training_mode_model
 from tf_gradvar import (
     ClusterModel,
     Discover,

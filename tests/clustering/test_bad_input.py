@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.clustering.problem import LOSS, convolutional, dense
+from tests.problems import clustered_convolutions, clustered_mlp, cross_entropy
 from tf_gradvar import GradientClustering
+
+LOSS = cross_entropy()
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_arguments(arguments, message):
 
 
 def test_more_clusters_than_examples():
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     clustering = GradientClustering(42)
     with pytest.raises(
         ValueError, match=r"`num_clusters` must be at most .* num_clusters=42 for 41"
@@ -57,20 +59,20 @@ def test_more_clusters_than_examples():
     ],
 )
 def test_initial_assignments(assignments, message):
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     with pytest.raises(ValueError, match=f"`initial_assignments` .*{message}"):
         GradientClustering(3).fit(model, x, y, LOSS, initial_assignments=assignments)
 
 
 def test_layers_that_are_not_there():
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     for layers in (["body"], ["head", "body"], []):
         with pytest.raises(ValueError, match=r"`layers` must be names .*'net/hidden', 'net/head'"):
             GradientClustering(3, layers=layers).fit(model, x, y, LOSS)
 
 
 def test_gradients_that_are_not_finite():
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     bad = x.copy()
     bad[[3, 17], 0] = np.nan
     message = "gradients of 2 of 41 examples are infinite or not a number, of these: 3, 17"
@@ -86,14 +88,14 @@ def test_gradients_that_are_not_finite():
 
 
 def test_gradients_that_are_all_zero():
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     for weights in (np.zeros(41, "float32"),):
         with pytest.raises(ValueError, match="must not all be zero"):
             GradientClustering(3).fit(model, x, y, LOSS, sample_weight=weights)
 
 
 def test_no_loss_and_no_clusters(tmp_path):
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     with pytest.raises(ValueError, match="`loss` must be given for the model"):
         GradientClustering(3).fit(model, x, y)
     with pytest.raises(ValueError, match="`predict` needs clusters"):
@@ -105,7 +107,7 @@ def test_no_loss_and_no_clusters(tmp_path):
 
 
 def test_batch_statistics():
-    _, x, y, _ = convolutional()
+    _, x, y, _ = clustered_convolutions()
 
     class Training(keras.Model):
         def __init__(self):
@@ -124,7 +126,7 @@ def test_batch_statistics():
 
 
 def test_data():
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     clustering = GradientClustering(3)
     with pytest.raises(ValueError, match="same number of examples"):
         clustering.fit(model, x, y[:-1], LOSS)

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.clustering.problem import LOSS, K, convolutional, dense
 from tests.oracles import clustering_oracle as oracle
+from tests.problems import clustered_convolutions, clustered_mlp, cross_entropy
 from tf_gradvar import GradientClustering, Stratified, gradient_variance
 from tf_gradvar.data.fingerprint import fingerprint
 
-PROBLEMS = pytest.mark.parametrize("problem", [dense, convolutional])
+LOSS = cross_entropy()
+K = 4
+
+PROBLEMS = pytest.mark.parametrize("problem", [clustered_mlp, clustered_convolutions])
 EVERY_KIND = pytest.mark.parametrize(
     ("representation", "assignment"),
     [(r, a) for r in ("sketch", "full", "rank1", "svd") for a in ("exact", "paper")],
@@ -60,8 +63,8 @@ def test_full_knows_the_objective_and_the_variance(problem):
 
 def test_no_assignment_nearby_is_better():
     """The end of the exact rule with the full geometry, against every single move."""
-    *_, gradients = dense()
-    _, result = fit(dense, "full", tolerance=0.0, max_passes=50)
+    *_, gradients = clustered_mlp()
+    _, result = fit(clustered_mlp, "full", tolerance=0.0, max_passes=50)
     for i in range(len(gradients)):
         costs = [oracle.pair_cost(gradients, result.assignments, i, k) for k in range(K)]
         assert costs[result.assignments[i]] <= min(costs) * (1 + 1e-4)
@@ -80,10 +83,10 @@ def test_a_sketch_predicts_about_the_truth(problem):
     [("sketch", "exact"), ("full", "exact"), ("svd", "exact"), ("rank1", "paper")],
 )
 def test_seeded_and_the_model_stays_as_it_is(representation, assignment):
-    model = convolutional()[0]
+    model = clustered_convolutions()[0]
     before = [w.copy() for w in model.get_weights()]
-    _, one = fit(convolutional, representation, assignment, seed=3)
-    _, two = fit(convolutional, representation, assignment, seed=3)
+    _, one = fit(clustered_convolutions, representation, assignment, seed=3)
+    _, two = fit(clustered_convolutions, representation, assignment, seed=3)
     np.testing.assert_array_equal(one.assignments, two.assignments)
     assert one.objective == two.objective
     for a, b in zip(before, model.get_weights(), strict=True):
@@ -93,9 +96,9 @@ def test_seeded_and_the_model_stays_as_it_is(representation, assignment):
 @pytest.mark.parametrize("representation", ["sketch", "full", "rank1", "svd"])
 def test_cuts_of_the_data_do_not_matter(representation):
     """Batches of other sizes, and a dataset in place of arrays."""
-    model, x, y, _ = dense()
-    _, whole = fit(dense, representation, batch_size=64)
-    _, cut = fit(dense, representation, batch_size=7)
+    model, x, y, _ = clustered_mlp()
+    _, whole = fit(clustered_mlp, representation, batch_size=64)
+    _, cut = fit(clustered_mlp, representation, batch_size=7)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(10)
     streamed = GradientClustering(K, representation, batch_size=8).fit(model, data, loss=LOSS)
     for result in (cut, streamed):
@@ -105,7 +108,7 @@ def test_cuts_of_the_data_do_not_matter(representation):
 
 
 def test_only_the_named_layers_count():
-    model, x, y, gradients = dense()
+    model, x, y, gradients = clustered_mlp()
     head = gradients[:, -(8 * 3 + 3) :]
     for name in ("head", "net/head"):
         result = GradientClustering(K, "full", layers=[name]).fit(model, x, y, LOSS)
@@ -114,7 +117,7 @@ def test_only_the_named_layers_count():
 
 
 def test_sample_weights_scale_the_gradients():
-    model, x, y, gradients = dense()
+    model, x, y, gradients = clustered_mlp()
     weights = np.random.default_rng(5).uniform(0.1, 3.0, len(x)).astype("float32")
     result = GradientClustering(K, "full").fit(model, x, y, LOSS, sample_weight=weights)
     share = oracle.stratified_share(gradients * weights[:, None], result.assignments, K)
@@ -125,7 +128,7 @@ def test_sample_weights_scale_the_gradients():
 @pytest.mark.parametrize("copies", [4, 20, 100])
 def test_duplicates_find_together(representation, copies):
     """Five points that fill much of the data get clusters without another example."""
-    model, x, y, gradients = dense()
+    model, x, y, gradients = clustered_mlp()
     rows = np.concatenate([np.arange(5, 41), np.repeat(np.arange(5), copies)])
     clustering = GradientClustering(16, representation, tolerance=0.0, max_passes=30)
     result = clustering.fit(model, x[rows], y[rows], LOSS)
@@ -139,8 +142,8 @@ def test_duplicates_find_together(representation, copies):
 
 
 def test_going_on_from_an_earlier_result():
-    model, x, y, _ = dense()
-    clustering, first = fit(dense, tolerance=0.0, max_passes=2)
+    model, x, y, _ = clustered_mlp()
+    clustering, first = fit(clustered_mlp, tolerance=0.0, max_passes=2)
     second = clustering.fit(model, x, y, LOSS, initial_assignments=first.assignments)
     assert second.objective[0] <= first.objective[-1] * (1 + 1e-6)
     # Clusters that are empty at the start are filled.
@@ -150,8 +153,8 @@ def test_going_on_from_an_earlier_result():
 
 @pytest.mark.parametrize("representation", ["sketch", "full", "rank1"])
 def test_a_limit_on_the_sizes(representation):
-    _, free = fit(dense, representation)
-    _, limited = fit(dense, representation, max_size_ratio=1.1)
+    _, free = fit(clustered_mlp, representation)
+    _, limited = fit(clustered_mlp, representation, max_size_ratio=1.1)
     largest = int(np.ceil(1.1 * 41 / K))
     assert limited.sizes.max() <= largest < free.sizes.max()
     assert limited.variance_ratio >= free.variance_ratio
@@ -160,7 +163,7 @@ def test_a_limit_on_the_sizes(representation):
 @pytest.mark.parametrize("representation", ["sketch", "full", "rank1", "svd"])
 @pytest.mark.parametrize("num_clusters", [1, 41])
 def test_one_cluster_and_as_many_as_examples(representation, num_clusters):
-    model, x, y, _ = dense()
+    model, x, y, _ = clustered_mlp()
     result = GradientClustering(num_clusters, representation).fit(model, x, y, LOSS)
     assert result.variance_ratio == pytest.approx(1.0 if num_clusters == 1 else 0.0, abs=1e-6)
     assert result.num_clusters == num_clusters
@@ -177,8 +180,8 @@ def test_predict_agrees_with_fit(problem):
 
 
 def test_a_second_fit_traces_nothing_anew():
-    model, x, y, _ = dense()
-    clustering, _ = fit(dense)
+    model, x, y, _ = clustered_mlp()
+    clustering, _ = fit(clustered_mlp)
     passes = clustering._passes_of(model, LOSS, None)
     function = next(iter(passes._compiled.values()))
     traces = function.experimental_get_tracing_count()
@@ -188,8 +191,8 @@ def test_a_second_fit_traces_nothing_anew():
 
 
 def test_save_and_load(tmp_path):
-    model, x, y, _ = dense()
-    clustering, result = fit(dense, layers=["hidden"])
+    model, x, y, _ = clustered_mlp()
+    clustering, result = fit(clustered_mlp, layers=["hidden"])
     clustering.save(tmp_path / "clusters")
     loaded = GradientClustering.load(tmp_path / "clusters")
     assert loaded.get_config() == clustering.get_config()
@@ -202,7 +205,7 @@ def test_save_and_load(tmp_path):
 
 
 def test_examples_with_gradients_that_are_not_finite_are_left_out(caplog):
-    model, x, y, gradients = dense()
+    model, x, y, gradients = clustered_mlp()
     bad = x.copy()
     bad[[3, 17], 0] = np.nan
     for representation in ("sketch", "full", "rank1", "svd"):

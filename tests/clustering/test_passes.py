@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.clustering.problem import LOSS, dense
+from tests.problems import clustered_mlp, cross_entropy
 from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.clustering.low_rank import truncated
 from tf_gradvar.clustering.passes import GradientPasses
 from tf_gradvar.data.examples import as_examples
 from tf_gradvar.losses import ModelLoss
+
+LOSS = cross_entropy()
 
 K = 5
 
@@ -18,7 +20,7 @@ K = 5
 @pytest.mark.parametrize("streamed", [False, True])
 def test_means_of_clusters(streamed):
     """For clusters of all sizes, an empty one, and examples in no cluster."""
-    model, x, y, gradients = dense()
+    model, x, y, gradients = clustered_mlp()
     assignments = np.random.default_rng(0).integers(-1, K - 1, len(x))
     assignments[:9] = 0
     examples = as_examples(tf.data.Dataset.from_tensor_slices((x, y)).batch(10), None, None)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
+from tests.problems import Enumerable
 from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.data import stratified_batches
 from tf_gradvar.data.fingerprint import fingerprint
@@ -361,8 +361,8 @@ def test_inside_the_scope_of_a_strategy_it_is_refused():
 @pytest.mark.parametrize("arguments", [{"max_weight": None}, {"max_weight": 1.1}], ids=str)
 def test_what_is_drawn_is_what_the_estimator_measures(arguments):
     """The variance over all batches of the sampler, and `Stratified` with its expected draws."""
-    solved = problem.make("float64")
-    groups = problem.ASSIGNMENTS
+    solved = Enumerable.make("float64")
+    groups = Enumerable.ASSIGNMENTS
     batches = stratified_batches((solved.x, solved.y), groups, seed=0, **arguments)
     design = batches.sampling.design
     drawn = stratified_oracle.estimates(

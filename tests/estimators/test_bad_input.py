@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.estimators import problem
+from tests.problems import Enumerable
 from tf_gradvar import estimators as package
 from tf_gradvar.estimators import (
     SVRG,
@@ -234,7 +234,7 @@ def test_reassigning():
     assert stratified.name == "stratified-3"
     with pytest.raises(ValueError, match="must give every example a cluster"):
         stratified.reassign([-1, 1, 1, 1, 1, 1])
-    assert len(stratified.assignments) == problem.N
+    assert len(stratified.assignments) == Enumerable.N
     stratified.reassign([7, 7, 9, 7, 7, 7])
     assert stratified.assignments.tolist() == [0, 0, 1, 0, 0, 0]
 

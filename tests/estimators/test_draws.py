@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.estimators import problem
 from tests.estimators.test_exact import cases
+from tests.problems import Enumerable
 from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, VarianceMeter, gradient_variance
 from tf_gradvar.estimators.draws import MonteCarlo, Paper2020
 from tf_gradvar.moments import Layout
@@ -16,7 +16,7 @@ KINDS = ("SG-2", "SVRG-2-distinct", "moreTrue", "discover12True")
 
 @pytest.fixture(scope="module")
 def solved():
-    return problem.make("float32")
+    return Enumerable.make("float32")
 
 
 def test_draws_agree_with_enumeration(solved):
@@ -89,7 +89,7 @@ def test_paper_2020_is_biased_by_one_over_n(solved):
 
 def test_streams_are_each_estimators_own(solved):
     alone = gradient_variance(*solved.data, MiniBatch(2), "monte_carlo", num_draws=5)
-    both = [Stratified(problem.ASSIGNMENTS), MiniBatch(2)]
+    both = [Stratified(Enumerable.ASSIGNMENTS), MiniBatch(2)]
     together = gradient_variance(*solved.data, both, "monte_carlo", num_draws=5)
     assert together["SG-2"] == alone["SG-2"]
     other = gradient_variance(*solved.data, MiniBatch(2), "monte_carlo", num_draws=5, seed=1)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.estimators import problem
 from tests.oracles import estimator_oracle as oracle
+from tests.problems import Enumerable
 from tf_gradvar.estimators import (
     SVRG,
     DiscoverEstimate,
@@ -17,17 +17,17 @@ from tf_gradvar.estimators import (
 from tf_gradvar.optimizers import Discover
 
 PROBABILITIES = [0.5, 0.3, 0.2]
-SAME = np.zeros(problem.N, int)
+SAME = np.zeros(Enumerable.N, int)
 
 
 @pytest.fixture(scope="module")
 def solved():
-    return problem.make("float64")
+    return Enumerable.make("float64")
 
 
 @pytest.fixture(scope="module")
 def solved32():
-    return problem.make("float32")
+    return Enumerable.make("float32")
 
 
 def tolerance(solved):
@@ -40,21 +40,19 @@ def discover(solved, **options):
     optimizer.build(solved.model.trainable_variables)
     buffers = np.random.default_rng(0).normal(size=(3, solved.gradients.shape[1]))
     buffers = buffers.astype("float32")
-    for variable, values in zip(
-        optimizer.cluster_gradients, problem.split(buffers, solved.model), strict=True
-    ):
+    for variable, values in zip(optimizer.cluster_gradients, solved.split(buffers), strict=True):
         variable.assign(values)
     average = np.einsum("k,kp->p", PROBABILITIES, buffers.astype("float64"))
     for variable, values in zip(
-        optimizer.mean_cluster_gradients, problem.split(average, solved.model), strict=True
+        optimizer.mean_cluster_gradients, solved.split(average), strict=True
     ):
         variable.assign(values)
-    return DiscoverEstimate(optimizer, problem.ASSIGNMENTS, **options), buffers.astype("float64")
+    return DiscoverEstimate(optimizer, Enumerable.ASSIGNMENTS, **options), buffers.astype("float64")
 
 
 def cases(solved):
     """Each estimator with the list of everything it can draw."""
-    g, h, groups = solved.gradients, solved.at_snapshot, problem.ASSIGNMENTS
+    g, h, groups = solved.gradients, solved.at_snapshot, Enumerable.ASSIGNMENTS
     found = []
     for replacement in (True, False):
         found += [
@@ -137,7 +135,7 @@ def test_companions_and_layers(solved):
         ) == pytest.approx(result.normalized_variance * result.num_parameters)
         hidden = next(iter(layers.values()))
         size = hidden.num_parameters
-        assert size == problem.HIDDEN * (problem.INPUTS + 1)
+        assert size == Enumerable.HIDDEN * (Enumerable.INPUTS + 1)
         expected = oracle.coordinate_variances(drawn)[:size].sum()
         assert hidden.average_variance == pytest.approx(expected / size, rel=tolerance(solved))
 
@@ -145,7 +143,7 @@ def test_companions_and_layers(solved):
 def test_discover_reports_both_forms(solved):
     estimate, buffers = discover(solved, group_size=2, groups_per_batch=3)
     result = gradient_variance(*solved.data, estimate)[estimate.name]
-    g, groups = solved.gradients, problem.ASSIGNMENTS
+    g, groups = solved.gradients, Enumerable.ASSIGNMENTS
     means = np.stack([g[groups == k].mean(axis=0) for k in range(3)])
     d = means - buffers
     q = np.array(PROBABILITIES)
@@ -167,7 +165,7 @@ def test_svrg_at_its_snapshot_has_no_variance(solved):
 
 
 def test_batch_of_everything_without_replacement_has_no_variance(solved):
-    everything = MiniBatch(problem.N, replacement=False)
+    everything = MiniBatch(Enumerable.N, replacement=False)
     assert gradient_variance(*solved.data, everything)[everything.name].variance == 0.0
 
 
@@ -201,7 +199,7 @@ def test_a_dataset_gives_the_same(solved):
 
 
 def test_sample_weights_multiply_the_gradients(solved):
-    weights = np.linspace(0.5, 2.0, problem.N)
+    weights = np.linspace(0.5, 2.0, Enumerable.N)
     result = gradient_variance(*solved.data, MiniBatch(2), sample_weight=weights)["SG-2"]
     drawn = oracle.mini_batch(weights[:, None] * solved.gradients, 2)
     assert result.variance == pytest.approx(oracle.variance(drawn), rel=tolerance(solved))

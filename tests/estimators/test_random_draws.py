@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.estimators import problem
 from tests.oracles import estimator_oracle, stratified_oracle
+from tests.problems import Enumerable
 from tf_gradvar.data import stratified_batches
 from tf_gradvar.estimators import MiniBatch, Stratified, gradient_variance
 
-GROUPS, SIZES = problem.ASSIGNMENTS, np.bincount(problem.ASSIGNMENTS)
+GROUPS, SIZES = Enumerable.ASSIGNMENTS, np.bincount(Enumerable.ASSIGNMENTS)
 FIXED = [Fraction(1), Fraction(2), Fraction(1)]
 EQUAL = [Fraction(2, 3)] * 3
 TWO = [Fraction(1), Fraction(3, 2), Fraction(1, 2)]
@@ -20,7 +20,7 @@ UNEQUAL = [Fraction(7, 10), Fraction(17, 10), Fraction(6, 10)]
 
 @pytest.fixture(scope="module")
 def solved():
-    return problem.make("float64")
+    return Enumerable.make("float64")
 
 
 def enumerated(solved, expected, replacement):

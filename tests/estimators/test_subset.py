@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.estimators import problem
 from tests.estimators.test_exact import discover
+from tests.problems import Enumerable
 from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, gradient_variance
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.protocol import Between
@@ -77,7 +77,7 @@ def test_every_statistic_is_unbiased_over_all_subsets():
 
 @pytest.fixture(scope="module")
 def large():
-    return problem.make("float32", count=240)
+    return Enumerable.make("float32", count=240)
 
 
 def large_estimators(large):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import per_example_oracle as oracle
-from tests.per_example.problems import EXAMPLES, PROBLEMS, Problem
+from tests.problems import EXAMPLES, PROBLEMS, Problem
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.oracles import per_example_oracle as oracle
 from tests.per_example.conftest import solve
-from tests.per_example.problems import PROBLEMS
+from tests.problems import PROBLEMS
 from tf_gradvar import per_example
 
 RTOL = 1e-5

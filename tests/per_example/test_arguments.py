@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.per_example.problems import Swish, sequential
+from tests.problems import Swish, sequential
 from tf_gradvar import per_example
 
 X = np.random.default_rng(0).normal(size=(6, 8)).astype("float32")

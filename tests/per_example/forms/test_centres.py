@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.per_example.conftest import solve
-from tests.per_example.problems import EXAMPLES, PROBLEMS
+from tests.problems import EXAMPLES, PROBLEMS
 from tf_gradvar.per_example import (
     Factors,
     Recorder,

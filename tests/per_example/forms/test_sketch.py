@@ -5,7 +5,7 @@ import pytest
 
 from tests.oracles import per_example_oracle as oracle
 from tests.per_example.conftest import solve
-from tests.per_example.problems import PROBLEMS
+from tests.problems import PROBLEMS
 from tf_gradvar import per_example
 
 NAMES = (

@@ -11,7 +11,7 @@ from keras import layers
 
 from tests.oracles import per_example_oracle as oracle
 from tests.per_example.conftest import solve
-from tests.per_example.problems import PROBLEMS, Swish, sequential
+from tests.problems import PROBLEMS, Swish, sequential
 from tf_gradvar import per_example
 from tf_gradvar.per_example.recording import fallback
 

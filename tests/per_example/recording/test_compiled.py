@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.per_example.problems import sequential
+from tests.problems import sequential
 from tf_gradvar import per_example
 from tf_gradvar.per_example.recording import compiled
 from tf_gradvar.per_example.recording.python_state import UnknownStateError, state_of_value

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.per_example.problems import Swish, sequential
+from tests.problems import Swish, sequential
 from tf_gradvar import per_example
 from tf_gradvar.per_example.recording import fallback
 

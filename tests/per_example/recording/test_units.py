@@ -3,7 +3,7 @@
 import numpy as np
 from keras import layers
 
-from tests.per_example.problems import sequential
+from tests.problems import sequential
 from tf_gradvar import per_example
 
 

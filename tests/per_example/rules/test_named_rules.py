@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 from tests.oracles import per_example_oracle as oracle
-from tests.per_example.problems import sequential
+from tests.problems import sequential
 from tf_gradvar import per_example
 
 IDS = np.random.default_rng(0).integers(1, 9, size=(5, 6)).astype("int32")

@@ -1,13 +1,22 @@
-"""Small problems, as data: a new layer is covered by adding one entry."""
+"""Small problems for all tests, as data: a new layer is covered by adding one entry.
 
+`PROBLEMS` are models, data and losses whose gradients are compared with a loop. `Enumerable` is
+small enough for all its mini-batches, `clustered_mlp` and `clustered_convolutions` come with all
+their gradients, and `training_mode_model` shows whoever changes a model.
+"""
+
+import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import layers
 from keras.src.applications.convnext import LayerScale
+
+from tests.oracles import per_example_oracle
 
 EXAMPLES = 5
 
@@ -539,3 +548,114 @@ if hasattr(layers, "ReversibleEmbedding"):  # since Keras 3.13
             cross_entropy,
         ),
     ]
+
+
+@dataclass(frozen=True)
+class Enumerable:
+    """6 examples and a network of 17 weights; gradients `[N, P]` in float64, also at a snapshot."""
+
+    N: ClassVar[int] = 6
+    INPUTS: ClassVar[int] = 3
+    HIDDEN: ClassVar[int] = 3
+    ASSIGNMENTS: ClassVar[np.ndarray] = np.array([1, 0, 1, 2, 0, 1])
+
+    model: keras.Model
+    x: np.ndarray
+    y: np.ndarray
+    loss: str
+    gradients: np.ndarray
+    snapshot: list
+    at_snapshot: np.ndarray
+
+    @classmethod
+    def make(cls, precision="float64", count=N):
+        """The model and data in a precision; the gradients are those of float64."""
+        rng = np.random.default_rng(3)
+        x, y = rng.normal(size=(count, cls.INPUTS)), rng.normal(size=(count, 1))
+        x, y = (a.astype("float32").astype("float64") for a in (x, y))
+        with per_example_oracle.float64():
+            exact = cls._build()
+            snapshot = [w.astype("float32").astype("float64") for w in exact.get_weights()]
+            at_snapshot = cls._gradients(exact, x, y)
+            weights = [w + 0.3 * rng.normal(size=w.shape) for w in snapshot]
+            weights = [w.astype("float32").astype("float64") for w in weights]
+            exact.set_weights(weights)
+            gradients = cls._gradients(exact, x, y)
+        with per_example_oracle.float64() if precision == "float64" else contextlib.nullcontext():
+            model = cls._build()
+        model.set_weights(weights)
+        x, y = x.astype(precision), y.astype(precision)
+        return cls(model, x, y, "mse", gradients, snapshot, at_snapshot)
+
+    @classmethod
+    def _build(cls):
+        keras.utils.set_random_seed(1)
+        hidden = layers.Dense(cls.HIDDEN, "tanh", name="hidden")
+        return sequential((cls.INPUTS,), hidden, layers.Dense(1))
+
+    @staticmethod
+    def _gradients(model, x, y):
+        rows = per_example_oracle.loop_gradients(model, x, y, keras.losses.MeanSquaredError())
+        return per_example_oracle.flat(rows)
+
+    @property
+    def data(self):
+        return self.model, self.x, self.y, self.loss
+
+    def split(self, flat):
+        """A vector [..., P] as a list of arrays [..., *shape], in the order of the variables."""
+        parts, start = [], 0
+        for variable in self.model.trainable_variables:
+            size = int(np.prod(variable.shape))
+            part = flat[..., start : start + size]
+            parts.append(part.reshape(*flat.shape[:-1], *variable.shape))
+            start += size
+        return parts
+
+
+@functools.cache
+def clustered_mlp():
+    """A small MLP, 41 examples and their gradients [N, P]."""
+    keras.utils.set_random_seed(0)
+    stack = [layers.Dense(8, "relu", name="hidden"), layers.Dense(3, name="head")]
+    model = keras.Sequential([keras.Input((6,)), *stack], name="net")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(41, 6)).astype("float32")
+    return _with_gradients(model, x, rng.integers(0, 3, 41))
+
+
+@functools.cache
+def clustered_convolutions():
+    """Convolutions, inference-mode batch normalization and pooling; 23 examples."""
+    keras.utils.set_random_seed(1)
+    model = sequential(
+        (7, 8, 2),
+        layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
+        layers.BatchNormalization(),
+        layers.Conv2D(5, 3),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3),
+    )
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(23, 7, 8, 2)).astype("float32")
+    return _with_gradients(model, x, rng.integers(0, 3, 23))
+
+
+def _with_gradients(model, x, y):
+    rows = per_example_oracle.loop_gradients(model, x, y, cross_entropy())
+    return model, x, y, np.concatenate([row.reshape(len(x), -1) for row in rows], axis=1)
+
+
+def training_mode_model():
+    """A compiled model in which a careless callback would leave traces while it measures."""
+    keras.utils.set_random_seed(2)
+    model = sequential(
+        (4,),
+        layers.Dense(8),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Dropout(0.3),
+        layers.Dense(1),
+    )
+    model.compile(keras.optimizers.Adam(0.01), loss="mse")
+    return model
