@@ -93,9 +93,9 @@ def record(
     *,
     state: State,
     training: bool,
-    tape: tf.GradientTape,
+    tape: tf.GradientTape | None,
 ) -> tuple[Any, Recording]:
-    """Run the model forward and record the calls of the units, with those that are hidden.
+    """Run the model forward and record the calls of the units.
 
     Args:
         model: A built model.
@@ -103,7 +103,7 @@ def record(
         units: What to record.
         state: Values to use instead of those of the variables.
         training: Whether layers run in training mode.
-        tape: Watches the recorded outputs.
+        tape: Watches the recorded outputs; None to learn shapes only.
 
     Returns:
         The outputs of the model and the recording.
@@ -111,30 +111,6 @@ def record(
     Raises:
         ValueError: If batch normalisation runs in training mode.
     """
-    outputs, recording = _run(model, x, units, state, training, tape)
-    examples = keras.tree.flatten(x)[0].shape[0]
-    seen, one_seen = _seen_tensors(units, recording), {}
-    # A leading axis of the right length may be an accident (positions 0..T-1 with T = B, a batch
-    # axis that was moved). A second pass over one example, of which only shapes are used, tells
-    # them apart. It costs nothing inside a `tf.function`.
-    if examples != 1:
-        one = tf.nest.map_structure(lambda tensor: tensor[0][tf.newaxis], x)
-        _, probe = _run(model, one, units, state, training, tape=None)
-        one_seen = _seen_tensors(units, probe)
-    for place, tensors in seen.items():
-        if not (_lead_with(tensors, examples) and _lead_with(one_seen.get(place, []), 1)):
-            recording.hidden[place] = "it was called on a tensor without the batch axis"
-    return outputs, recording
-
-
-def _run(
-    model: keras.Model,
-    x: Any,
-    units: Sequence[Unit],
-    state: State,
-    training: bool,
-    tape: tf.GradientTape | None,
-) -> tuple[Any, Recording]:
     recording = Recording({place: [] for place in range(len(units))})
     owners = {id(v): place for place, unit in enumerate(units) for v in unit.variables}
     scope = ReadingScope(state, owners, recording)
@@ -146,6 +122,33 @@ def _run(
         outputs = call_model(model, x, training)
     recording.added = scope.losses
     return outputs, recording
+
+
+def hide_unbatched(
+    recording: Recording,
+    model: keras.Model,
+    x: Any,
+    units: Sequence[Unit],
+    *,
+    state: State,
+    training: bool,
+) -> None:
+    """Hide units that were called on tensors without a batch axis; arguments as for `record`.
+
+    A leading axis of the right length may be an accident (positions 0..T-1 with T = B, a batch
+    axis that was moved). A second pass over one example, of which only shapes are used, tells
+    them apart. It costs nothing inside a `tf.function`.
+    """
+    examples = keras.tree.flatten(x)[0].shape[0]
+    seen = _seen_tensors(units, recording)
+    one_seen: dict[int, list[Any]] = {}
+    if examples != 1:
+        one = tf.nest.map_structure(lambda tensor: tensor[0][tf.newaxis], x)
+        _, probe = record(model, one, units, state=state, training=training, tape=None)
+        one_seen = _seen_tensors(units, probe)
+    for place, tensors in seen.items():
+        if not (_lead_with(tensors, examples) and _lead_with(one_seen.get(place, []), 1)):
+            recording.hidden[place] = "it was called on a tensor without the batch axis"
 
 
 def _recorded_call(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_gradvar.per_example.forms.form import Explicit, Forms, GradientForm, leading, total_of
 from tf_gradvar.per_example.recording import fallback
 from tf_gradvar.per_example.recording.batches import Batch, State, at_least_float32, is_float
-from tf_gradvar.per_example.recording.capture import Use, record
+from tf_gradvar.per_example.recording.capture import Use, hide_unbatched, record
 from tf_gradvar.per_example.recording.problem import Problem
 from tf_gradvar.per_example.recording.units import enclosing_units
 from tf_gradvar.per_example.rules.registry import Unit
@@ -48,18 +48,14 @@ def _one_pass(
     problem: Problem, batch: Batch, state: State
 ) -> tuple[dict[int, GradientForm], list[tuple[Unit, str]], tf.Tensor]:
     """Forms by variable index, the units that hide theirs with the reason, and the losses."""
+    run = (problem.model, batch.x, problem.units)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        outputs, recording = record(
-            problem.model,
-            batch.x,
-            problem.units,
-            state=state,
-            training=problem.training,
-            tape=tape,
-        )
+        outputs, recording = record(*run, state=state, training=problem.training, tape=tape)
         losses = problem.losses(batch, outputs, recording.added)
         total = problem.loss.total(losses, recording.added)
     problem.refuse_unknown_share(recording.added)
+    # After the losses: another call of the model forgets what this one has added to them.
+    hide_unbatched(recording, *run, state=state, training=problem.training)
     for place, unit in enumerate(problem.units):
         if unit.name in problem.hidden:
             recording.hidden.setdefault(place, "its recorded calls do not tell the examples apart")
