@@ -1,4 +1,4 @@
-"""What per-example statistics cost, as ratios to the plain forward and backward step.
+"""Cost of per-example statistics, as ratios to the plain forward and backward step.
 
     python -m benchmarks.per_example                    # one and two cores, time and memory
     python -m benchmarks.per_example --models mlp --cores 1 --repeats 40

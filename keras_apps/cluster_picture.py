@@ -10,7 +10,7 @@ Results are in the workdir: report.html, and figures/ with the numbers beside th
 from __future__ import annotations
 
 from keras_apps.command_line import App, Task
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.plane_report import COLOURS, plane_report

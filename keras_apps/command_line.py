@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting import terminal
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.page import page

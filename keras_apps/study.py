@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from keras_apps.command_line import App, Task
-from keras_apps.experiments.comparison import Experiment
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.trajectory_report import study_report

@@ -14,13 +14,13 @@ import time
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
-from keras_apps.experiments.comparison import Experiment
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting.comparison_report import Material, comparison_report
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import summary_rows
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
-from keras_apps.reporting.results import Results
 from keras_apps.running import tuning
 from keras_apps.running.checkpointing import discard
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure

@@ -19,9 +19,9 @@ Command:
 
 from typing import Any
 
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
 
 ALPHA = {"alpha": 0.1}
 QHM = {"momentum": 0.9, "nu": 0.7}

@@ -13,8 +13,8 @@ Command:
 """
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
 
 ALPHA = {"alpha": 0.1}
 PLAIN_RATES = (0.05, 0.1, 0.2)

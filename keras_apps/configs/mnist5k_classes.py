@@ -22,8 +22,8 @@ Commands:
 """
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.trajectory import Trajectory
 
 ALPHA = {"alpha": 0.1}

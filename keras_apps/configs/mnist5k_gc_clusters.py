@@ -36,8 +36,8 @@ Commands:
 from typing import Any
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment, GradientClusters
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment, GradientClusters
 
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 

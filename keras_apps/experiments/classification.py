@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_apps import sources
-from keras_apps.experiments.problem import Problem, ProblemDefinition
+from keras_apps.experiments.training_problem import Problem, ProblemDefinition
 from keras_apps.models import MODELS
 
 EVALUATION_BATCH = 1000

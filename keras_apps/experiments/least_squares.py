@@ -29,7 +29,7 @@ import keras
 import numpy as np
 
 from keras_apps.experiments.least_squares_theory import predicted_risk
-from keras_apps.experiments.problem import Problem, ProblemDefinition
+from keras_apps.experiments.training_problem import Problem, ProblemDefinition
 from keras_apps.models import MODELS
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import keras
 import numpy as np
 
-from keras_apps.experiments.problem import Problem, ProblemDefinition
+from keras_apps.experiments.training_problem import Problem, ProblemDefinition
 
 
 @dataclasses.dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from keras_apps.experiments.problem import ProblemDefinition
+from keras_apps.experiments.training_problem import ProblemDefinition
 from keras_apps.experiments.trajectory import Trajectory
 
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import pictures
+from keras_apps.reporting.comparison_results import Arm, Results
 from keras_apps.reporting.pictures import Picture
-from keras_apps.reporting.results import Arm, Results
 
 LEGEND_LINE = 0.19  # inches
 COMPARED = ("training_loss", "test_accuracy")

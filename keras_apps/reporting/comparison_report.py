@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.reporting.comparison_pictures import (
     comparison_pictures,
     risk_pictures,
     variance_pictures,
 )
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import changes_table, summary_table
 from keras_apps.reporting.document import (
     Code,
@@ -32,7 +33,6 @@ from keras_apps.reporting.document import (
     findings_parts,
 )
 from keras_apps.reporting.findings import findings_of, variance_left
-from keras_apps.reporting.results import Results
 from keras_apps.reporting.trajectory_report import Measured, variance_section
 from keras_apps.running.configurations import Loaded
 
@@ -45,7 +45,7 @@ class Material:
         loaded: The configuration, of an `Experiment`.
         results: Of its runs.
         variances: The records along its trajectory, if it has one.
-        description: Of the data, in a sentence or two.
+        description: One or two sentences about the data.
         figures: Folder where pictures and their numbers go.
     """
 

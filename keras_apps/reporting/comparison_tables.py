@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_apps.reporting.comparison_results import Arm, Results, Spread, unit
 from keras_apps.reporting.document import MINUS, PERCENT, Table
-from keras_apps.reporting.results import Arm, Results, Spread, unit
 
 # Columns of the summary: heading, when the value is taken, its name, and its digits.
 COLUMNS = (

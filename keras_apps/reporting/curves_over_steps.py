@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
-from keras_apps.reporting.results import EARLY, Arm, Point, Results
+from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.reporting.comparison_results import EARLY, Arm, Point, Results
 from tf_gradvar.plots import smoothed
 
 HUES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from keras_apps.reporting.comparison_results import Pair, Results
 from keras_apps.reporting.document import MINUS, PERCENT
-from keras_apps.reporting.results import Pair, Results
 
 
 def findings_of(results: Results) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
 from keras_apps.reporting import pictures
 from keras_apps.reporting.document import (

@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from keras_apps import requirements
-from keras_apps.experiments.comparison import Run
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.optimizer_comparison import Run
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.faults import of_the_system
 from keras_apps.running.instruments import measured_values
 from keras_apps.running.workdir import Workdir

@@ -16,7 +16,7 @@ NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
 
 
 def sentence(error: OSError, workdir: Path) -> str:
-    """Say in a sentence or two what an error of the operating system means, and what to do.
+    """Say what an error of the operating system means, and what to do.
 
     Example:
         >>> print(sentence(OSError(errno.ENOSPC, "No space left on device"), Path("runs/mine")))

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from keras_apps.experiments.comparison import Experiment, GradientClusters, Run
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.optimizer_comparison import Experiment, GradientClusters, Run
+from keras_apps.experiments.training_problem import Problem
 from tf_gradvar.callbacks import BetweenClusterVariance, Recluster
 from tf_gradvar.callbacks import between_cluster_variance as between
 from tf_gradvar.callbacks import recluster as reclustering

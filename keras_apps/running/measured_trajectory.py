@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.running.checkpointing import CheckpointFolder, discard
 from keras_apps.running.progress import Display

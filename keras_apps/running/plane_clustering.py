@@ -7,7 +7,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
 from tf_gradvar import GradientClustering
 from tf_gradvar.per_example import gradients

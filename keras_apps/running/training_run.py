@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_apps.experiments.comparison import Experiment, Run
-from keras_apps.experiments.problem import Problem
+from keras_apps.experiments.optimizer_comparison import Experiment, Run
+from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.checkpointing import CheckpointFolder, Checkpointing, discard
 from keras_apps.running.evaluation import Evaluation
 from keras_apps.running.instruments import recluster_callback, variance_callbacks

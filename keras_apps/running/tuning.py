@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_comparison import Experiment
 
 
 def choose(

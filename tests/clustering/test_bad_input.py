@@ -1,4 +1,4 @@
-"""What a clustering refuses, in a sentence."""
+"""Refusals of a clustering, each a sentence."""
 
 import keras
 import numpy as np

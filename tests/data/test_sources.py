@@ -1,4 +1,4 @@
-"""What is taken for data: structures and lists, pandas, datasets that stream, and their order."""
+"""Sources of data: structures and lists, pandas, datasets that stream, and their order."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""How much is hunted, and from where: read from the environment.
+"""Extent and seed of a hunt, read from the environment.
 
 `HUNT_MODELS` models are drawn (50 unless set; `make hunt` asks for 1 000), twice as many runs
 optimizers and as many samplers. `HUNT_SEED` decides which (0 unless set, so that the tests of every

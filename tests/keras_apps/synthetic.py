@@ -1,8 +1,8 @@
 """Made-up records of an experiment, in which every number of a report can be worked out by hand."""
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
 
 OPTIMIZERS = (
     OptimizerChoice("SGD", candidates=(0.1, 0.2, 0.4), measures_variance=True),

@@ -14,8 +14,8 @@ import pytest
 from keras_apps import cluster_picture, command_line, study, train
 from keras_apps.experiments import comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.document import Code
-from keras_apps.reporting.results import Results
 from keras_apps.running import changes, configurations
 from keras_apps.sources import tfds
 

@@ -1,4 +1,4 @@
-"""What is not installed is said at the start, in a sentence, or is done without."""
+"""Packages that are not installed: named at the start, or done without."""
 
 import importlib.util
 import os

@@ -4,7 +4,7 @@ import pytest
 
 from keras_apps import study
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
 from keras_apps.running import configurations

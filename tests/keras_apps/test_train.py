@@ -13,9 +13,9 @@ import pytest
 
 from keras_apps import train
 from keras_apps.command_line import INTERRUPTED
-from keras_apps.experiments.comparison import Experiment
+from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.reporting.comparison_report import SNIPPET
-from keras_apps.reporting.results import Results
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.running import configurations as configs
 from keras_apps.running.workdir import Workdir
 from tf_gradvar.records import RecordFile

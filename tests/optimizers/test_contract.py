@@ -1,4 +1,4 @@
-"""What every Keras optimizer must do, on the corrected gradient, for every one of ours."""
+"""The contract of a Keras optimizer, on the corrected gradient, for every one of ours."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What only TensorFlow has: XLA as an option, traces, float64, loss scaling with state."""
+"""TensorFlow alone: XLA as an option, traces, float64, loss scaling with state."""
 
 import keras
 import numpy as np

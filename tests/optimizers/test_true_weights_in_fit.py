@@ -1,4 +1,4 @@
-"""Whatever looks at a model of IGT within `fit` sees the true weights, on every backend."""
+"""True weights of a model of IGT for all that looks at it within `fit`, on every backend."""
 
 import keras
 import numpy as np

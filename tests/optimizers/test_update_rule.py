@@ -1,4 +1,4 @@
-"""What a backend computes in place and in its own order is what the pure definition says."""
+"""The pure definition of the update rule, and the backends that compute it in place."""
 
 import keras
 import numpy as np

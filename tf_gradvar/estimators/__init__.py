@@ -8,7 +8,7 @@ from tf_gradvar.estimators.between_clusters import (
     buffered_between_cluster_variance,
     estimator_between_cluster_variance,
 )
-from tf_gradvar.estimators.discover import DiscoverEstimate
+from tf_gradvar.estimators.discover_estimate import DiscoverEstimate
 from tf_gradvar.estimators.mini_batch import MiniBatch
 from tf_gradvar.estimators.options import MeasuringOptions
 from tf_gradvar.estimators.protocol import Estimator

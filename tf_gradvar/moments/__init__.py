@@ -22,7 +22,7 @@ from tf_gradvar.moments.quotients import (
     ratio_sums,
     variances,
 )
-from tf_gradvar.moments.statistics import Moments, Sums, added
+from tf_gradvar.moments.sums import Moments, Sums, added
 
 __all__ = [
     "Arrays",

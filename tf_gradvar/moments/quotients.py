@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_gradvar.moments.layout import Arrays, Layout
-from tf_gradvar.moments.statistics import Moments, Sums
+from tf_gradvar.moments.sums import Moments, Sums
 
 
 @dataclass(frozen=True)

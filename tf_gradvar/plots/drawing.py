@@ -1,4 +1,4 @@
-"""What the figures share: colours, points with their smoothing, heat maps."""
+"""Colours, points with their smoothing, and heat maps, shared by all figures."""
 
 from __future__ import annotations
 

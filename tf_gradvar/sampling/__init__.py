@@ -1,4 +1,4 @@
-"""Which example comes next: the draws of a batch, shared by samplers and estimators.
+"""Draws of a batch, shared by samplers and estimators: the choice of the next examples.
 
     design       clusters and what a batch expects of each, by a rule
     allocation   expected draws: how the batch is shared out, and the bound of the weights

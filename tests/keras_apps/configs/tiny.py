@@ -1,8 +1,8 @@
 """One run of a few steps on small digits."""
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
 
 
 def config():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.models import MODELS
 
 PROBLEM = Classification(source="digits", model_arguments={"hidden_units": [8]})

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from keras_apps.reporting.comparison_pictures import comparison_pictures, variance_pictures
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.curves_over_steps import plot_values, plot_variances
-from keras_apps.reporting.results import Results
 from tests.keras_apps.synthetic import EXPERIMENT, OPTIMIZERS, loss, records
 
 STATE = dict(matplotlib.rcParams)

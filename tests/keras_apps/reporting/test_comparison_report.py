@@ -4,9 +4,9 @@ import html.parser
 import re
 
 from keras_apps.reporting import comparison_report
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.document import Code, Section
 from keras_apps.reporting.page import page
-from keras_apps.reporting.results import Results
 from keras_apps.running.configurations import Loaded
 from tests.keras_apps.synthetic import EXPERIMENT, records
 

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from keras_apps.experiments.comparison import Experiment
 from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import changes_table
 from keras_apps.reporting.document import MINUS, PERCENT
 from keras_apps.reporting.findings import findings_of, variance_left
-from keras_apps.reporting.results import Results
 from tests.keras_apps.synthetic import EXPERIMENT, records
 
 

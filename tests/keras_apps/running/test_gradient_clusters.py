@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment, GradientClusters
 from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
-from keras_apps.reporting.results import Results
+from keras_apps.experiments.optimizer_comparison import Experiment, GradientClusters
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
 from tests.keras_apps.displays import Request, Shown

@@ -1,4 +1,4 @@
-"""Which layers own the variables that are measured."""
+"""Layers that own the variables that are measured."""
 
 import numpy as np
 from keras import layers

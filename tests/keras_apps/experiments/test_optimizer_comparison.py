@@ -1,13 +1,13 @@
-"""Which runs an experiment consists of, and what it refuses."""
+"""Runs of an experiment, and its refusals."""
 
 import dataclasses
 
 import pytest
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.comparison import Experiment, GradientClusters
 from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment, GradientClusters
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.two_gaussians import ClusterPicture, TwoGaussians
 from keras_apps.experiments.variance_study import Study

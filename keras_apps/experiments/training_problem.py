@@ -24,7 +24,7 @@ class Problem:
         loss: What the model is compiled with.
         evaluate: Model -> measured values by name, over the whole data.
         score: The name of the value that should be small, by which learning rates are chosen.
-        description: What the data are, in a sentence or two.
+        description: One or two sentences about the data.
         partitions: Other clusters of the same examples [N], by name.
     """
 

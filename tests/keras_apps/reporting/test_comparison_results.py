@@ -8,9 +8,9 @@ import statistics
 import pytest
 from rich.console import Console
 
+from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import summary_rows, summary_table
 from keras_apps.reporting.pictures import write_csv
-from keras_apps.reporting.results import Results
 from keras_apps.reporting.terminal import rich_table
 from tests.keras_apps.synthetic import EXPERIMENT, LOSSES, loss, records
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import keras
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
-from keras_apps.experiments.problem import ProblemDefinition
+from keras_apps.experiments.training_problem import ProblemDefinition
 from keras_apps.experiments.trajectory import Trajectory
 
 NOT_EMPTY = {"optimizers": "optimizer", "groups_per_batch": "number", "seeds": "number"}
