@@ -35,6 +35,13 @@ CASES = {
         sources=_SEQUENCE, body=(_DENSE, Step("total")), outputs=(Output(_HEAD),)
     ),
     "contrastive loss": Problem(sources=_SEQUENCE, outputs=(Output(_HEAD, loss="contrast"),)),
+    # Not noticed: the example that was compared had no weight, and so no loss anywhere.
+    "contrastive loss, an example without weight": Problem(
+        sources=_SEQUENCE,
+        outputs=(Output(_HEAD, loss="contrast", sample_weight="BT"),),
+        batch=2,
+        seed=807,
+    ),
     # Two calls of the model differ.
     "noise in inference": Problem(
         sources=_SEQUENCE, body=(_DENSE, Step("noise")), outputs=(Output(_HEAD),)

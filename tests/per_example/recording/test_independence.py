@@ -157,6 +157,25 @@ def test_examples_that_interact_are_refused(build, loss, message, compiled):
     assert "in user code" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("weighted", [[0], [1], [B - 1], [0, 2]])
+def test_examples_without_weight_do_not_hide_an_interaction(weighted):
+    weights = np.zeros(B, "float32")
+    weights[weighted] = 2.0
+    for rows in (slice(None), slice(0, 2)) if weighted != [B - 1] else (slice(None),):
+        x, y, w = X[:B][rows], Y[:B][rows], weights[rows]
+        with pytest.raises(ValueError, match="what the loss contrastive gives"):
+            per_example.squared_norms(model_with(), x, y, contrastive, sample_weight=w)
+
+
+def test_the_only_example_with_a_weight_is_among_those_that_are_compared():
+    x, y = np.tile(X[:B], (7, 1)), np.tile(Y[:B], (7, 1))
+    x, y = x + np.linspace(0, 1, len(x))[:, None].astype("float32"), y
+    weights = np.zeros(len(x), "float32")
+    weights[len(x) // 2] = 1.0
+    with pytest.raises(ValueError, match="what the loss contrastive gives"):
+        per_example.squared_norms(model_with(), x, y, contrastive, sample_weight=weights)
+
+
 class Adder(layers.Layer):
     def __init__(self, reduce, **arguments):
         super().__init__(**arguments)

@@ -86,6 +86,10 @@ class Comparison:
         everyone = np.arange(n)
         self._neighbours = np.where(everyone < n // 2, 0, n - 1) if n > 1 else everyone
         self._together = self._run_some(everyone)
+        order = _with_a_loss_last(self._together.losses, n)
+        if order[-1] != n - 1:
+            self._batch = batch.rows(order)
+            self._together = self._run_some(everyone)
         self._again = self._run(everyone, other_seeds=True)
         self._others = self._run(self._neighbours)
         added = self._together.added and not problem.loss.computes_itself
@@ -270,6 +274,15 @@ class Comparison:
             if same and self._any_differs(outputs, changed, self._limits.same):
                 return _called(layer)
         return f"'{model.name}' ({type(model).__name__})"
+
+
+def _with_a_loss_last(losses: np.ndarray, count: int) -> np.ndarray:
+    """An order in which the last example has a loss: weights and masks may leave others none."""
+    order = np.arange(count)
+    has_one = np.flatnonzero(losses) if losses.shape == (count,) else order
+    if len(has_one) and has_one[-1] != count - 1:
+        order[[has_one[-1], -1]] = order[[-1, has_one[-1]]]
+    return order
 
 
 def _other_seeds(model: keras.Model) -> list[tuple[keras.Variable, Any]]:

@@ -137,9 +137,13 @@ def _of_random_examples(
 
 
 def _some_examples(batch: Batch) -> Batch:
-    """Up to four of them, from the whole batch."""
+    """Up to four of them, from the whole batch, one of them with a weight."""
     count = int(tensors_in(batch.x)[0].shape[0])
     rows = np.unique(np.linspace(0, count - 1, min(count, _MOST_EXAMPLES)).astype(int))
+    weights = [np.reshape(leaf, (count, -1)) for leaf in tensors_in(batch.sample_weight)]
+    weighted = np.flatnonzero(np.concatenate(weights, axis=1).any(axis=1)) if weights else rows
+    if len(weighted) and not np.isin(rows, weighted).any():
+        rows[0] = weighted[0]
     return batch.rows(rows)
 
 
