@@ -37,8 +37,10 @@ CASES = {
     "contrastive loss": Problem(sources=_SEQUENCE, outputs=(Output(_HEAD, loss="contrast"),)),
     # Not noticed: the example that was compared had no weight, and so no loss anywhere.
     "contrastive loss, an example without weight": Problem(
-        sources=_SEQUENCE,
-        outputs=(Output(_HEAD, loss="contrast", sample_weight="BT"),),
+        kind="sequential",
+        sources=(Source(shape=(1, 3), kind="int32", stem=(Step("Dense", {"units": 3}),)),),
+        body=(Step("penalty"),),
+        outputs=(Output((Step("Dense", {"units": 3}),), loss="contrast", sample_weight="BT"),),
         batch=2,
         seed=807,
     ),
