@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.test_stratified import all_counts
+from tests.data.test_stratified_batches import all_counts
 from tests.hunt import settings
 from tests.hunt.samplers import Groups, assignments_of, group_settings, strata_settings
 from tests.oracles import estimator_oracle, stratified_oracle

@@ -12,7 +12,7 @@ import socket
 import pytest
 
 from keras_apps import cluster_picture, command_line, study, train
-from keras_apps.experiments import comparison, trajectory
+from keras_apps.experiments import optimizer_comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.document import Code
@@ -121,11 +121,11 @@ def test_close_names_are_names_that_exist():
     configurations.load("digits_classes", [f"problem.{key}=digits"])
 
 
-@pytest.mark.parametrize("module", [comparison, trajectory])
+@pytest.mark.parametrize("module", [optimizer_comparison, trajectory])
 def test_rules_name_fields(module):
     fields = {
         field.name
-        for owner in (comparison, trajectory)
+        for owner in (optimizer_comparison, trajectory)
         for kind in vars(owner).values()
         if dataclasses.is_dataclass(kind)
         for field in dataclasses.fields(kind)
