@@ -195,14 +195,25 @@ def test_extras_that_are_installed():
 def test_files_and_names_in_the_readme():
     text = README.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#:]+)\)", text)
-    layout = re.findall(r"^    ((?:tf_gradvar|keras_apps)/\S*)", text, re.MULTILINE)
     notebooks = re.findall(r"`(\S+\.ipynb)`", text)
-    assert min(map(len, (links, layout, notebooks))) > 0
-    for path in (*links, *layout, *notebooks):
+    assert min(map(len, (links, notebooks))) > 0
+    for path in (*links, *notebooks):
         assert (REPOSITORY / path).exists(), path
     for name in re.findall(r"`(tf_gradvar(?:\.\w+)+)", text):
         if not (REPOSITORY / name).exists():
             resolve(name)
+
+
+def test_files_in_contributing():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`(\w+(?:/\w+)+(?:\.\w+)?)`", text)
+    assert len(paths) > 10
+    for path in paths:
+        assert (REPOSITORY / path).exists() or (REPOSITORY / "tf_gradvar" / path).exists(), path
+    for name in re.findall(r"`((?:\w+\.)+\w+)(?:\(|`)", text):
+        room = name.partition(".")[0]
+        if (REPOSITORY / "tf_gradvar" / room).is_dir():
+            resolve(f"tf_gradvar.{name}")
 
 
 def resolve(name):
