@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.oracles.discover_oracle import ControlVariate
+from tests.problems import needs_mean_regularizers
 from tf_gradvar import ClusterModel, Discover, DiscoverOver, cluster_batches
 
 K, GROUP, RATE, ALPHA, STEPS = 3, 4, 0.1, 0.3, 6
@@ -159,6 +160,7 @@ def test_activity_regularizers_join_the_groups():
     assert np.abs(by_loop.get_weights()[0] - without.get_weights()[0]).max() > 1e-3
 
 
+@needs_mean_regularizers
 def test_losses_that_layers_add_need_known_groups():
     layers = keras.layers.Dense(5, activity_regularizer=keras.regularizers.L2(0.1))
     with pytest.raises(ValueError, match="add losses of their own"):

@@ -11,7 +11,7 @@ from keras import layers
 
 from tests.oracles import per_example_oracle as oracle
 from tests.per_example.conftest import solve
-from tests.problems import PROBLEMS, Swish, sequential
+from tests.problems import PROBLEMS, Swish, needs_mean_regularizers, sequential
 from tf_gradvar import per_example
 from tf_gradvar.per_example.recording import fallback
 
@@ -49,6 +49,7 @@ def assert_unchanged(model, before):
     assert losses == before[2]
 
 
+@needs_mean_regularizers
 def test_the_model_is_not_changed():
     model = noisy_model()
     model(X)
@@ -58,6 +59,7 @@ def test_the_model_is_not_changed():
     assert_unchanged(model, before)
 
 
+@needs_mean_regularizers
 def test_the_model_is_not_changed_by_a_failure():
     model = noisy_model()
     model(X)
@@ -119,6 +121,7 @@ def test_dropout_in_training_mode_uses_one_mask():
     assert np.abs(first - per_example.squared_norms(model, X, Y, "mse")).max() > 1e-3
 
 
+@needs_mean_regularizers
 def test_batch_normalization_with_stored_statistics_may_train_the_rest():
     model = noisy_model()
     model.layers[1].trainable = False
