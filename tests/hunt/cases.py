@@ -66,6 +66,12 @@ CASES = {
             Output(_HEAD, arguments={"reduction": "mean_with_sample_weight"}, sample_weight="B"),
         ),
     ),
+    # Not a fault: Keras takes the last axis off both, and the weights belong to what is left.
+    "weights of positions, labels without the last axis": Problem(
+        sources=(Source((2, 2, 2)),),
+        outputs=(Output((Step("Dense", {"units": 1}),), labels="squeezed", sample_weight="BT"),),
+        batch=2,
+    ),
     # Refused, where `fit` wants weights of this shape.
     "sample weights [B, 1] of losses [B, T]": Problem(
         sources=_SEQUENCE,

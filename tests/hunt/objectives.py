@@ -115,11 +115,13 @@ def rank_of_loss(output, rank):
 
 def make_weights(output, shape, rng):
     """Return sample weights for labels of an output of this shape, or None."""
+    # Labels without the last axis take that of the predictions off, too, and another for the mean.
+    squeezed = output.labels == "squeezed" and shape[-1] == 1 and len(shape) > 2
     wanted = {
         None: None,
         "B": shape[:1],
         "B1": (shape[0], 1),
-        "BT": shape[: rank_of_loss(output, len(shape))],
+        "BT": shape[: rank_of_loss(output, len(shape) - squeezed)],
     }[output.sample_weight]
     if wanted is None:
         return None
