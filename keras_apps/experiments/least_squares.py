@@ -29,7 +29,7 @@ import keras
 import numpy as np
 
 from keras_apps.experiments.least_squares_theory import predicted_risk
-from keras_apps.experiments.training_problem import Problem, ProblemDefinition
+from keras_apps.experiments.training_problem import Predictor, Problem, ProblemDefinition
 from keras_apps.models import MODELS
 
 
@@ -141,27 +141,30 @@ class LeastSquares(ProblemDefinition):
             ),
         )
 
-    def predicted_risks(
-        self,
-        rule: str,
-        arguments: Mapping[str, Any],
-        learning_rate: float,
-        *,
-        groups: int,
-        group_size: int,
-        steps: int,
-    ) -> dict[str, np.ndarray]:
-        """Return the expected excess risk [T + 1] with both parts of the noise and with one."""
+    def predictor(self) -> Predictor:
+        """Draw the data, and return the function that predicts runs on them."""
         data = self.data()
-        within = data.noise_within(groups, group_size)
-        noises = {
-            "within and between clusters": within + data.noise_between(groups),
-            "within clusters alone": within,
-        }
         optimum = data.optima.mean(axis=0)
-        return {
-            name: predicted_risk(
-                rule, arguments, learning_rate, steps, data.curvatures, optimum, noise
-            )
-            for name, noise in noises.items()
-        }
+
+        def predict(
+            rule: str,
+            arguments: Mapping[str, Any],
+            learning_rate: float,
+            *,
+            groups: int,
+            group_size: int,
+            steps: int,
+        ) -> dict[str, np.ndarray]:
+            within = data.noise_within(groups, group_size)
+            noises = {
+                "within and between clusters": within + data.noise_between(groups),
+                "within clusters alone": within,
+            }
+            return {
+                name: predicted_risk(
+                    rule, arguments, learning_rate, steps, data.curvatures, optimum, noise
+                )
+                for name, noise in noises.items()
+            }
+
+        return predict

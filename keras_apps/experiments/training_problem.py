@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import keras
 import numpy as np
@@ -49,6 +49,10 @@ class Problem:
         return dataclasses.replace(self, clusters=clusters, probabilities=shares)
 
 
+# (rule, its arguments, learning rate; groups, group_size, steps) -> predictions by name
+Predictor: TypeAlias = Callable[..., dict[str, np.ndarray]]
+
+
 class ProblemDefinition(abc.ABC):
     """Fields of a configuration from which a problem is built.
 
@@ -65,20 +69,10 @@ class ProblemDefinition(abc.ABC):
     def build(self) -> Problem:
         """Load or draw the data."""
 
-    def predicted_risks(
-        self,
-        rule: str,
-        arguments: Mapping[str, Any],
-        learning_rate: float,
-        *,
-        groups: int,
-        group_size: int,
-        steps: int,
-    ) -> dict[str, np.ndarray]:
-        """Return what theory predicts of a run at a constant learning rate.
+    def predictor(self) -> Predictor:
+        """Return what theory predicts of runs at a constant learning rate; nothing without theory.
 
-        Returns:
-            Parts of the gradient's noise that are left, "within and between clusters" and "within
-            clusters alone" -> expected excess risks [steps + 1]. Empty where there is no theory.
+        It gives parts of the gradient's noise that are left, "within and between clusters" and
+        "within clusters alone" -> expected excess risks [steps + 1].
         """
-        return {}
+        return lambda *run, **batches: {}

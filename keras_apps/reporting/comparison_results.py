@@ -127,7 +127,7 @@ class Results:
         experiment: The experiment.
         arms: Those with finished runs, in the order of `groups_per_batch`, then of `optimizers`.
         predictions: What theory says of the optimizers that are the base of another one,
-            (name, groups) -> `ProblemDefinition.predicted_risks`.
+            (name, groups) -> those of `ProblemDefinition.predictor`.
         tuning_runs: How many runs chose learning rates.
         seconds: Of all steps, without evaluations.
     """
@@ -147,9 +147,10 @@ class Results:
             for optimizer in experiment.optimizers
             if (arm := _arm(records, optimizer, groups, experiment)) is not None
         ]
+        predict = experiment.problem.predictor()
         bases = {optimizer.base for optimizer in experiment.optimizers}
         predictions = {
-            (arm.optimizer.name, arm.groups): experiment.problem.predicted_risks(
+            (arm.optimizer.name, arm.groups): predict(
                 arm.optimizer.rule,
                 arm.optimizer.arguments,
                 arm.learning_rate,

@@ -69,11 +69,11 @@ def test_the_prediction_for_sgd_has_a_closed_form(data):
 
 
 def test_predictions_with_and_without_the_part_between_clusters(data):
-    found = PROBLEM.predicted_risks("SGD", {}, 0.2, groups=2, group_size=8, steps=30)
+    found = PROBLEM.predictor()("SGD", {}, 0.2, groups=2, group_size=8, steps=30)
     within = data.noise_within(2, 8)
     for risks, noise in zip(found.values(), (within + data.noise_between(2), within), strict=True):
         np.testing.assert_array_equal(risks, predicted("SGD", {}, 0.2, 30, data, noise))
-    other = Classification().predicted_risks("SGD", {}, 0.2, groups=2, group_size=8, steps=30)
+    other = Classification().predictor()("SGD", {}, 0.2, groups=2, group_size=8, steps=30)
     assert other == {}
 
 
