@@ -58,7 +58,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.at_epoch_end.append(np.concatenate([w.ravel() for w in self.model.get_weights()]))
-        self.predicted.append(np.asarray(self.model(X))[:, 0])
+        self.predicted.append(keras.ops.convert_to_numpy(self.model(X))[:, 0])
 
 
 OPTIMIZERS = {
@@ -72,6 +72,8 @@ OPTIMIZERS = {
     "how", [{}, {"run_eagerly": True}, {"steps_per_execution": 2}], ids=["fit", "eager", "steps"]
 )
 def test_validation_and_callbacks_see_the_true_weights(name, how):
+    if keras.backend.backend() == "torch" and "steps_per_execution" in how:
+        pytest.skip("Keras takes one step at a time on torch")
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     truth = true_trajectory(*model.get_weights(), 6)
