@@ -175,6 +175,8 @@ def compiled(function, state):
         import tensorflow as tf
 
         return tf.function(function)
+    if keras.backend.backend() == "torch":
+        return function
     import jax
 
     @jax.jit
