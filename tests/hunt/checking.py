@@ -135,10 +135,6 @@ def solve(problem):
     y, loss, weights, factors = make_targets(problem, outputs)
     if not model.trainable_variables:
         raise UnusableError("Nothing to train.")
-    if all(o.loss == "cosine" for o in problem.outputs) and all(
-        p.shape[-1] == 1 for p in keras.tree.flatten(outputs)
-    ):
-        raise UnusableError("The cosine of single numbers is a sign: its gradient is rounding.")
     model.compile(loss=loss, loss_weights=factors)
     options = {"sample_weight": weights, "loss_weights": factors}
     data = Data(problem, model, x, y, loss, options)

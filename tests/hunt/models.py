@@ -186,7 +186,9 @@ def _output(d, shape, weights, several):
     arguments = _loss_arguments(d, loss, several)
     if activation in ("sigmoid", "softmax") and loss != "dice" and logits:
         arguments["from_logits"], activation = True, None
-    classes = d.size(4) if LOSSES[loss].labels not in ("classes", "one_hot") else d.of(2, 3, 4)
+    # The cosine of single numbers is a sign, whose gradient is rounding.
+    several_classes = LOSSES[loss].labels in ("classes", "one_hot") or loss == "cosine"
+    classes = d.of(2, 3, 4) if several_classes else d.size(4)
     head = [] if len(shape) == 1 or d.chance(50) else [Step("Flatten")]
     if LOSSES[loss].labels == "classes" and d.chance(40):
         arguments["ignore_class"] = d.of(0, -1, 255)
