@@ -23,6 +23,7 @@ _HOMES = {
     "GradientVarianceLogger": "callbacks",
     "IGT": "optimizers",
     "MiniBatch": "estimators",
+    "QHDiscover": "optimizers",
     "QHM": "optimizers",
     "Recluster": "callbacks",
     "SVRG": "estimators",

@@ -8,7 +8,14 @@ from keras import ops
 from tests.optimizers import cases
 from tests.optimizers.cases import PROBABILITIES, K
 from tf_gradvar.optimizers.backend import functions as backend
-from tf_gradvar.optimizers.update_rule import Groups, mixing_weights, update
+from tf_gradvar.optimizers.update_rule import (
+    Groups,
+    Rule,
+    as_column,
+    mixing_weights,
+    scale_correction,
+    update,
+)
 
 pytestmark = pytest.mark.jax
 SHAPES = [(K, K), (K,), ()]  # a variable can look like a stack of others
@@ -30,8 +37,10 @@ def draw(num_groups, dtype, seed=0):
 @pytest.mark.parametrize("sizes", [False, True], ids=["alike", "sizes"])
 @pytest.mark.parametrize("left_out", [False, True], ids=["all", "without one"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scale", [None, 0.6])
+@pytest.mark.parametrize("gain", [1.0, 0.3, 0.5])
 @pytest.mark.parametrize("num_groups", [1, 2, 3, 7])
-def test_the_backend_computes_the_definition(num_groups, dtype, left_out, sizes):
+def test_the_backend_computes_the_definition(num_groups, gain, scale, dtype, left_out, sizes):
     gradients, clusters, buffers, averages = draw(num_groups, dtype)
     q = ops.convert_to_tensor(PROBABILITIES, "float32")
     valid = ops.convert_to_tensor(np.arange(num_groups) != (0 if left_out else -1))
@@ -39,14 +48,33 @@ def test_the_backend_computes_the_definition(num_groups, dtype, left_out, sizes)
     groups = Groups(gradients, clusters, valid, given)
     weights = mixing_weights(groups.weights, clusters, q)
     expected = [
-        update(g, clusters, ops.convert_to_tensor(b), ops.convert_to_tensor(a), weights, 0.3)
+        update(g, clusters, ops.convert_to_tensor(b), ops.convert_to_tensor(a), weights, 0.3, gain)
         for g, b, a in zip(gradients, buffers, averages, strict=True)
     ]
+    if scale is not None:
+        scaled = [
+            scale_correction(
+                updated.corrected,
+                ops.where(as_column(valid, g), g, 0.0),
+                ops.cast(ops.take(b, clusters, axis=0), "float32"),
+                ops.convert_to_tensor(a),
+                weights.of_groups,
+                scale,
+            )
+            for updated, g, b, a in zip(expected, gradients, buffers, averages, strict=True)
+        ]
+        expected = [u._replace(corrected=v) for u, (v, _) in zip(expected, scaled, strict=True)]
     expected = [[ops.cast(value, "float32") for value in updated] for updated in expected]
     if left_out:  # its values must not matter
         nan = np.where(np.arange(num_groups) == 0, np.nan, 0.0).astype("float32")
         gradients = [g + nan.reshape(-1, *[1] * (len(g.shape) - 1)) for g in gradients]
-    corrected = backend.correct(groups._replace(gradients=gradients), buffers, averages, q, 0.3)
+    rule = Rule(0.3, gain, None if scale is None else [scale] * len(SHAPES))
+    corrected, moments = backend.correct(
+        groups._replace(gradients=gradients), buffers, averages, q, rule
+    )
+    if scale is not None:
+        for actual, (_, exact) in zip(moments, scaled, strict=True):
+            np.testing.assert_allclose(cases.values(actual), cases.values(exact), rtol=1e-4)
     held = [ops.cast(b, "float32") for b in buffers]
     for i, values in enumerate(zip(corrected, held, averages, strict=True)):
         for actual, exact in zip(cases.values(values), cases.values(expected[i]), strict=True):

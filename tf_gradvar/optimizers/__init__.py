@@ -2,7 +2,13 @@
 
 from tf_gradvar.assignments import cluster_transfer
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
-from tf_gradvar.optimizers.discover import Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
+from tf_gradvar.optimizers.discover import (
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    DiscoverQHM,
+    QHDiscover,
+)
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
 
@@ -14,5 +20,6 @@ __all__ = [
     "DiscoverIGT",
     "DiscoverOver",
     "DiscoverQHM",
+    "QHDiscover",
     "cluster_transfer",
 ]

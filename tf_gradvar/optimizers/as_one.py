@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from tf_gradvar.keras_internals import own_variables, share_state, track_variables
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
+from tf_gradvar.optimizers.settings import Settings
 
 
 class AsOne(ClusterControlVariate):
@@ -21,30 +21,16 @@ class AsOne(ClusterControlVariate):
     Args:
         optimizer: The inner optimizer, made for this one, of the same name.
         learning_rate: That of the inner optimizer.
-        num_clusters: See `ClusterControlVariate`, as for the others.
-        alpha: The step of the buffers.
-        cluster_probabilities: q_k, or None.
-        buffer_dtype: The dtype of the buffers.
+        settings: Those of the control variate.
     """
 
     def __init__(
         self,
         optimizer: keras.optimizers.Optimizer,
         learning_rate: Any,
-        num_clusters: int,
-        alpha: float,
-        cluster_probabilities: Sequence[float] | None,
-        buffer_dtype: str,
+        settings: Settings,
     ) -> None:
-        super().__init__(
-            optimizer,
-            num_clusters,
-            alpha,
-            cluster_probabilities,
-            buffer_dtype,
-            learning_rate=learning_rate,
-            name=optimizer.name,
-        )
+        super().__init__(optimizer, settings, learning_rate=learning_rate, name=optimizer.name)
         share_state(self, optimizer)
 
     @property

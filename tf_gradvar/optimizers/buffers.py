@@ -11,9 +11,7 @@ import numpy as np
 from keras import ops
 
 from tf_gradvar.optimizers.backend import functions as backend
-from tf_gradvar.optimizers.update_rule import Groups, combine_rows
-
-BUFFER_DTYPES = ("float32", "bfloat16")
+from tf_gradvar.optimizers.update_rule import ControlMoments, Groups, Rule, combine_rows
 
 
 @functools.cache
@@ -28,7 +26,7 @@ class FullBuffers:
         add_variable: Of the optimizer that keeps them.
         variables: The model's trainable variables.
         num_clusters: K.
-        dtype: Of the g^k, one of `BUFFER_DTYPES`; gbar is float32.
+        dtype: Of the g^k, "float32" or "bfloat16"; gbar is float32.
 
     Attributes:
         cluster_gradients: The g^k of each variable, variables [K, *shape].
@@ -66,26 +64,34 @@ class FullBuffers:
             f"{weights:,} weights: {megabytes:,.1f} MB."
         )
 
-    def correct(self, groups: Groups, probabilities: Any, alpha: float) -> list[Any]:
-        """Return the corrected gradient v of each variable (or None) and move the buffers.
+    def correct(
+        self, groups: Groups, probabilities: Any, rule: Rule
+    ) -> tuple[list[Any], list[ControlMoments]]:
+        """Return the corrected gradient v of each variable and move the buffers.
 
         Args:
-            groups: Of the step on this replica.
+            groups: Of the step on this replica; None for a variable without a gradient.
             probabilities: q, float [K].
-            alpha: The step of the buffers.
+            rule: The numbers of the update rule.
+
+        Returns:
+            v for each variable, None where the gradient is; and the moments of the control
+            variate for each variable with a gradient, an empty list for a rule without scales.
         """
-        corrected: list[Any] = [None] * len(groups.gradients)
         given = [i for i, gradient in enumerate(groups.gradients) if gradient is not None]
-        found = backend.correct(
+        if rule.scales is not None:
+            rule = rule._replace(scales=[rule.scales[i] for i in given])
+        found, moments = backend.correct(
             groups._replace(gradients=[groups.gradients[i] for i in given]),
             [self.cluster_gradients[i] for i in given],
             [self.averages[i] for i in given],
             probabilities,
-            alpha,
+            rule,
         )
+        corrected: list[Any] = [None] * len(groups.gradients)
         for i, gradient in zip(given, found, strict=True):
             corrected[i] = gradient
-        return corrected
+        return corrected, moments
 
     def transfer(self, shares: Any, probabilities: Any) -> None:
         """Make buffers for other clusters: mixtures of the old ones, and their average anew.

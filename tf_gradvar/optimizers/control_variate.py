@@ -14,17 +14,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_gradvar.arguments import (
-    check_choice,
-    check_num_clusters,
-    check_number,
-    check_probabilities,
-)
+from tf_gradvar.arguments import check_probabilities
 from tf_gradvar.keras_internals import build_around, own_variables
 from tf_gradvar.optimizers.backend import functions as backend
-from tf_gradvar.optimizers.buffers import BUFFER_DTYPES, FullBuffers, check_transfer
+from tf_gradvar.optimizers.buffers import FullBuffers, check_transfer
+from tf_gradvar.optimizers.correction_scale import LearnedScale
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica
+from tf_gradvar.optimizers.settings import Settings
+from tf_gradvar.optimizers.update_rule import Rule
 from tf_gradvar.optimizers.wrappers import OptimizerAround, find_optimizer
 
 
@@ -35,15 +33,28 @@ class ClusterControlVariate(OptimizerAround):
     gbar = sum_k q_k g^k. A step sees C groups; group c holds examples of one cluster k_c
     and has the mean gradient G_c:
 
-        v_t    = mean_c (G_c - g^{k_c}_{t-1}) + gbar_{t-1}
+        v_t    = gbar_{t-1} + gain mean_c (G_c - g^{k_c}_{t-1})
         g^k_t  = g^k_{t-1} + alpha (mean_{c: k_c = k} G_c - g^k_{t-1})    for the k present
         gbar_t = gbar_{t-1} + sum_k q_k (g^k_t - g^k_{t-1})
 
-    (`tf_gradvar.optimizers.update_rule` has these lines as code.) v_t is an unbiased estimate
-    of the gradient of sum_k q_k R_k whatever the buffers hold, provided that clusters are drawn
-    with the probabilities q_k, and its between-cluster variance vanishes as the buffers
-    approach the clusters' gradients. `alpha` acts on the mean over all groups of a cluster in
-    the step, on all replicas, so it means the same on 1 and on 64 replicas.
+    (`tf_gradvar.optimizers.update_rule` has these lines as code.) The paper's text supports two
+    readings of its Eq. 4, whose formula is lost:
+
+    - `gain=1`, the control variate: v_t is an unbiased estimate of the gradient of sum_k q_k R_k
+      whatever the buffers hold, provided that clusters are drawn with the probabilities q_k, and
+      its between-cluster variance vanishes as the buffers approach the clusters' gradients.
+    - `gain="alpha"`, the multi-momentum: v_t is the average of K momentum buffers after their
+      step. With one cluster it is momentum in its moving-average form, with decay 1 - alpha.
+
+    A gain in between averages the noise within clusters over more steps, and lags more. For all
+    gains, E v_t = gbar + gain (grad R - gbar), and its variance is gain^2 times that of gain 1.
+
+    With `scale` s the step is (1 - s) mean_c G_c + s v_t. `scale="auto"` learns s for each
+    variable, as `tf_gradvar.optimizers.correction_scale` says: with gain 1 it stays unbiased, and
+    buffers that are of no use leave the plain gradient.
+
+    `alpha` acts on the mean over all groups of a cluster in the step, on all replicas, so it
+    means the same on 1 and on 64 replicas.
 
     A group whose gradient is not finite, or whose cluster is not in [0, K), is left out of
     the step: it enters neither v_t nor a buffer, and `skipped_groups` counts it.
@@ -57,17 +68,9 @@ class ClusterControlVariate(OptimizerAround):
         optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
             clipping, weight decay, averaging and loss scaling are its own, and can be asked of
             and set on this one.
-        num_clusters: The number of clusters K, an integer of at least 1.
-        alpha: The step of the buffers, in (0, 1].
-        cluster_probabilities: The probability q_k of each cluster, K floats that sum to 1;
-            None stands for 1 / K each.
-        buffer_dtype: `"float32"`, or `"bfloat16"` to halve the memory of the K buffers
-            (their average stays float32).
+        settings: Those of the control variate.
         learning_rate: Of a variable that nothing steps by, unless a subclass shares it.
         name: The name of the optimizer.
-
-    Raises:
-        ValueError: If an argument breaks its rule.
 
     Source: Discover paper, Section 4, Eq. 4 and Algorithm 1.
     """
@@ -75,23 +78,19 @@ class ClusterControlVariate(OptimizerAround):
     def __init__(
         self,
         optimizer: keras.optimizers.Optimizer,
-        num_clusters: int,
-        alpha: float,
-        cluster_probabilities: Sequence[float] | None,
-        buffer_dtype: str,
+        settings: Settings,
         *,
         learning_rate: Any = 0.0,
         name: str | None = None,
     ) -> None:
-        num_clusters = check_num_clusters(num_clusters)
-        alpha = check_number("alpha", alpha, 0, 1, low_open=True)
-        probabilities = check_probabilities(cluster_probabilities, num_clusters)
-        buffer_dtype = check_choice("buffer_dtype", buffer_dtype, BUFFER_DTYPES)
         super().__init__(optimizer, learning_rate, name)
-        self.num_clusters = num_clusters
-        self.alpha = alpha
-        self.buffer_dtype = buffer_dtype
-        self._given_probabilities = probabilities
+        self.num_clusters = settings.num_clusters
+        self.alpha = settings.alpha
+        self.gain = settings.gain
+        self.scale = settings.scale
+        self.buffer_dtype = settings.buffer_dtype
+        self._given_probabilities = settings.cluster_probabilities
+        self._learned_scale: LearnedScale | None = None
         self._corrections_pending = 0
         self._corrects_in_graphs = False
 
@@ -126,6 +125,20 @@ class ClusterControlVariate(OptimizerAround):
         return self._buffers.averages
 
     @property
+    def gain_value(self) -> float:
+        """The gain as a number."""
+        return self.alpha if self.gain == "alpha" else float(self.gain)
+
+    @property
+    def correction_scale(self) -> Any:
+        """The share of v_t in the step: `scale`, or what was learned for each variable.
+
+        The latter is a float32 variable [V] in the order of the variables that the optimizer was
+        built with.
+        """
+        return self.scale if self._learned_scale is None else self._learned_scale.values
+
+    @property
     def skipped_groups(self) -> Any:
         """How many groups were left out so far, an int32 variable."""
         return self._skipped_groups
@@ -144,6 +157,10 @@ class ClusterControlVariate(OptimizerAround):
         self._buffers = FullBuffers(
             self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
         )
+        if self.scale == "auto":
+            self._learned_scale = LearnedScale(
+                self.add_shared_variable, len(variables), forgetting=self.alpha
+            )
         self._skipped_groups = self.add_shared_variable((), "int32", "skipped_groups")
         self._probabilities = self.add_shared_variable(
             (self.num_clusters,), "float32", "cluster_probabilities", self._start_probabilities
@@ -197,10 +214,21 @@ class ClusterControlVariate(OptimizerAround):
         )
         self.count_skipped(skipped)
         probabilities = ops.convert_to_tensor(self._probabilities)
-        corrected = self._buffers.correct(groups, probabilities, self.alpha)
+        rule = Rule(self.alpha, self.gain_value, self._scales())
+        corrected, moments = self._buffers.correct(groups, probabilities, rule)
+        if self._learned_scale is not None:
+            given = [i for i, gradient in enumerate(corrected) if gradient is not None]
+            self._learned_scale.learn(moments, given)
         self._corrections_pending = min(self._corrections_pending + 1, backend.num_replicas())
         self._corrects_in_graphs |= backend.in_graph()
         return corrected
+
+    def _scales(self) -> list[Any] | None:
+        """Return the share of the correction in the step for each variable; None: 1."""
+        if self._learned_scale is not None:
+            return self._learned_scale.of_variables()
+        scale = float(self.scale)
+        return None if scale == 1.0 else [scale] * len(self.cluster_gradients)
 
     def count_skipped(self, skipped: Any) -> None:
         """Add to `skipped_groups` what was left out of the step on this replica.
@@ -221,13 +249,13 @@ class ClusterControlVariate(OptimizerAround):
                 with.
 
         Raises:
-            ValueError: If the gradients were not corrected and there is more than one
-                cluster (for one cluster the inner optimizer's own step is the same).
+            ValueError: If the gradients were not corrected and there is more than one cluster
+                or a gain below 1 (else the inner optimizer's own step is the same).
         """
         # A graph that corrects runs without this code, so a step outside it cannot know.
         unknown = self._corrects_in_graphs and not backend.in_graph()
         corrected = self._corrections_pending > 0 or unknown
-        if not corrected and self.num_clusters > 1:
+        if not corrected and (self.num_clusters > 1 or self.gain_value != 1.0):
             raise ValueError(
                 f"`apply` of {type(self).__name__} needs gradients that went through "
                 "`correct_gradients(group_gradients, group_clusters)` in the same step. "
@@ -329,6 +357,8 @@ class ClusterControlVariate(OptimizerAround):
             "alpha": self.alpha,
             "cluster_probabilities": self.cluster_probabilities,
             "buffer_dtype": self.buffer_dtype,
+            "gain": self.gain,
+            "scale": self.scale,
         }
 
 

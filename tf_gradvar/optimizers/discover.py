@@ -8,11 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from tf_gradvar.arguments import check_number
 from tf_gradvar.optimizers.as_one import AsOne
 from tf_gradvar.optimizers.backend import functions as backend
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
+from tf_gradvar.optimizers.settings import Settings
 from tf_gradvar.optimizers.wrappers import OfInner, OptimizerAround
 
 
@@ -37,7 +39,7 @@ class _SGD(keras.optimizers.SGD):
 class Discover(AsOne):
     """SGD on gradients whose between-cluster variance is removed.
 
-        v     = mean_c (G_c - g^{k_c}) + gbar
+        v     = gbar + gain * mean_c (G_c - g^{k_c})
         theta = theta - learning_rate * v
 
     and the buffers move as in `ClusterControlVariate`, whose page has the whole method.
@@ -53,6 +55,10 @@ class Discover(AsOne):
         cluster_probabilities: The probability of each cluster, K floats that sum to 1.
             Defaults to None, which is uniform.
         buffer_dtype: `"float32"` (default) or `"bfloat16"`.
+        gain: Of the correction, a number in (0, 1] or `"alpha"`: with 1 (default) v is unbiased,
+            with `"alpha"` the average of K momentum buffers (see `ClusterControlVariate`).
+        scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
+            (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
         **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
 
     Raises:
@@ -87,12 +93,16 @@ class Discover(AsOne):
         cluster_probabilities: Sequence[float] | None = None,
         buffer_dtype: str = "float32",
         name: str = "discover",
+        *,
+        gain: Any = 1.0,
+        scale: Any = 1.0,
         **kwargs: Any,
     ) -> None:
         inner = _SGD(learning_rate, name=name, **kwargs)
-        super().__init__(
-            inner, learning_rate, num_clusters, alpha, cluster_probabilities, buffer_dtype
+        settings = Settings(
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
         )
+        super().__init__(inner, learning_rate, settings)
 
     momentum = OfInner()
     nesterov = OfInner()
@@ -102,7 +112,7 @@ class Discover(AsOne):
 class DiscoverQHM(AsOne):
     """QHM on gradients whose between-cluster variance is removed.
 
-        v     = mean_c (G_c - g^{k_c}) + gbar
+        v     = gbar + gain * mean_c (G_c - g^{k_c})
         m     = momentum * m + (1 - momentum) * v
         theta = theta - learning_rate * ((1 - nu) * v + nu * m)
 
@@ -116,6 +126,8 @@ class DiscoverQHM(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
+        gain: As in `Discover`.
+        scale: As in `Discover`.
         **kwargs: Arguments of every Keras optimizer.
 
     Raises:
@@ -136,15 +148,88 @@ class DiscoverQHM(AsOne):
         cluster_probabilities: Sequence[float] | None = None,
         buffer_dtype: str = "float32",
         name: str = "discover_qhm",
+        *,
+        gain: Any = 1.0,
+        scale: Any = 1.0,
         **kwargs: Any,
     ) -> None:
         inner = QHM(learning_rate, momentum, nu, name, **kwargs)
-        super().__init__(
-            inner, learning_rate, num_clusters, alpha, cluster_probabilities, buffer_dtype
+        settings = Settings(
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
         )
+        super().__init__(inner, learning_rate, settings)
 
     momentum = OfInner()
     nu = OfInner()
+
+
+@keras.saving.register_keras_serializable(package="tf_gradvar")
+class QHDiscover(AsOne):
+    """Quasi-hyperbolic Discover: SGD with a share of v in the place of a share of momentum.
+
+        v     = gbar + gain * mean_c (G_c - g^{k_c})
+        theta = theta - learning_rate * ((1 - nu) * mean_c G_c + nu * v)
+
+    This is the reading of the paper's DiscoverQHM in which v itself is the momentum; `DiscoverQHM`
+    is the one that takes QHM's step with v. With `gain="alpha"`, one cluster is `QHM` with
+    momentum 1 - alpha, `nu=1` is `Discover`, and both at once are momentum in its moving-average
+    form.
+
+    Args:
+        learning_rate: As in `Discover`.
+        num_clusters: As in `Discover`.
+        nu: The share of v in the step, in [0, 1]. Defaults to 0.7.
+        alpha: As in `Discover`.
+        cluster_probabilities: As in `Discover`.
+        buffer_dtype: As in `Discover`.
+        gain: As in `Discover`, but `"alpha"` by default.
+        **kwargs: Arguments of `keras.optimizers.SGD`.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Memory: K + 1 copies of the weights.
+
+    Source: Discover paper, Section 4 (DiscoverQHM).
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        num_clusters: int,
+        nu: float = 0.7,
+        alpha: float = 0.1,
+        cluster_probabilities: Sequence[float] | None = None,
+        buffer_dtype: str = "float32",
+        name: str = "qh_discover",
+        *,
+        gain: Any = "alpha",
+        **kwargs: Any,
+    ) -> None:
+        inner = _SGD(learning_rate, name=name, **kwargs)
+        settings = Settings(
+            num_clusters,
+            alpha,
+            cluster_probabilities,
+            buffer_dtype,
+            gain=gain,
+            scale=check_number("nu", nu, 0, 1),
+        )
+        super().__init__(inner, learning_rate, settings)
+
+    momentum = OfInner()
+    nesterov = OfInner()
+
+    @property
+    def nu(self) -> float:
+        """The share of v in the step."""
+        return float(self.scale)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that re-create the optimizer, JSON-plain."""
+        config = super().get_config()
+        config["nu"] = config.pop("scale")
+        return config
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
@@ -154,7 +239,7 @@ class DiscoverIGT(AsOne):
     The group gradients are those at the shifted weights; `IGT` says where the true ones
     are.
 
-        v = mean_c (G_c - g^{k_c}) + gbar,    then the step of `IGT` with v for g
+        v = gbar + gain * mean_c (G_c - g^{k_c}),    then the step of `IGT` with v for g
 
     Args:
         learning_rate: As in `Discover`.
@@ -164,6 +249,8 @@ class DiscoverIGT(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
+        gain: As in `Discover`.
+        scale: As in `Discover`.
         **kwargs: Arguments of every Keras optimizer, except `use_ema`.
 
     Raises:
@@ -184,12 +271,16 @@ class DiscoverIGT(AsOne):
         cluster_probabilities: Sequence[float] | None = None,
         buffer_dtype: str = "float32",
         name: str = "discover_igt",
+        *,
+        gain: Any = 1.0,
+        scale: Any = 1.0,
         **kwargs: Any,
     ) -> None:
         inner = IGT(learning_rate, momentum, tail_fraction, name, **kwargs)
-        super().__init__(
-            inner, learning_rate, num_clusters, alpha, cluster_probabilities, buffer_dtype
+        settings = Settings(
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
         )
+        super().__init__(inner, learning_rate, settings)
 
     momentum = OfInner()
     tail_fraction = OfInner()
@@ -201,7 +292,7 @@ class DiscoverIGT(AsOne):
 class DiscoverOver(ClusterControlVariate):
     """Any Keras optimizer on gradients whose between-cluster variance is removed.
 
-        v = mean_c (G_c - g^{k_c}) + gbar,    then the optimizer's own step with v
+        v = gbar + gain * mean_c (G_c - g^{k_c}),    then the optimizer's own step with v
 
     Nothing in the control variate is particular to SGD, so this form is ours; the paper
     has the three above. Learning rate, clipping, weight decay, averaging and loss scaling
@@ -214,6 +305,8 @@ class DiscoverOver(ClusterControlVariate):
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
         name: The name of the optimizer.
+        gain: As in `Discover`.
+        scale: As in `Discover`.
 
     Raises:
         TypeError: If `optimizer` is not a Keras optimizer.
@@ -237,6 +330,9 @@ class DiscoverOver(ClusterControlVariate):
         cluster_probabilities: Sequence[float] | None = None,
         buffer_dtype: str = "float32",
         name: str = "discover_over",
+        *,
+        gain: Any = 1.0,
+        scale: Any = 1.0,
         **kwargs: Any,
     ) -> None:
         for argument in kwargs:
@@ -247,7 +343,7 @@ class DiscoverOver(ClusterControlVariate):
                 if isinstance(getattr(OptimizerAround, argument, None), OfInner)
                 else f"`{argument}` is not an argument of DiscoverOver. Received: "
                 f"{argument}={kwargs[argument]!r}. Its arguments are optimizer, num_clusters, "
-                "alpha, cluster_probabilities, buffer_dtype and name."
+                "alpha, cluster_probabilities, buffer_dtype, name, gain and scale."
             )
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
@@ -261,9 +357,10 @@ class DiscoverOver(ClusterControlVariate):
                 f"{type(optimizer).__name__}. Write "
                 "`LossScaleOptimizer(DiscoverOver(keras.optimizers.SGD(...), ...))`."
             )
-        super().__init__(
-            optimizer, num_clusters, alpha, cluster_probabilities, buffer_dtype, name=name
+        settings = Settings(
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
         )
+        super().__init__(optimizer, settings, name=name)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create the optimizer, JSON-plain."""

@@ -7,6 +7,8 @@ One variable, K clusters, a step of C groups:
     q_k      the probability of cluster k
     gbar     sum_k q_k g^k, the average of the buffers
     alpha    the step of the buffers
+    gain     the step of the corrected gradient from gbar towards the groups
+    scale    the share of the correction
     v        the corrected gradient
 
 `update` is the definition. A backend may compute the same in another order, and in place.
@@ -60,12 +62,38 @@ class MixingWeights(NamedTuple):
     of_clusters: Any
 
 
+class Rule(NamedTuple):
+    """The numbers of the update rule.
+
+    Attributes:
+        alpha: The step of the buffers.
+        gain: The step of the corrected gradient from gbar towards the groups.
+        scales: The share of the correction, a scalar for each variable; None: 1 for all.
+    """
+
+    alpha: float
+    gain: float = 1.0
+    scales: Sequence[Any] | None = None
+
+
 class Updated(NamedTuple):
     """A corrected gradient v [*shape], the new buffers [K, *shape], their average [*shape]."""
 
     corrected: Any
     buffers: Any
     average: Any
+
+
+class ControlMoments(NamedTuple):
+    """What tells how far a control variate h = mean_c g^{k_c} - gbar is worth its while.
+
+    Attributes:
+        covariance: <mean_c G_c - gbar, h>, a float32 scalar: h has the mean 0.
+        variance: <h, h>, a float32 scalar.
+    """
+
+    covariance: Any
+    variance: Any
 
 
 def mixing_weights(sizes: Any, clusters: Any, probabilities: Any) -> MixingWeights:
@@ -92,6 +120,7 @@ def update(
     average: Any,
     weights: MixingWeights,
     alpha: float,
+    gain: float = 1.0,
 ) -> Updated:
     """Return what a step makes of the groups, the buffers and their average.
 
@@ -102,11 +131,12 @@ def update(
         average: gbar, float32 [*shape].
         weights: Of the groups and clusters, with the probabilities q.
         alpha: The step of the buffers.
+        gain: The step of v from gbar.
     """
     held = ops.cast(ops.take(buffers, clusters, axis=0), "float32")
     deviations = gradients - held
-    # v = mean_c (G_c - g^{k_c}) + gbar
-    corrected = combine_rows(weights.of_groups, deviations) + average
+    # v = gbar + gain mean_c (G_c - g^{k_c})
+    corrected = average + gain * combine_rows(weights.of_groups, deviations)
     # g^k <- g^k + alpha mean_{c: k_c = k} (G_c - g^k)
     moved = held + alpha * combine_rows(weights.in_clusters, deviations)
     # gbar <- gbar + sum_k q_k (the change of g^k)
@@ -114,6 +144,27 @@ def update(
     change = ops.cast(moved, "float32") - held
     average = average + combine_rows(weights.of_clusters, change)
     return Updated(corrected, ops.scatter_update(buffers, clusters[:, None], moved), average)
+
+
+def scale_correction(
+    corrected: Any, gradients: Any, held: Any, average: Any, of_groups: Any, scale: Any
+) -> tuple[Any, ControlMoments]:
+    """Return (1 - scale) mean_c G_c + scale v, and the moments from which a scale is learned.
+
+    Args:
+        corrected: v, float32 [*shape].
+        gradients: G_c, float32 [C, *shape], finite.
+        held: g^{k_c} before the step, float32 [C, *shape].
+        average: gbar before the step, float32 [*shape].
+        of_groups: The weights of the mean over groups, float [C]; all 0 for a step without any.
+        scale: A scalar.
+    """
+    plain = combine_rows(of_groups, gradients)
+    control = combine_rows(of_groups, held) - ops.sum(of_groups) * average
+    moments = ControlMoments(
+        covariance=ops.sum((plain - average) * control), variance=ops.sum(control * control)
+    )
+    return plain + scale * (corrected - plain), moments
 
 
 def combine_rows(weights: Any, rows: Any) -> Any:

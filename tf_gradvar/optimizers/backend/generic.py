@@ -8,7 +8,15 @@ from typing import Any
 from keras import ops
 
 from tf_gradvar.keras_internals import in_stateless_scope
-from tf_gradvar.optimizers.update_rule import Groups, as_column, mixing_weights, update
+from tf_gradvar.optimizers.update_rule import (
+    ControlMoments,
+    Groups,
+    Rule,
+    as_column,
+    mixing_weights,
+    scale_correction,
+    update,
+)
 
 
 def dense(gradient: Any) -> Any:
@@ -21,8 +29,8 @@ def correct(
     buffers: Sequence[Any],
     averages: Sequence[Any],
     probabilities: Any,
-    alpha: float,
-) -> list[Any]:
+    rule: Rule,
+) -> tuple[list[Any], list[ControlMoments]]:
     """Return the corrected gradient of each variable and move its buffers, by the definition.
 
     Args:
@@ -30,27 +38,31 @@ def correct(
         buffers: A variable [K, *shape] for each variable.
         averages: A variable [*shape] for each variable.
         probabilities: q, float [K].
-        alpha: The step of the buffers.
+        rule: The numbers of the update rule.
 
     Returns:
-        v, a list of float32 tensors [*shape].
+        v, a list of float32 tensors [*shape]; and the moments of the control variate for each
+        variable, an empty list for a rule without scales.
     """
     weights = mixing_weights(groups.weights, groups.clusters, probabilities)
-    corrected = []
-    for gradient, buffer, average in zip(groups.gradients, buffers, averages, strict=True):
+    found, moments = [], []
+    for i, (gradient, buffer, average) in enumerate(
+        zip(groups.gradients, buffers, averages, strict=True)
+    ):
         finite = ops.where(as_column(groups.valid, gradient), gradient, 0.0)
-        updated = update(
-            finite,
-            groups.clusters,
-            ops.convert_to_tensor(buffer),
-            ops.convert_to_tensor(average),
-            weights,
-            alpha,
-        )
-        corrected.append(updated.corrected)
+        stack, mean = ops.convert_to_tensor(buffer), ops.convert_to_tensor(average)
+        updated = update(finite, groups.clusters, stack, mean, weights, rule.alpha, rule.gain)
+        corrected = updated.corrected
+        if rule.scales is not None:
+            held = ops.cast(ops.take(stack, groups.clusters, axis=0), "float32")
+            corrected, learned = scale_correction(
+                corrected, finite, held, mean, weights.of_groups, rule.scales[i]
+            )
+            moments.append(learned)
+        found.append(corrected)
         buffer.assign(updated.buffers)
         average.assign(updated.average)
-    return corrected
+    return found, moments
 
 
 def add_scaled(variable: Any, scale: Any, value: Any) -> None:

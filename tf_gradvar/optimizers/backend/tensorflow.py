@@ -14,11 +14,14 @@ import tensorflow as tf
 from keras import ops
 
 from tf_gradvar.optimizers.update_rule import (
+    ControlMoments,
     Groups,
     MixingWeights,
+    Rule,
     as_column,
     combine_rows,
     mixing_weights,
+    scale_correction,
 )
 
 
@@ -103,8 +106,8 @@ def correct(
     buffers: Sequence[Any],
     averages: Sequence[Any],
     probabilities: Any,
-    alpha: float,
-) -> list[Any]:
+    rule: Rule,
+) -> tuple[list[Any], list[ControlMoments]]:
     """Return the corrected gradient of each variable and move its buffers in place.
 
     Computes what `update_rule.update` defines, for the groups of all replicas, in as few sweeps
@@ -120,21 +123,25 @@ def correct(
         context = tf.distribute.get_replica_context()
         *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
     weights = mixing_weights(sizes, clusters, probabilities)
-    weights = weights._replace(in_clusters=alpha * weights.in_clusters)
-    one_group = num_groups == 1 and groups.sizes is None
-    cluster = clusters[0]
-    probability = ops.take(probabilities, cluster)
-    corrected = []
+    one_group = num_groups == 1 and groups.sizes is None and rule.scales is None
+    probability = ops.take(probabilities, clusters[0])
+    found: list[Any] = []
+    moments: list[ControlMoments] = []
     written: list[Any] = [None, None]
-    for row, buffer, average in zip(rows, buffers, averages, strict=True):
+    for i, (row, buffer, average) in enumerate(zip(rows, buffers, averages, strict=True)):
         with _after(written[-2]):  # two variables at a time: copying a row takes one core
             if one_group:
-                found = _correct_one_group(row[0], cluster, buffer, average, probability, alpha)
+                corrected, write = _correct_one_group(
+                    row[0], clusters[0], buffer, average, probability, rule
+                )
             else:
-                found = _correct_rows(row, clusters, buffer, average, weights)
-        corrected.append(found[0])
-        written.append(found[1])
-    return corrected
+                corrected, write, learned = _correct_rows(
+                    row, clusters, buffer, average, weights, rule, i
+                )
+                moments += learned
+        found.append(corrected)
+        written.append(write)
+    return found, moments
 
 
 def _without_invalid(groups: Groups, buffers: Sequence[Any]) -> list[Any]:
@@ -168,16 +175,17 @@ def _mean_per_cluster(
 
 
 def _correct_one_group(
-    gradient: Any, cluster: Any, buffers: Any, average: Any, probability: Any, alpha: float
+    gradient: Any, cluster: Any, buffers: Any, average: Any, probability: Any, rule: Rule
 ) -> tuple[Any, Any]:
     """Return v of one variable and the operation that wrote its buffer, for C = 1.
 
     A tensor is overwritten in place by the last operation that reads it, so each one waits for
     the others: the row, its deviation and the new row are one piece of memory.
     """
+    alpha = rule.alpha
     held = tf.cast(_rows_of(buffers, cluster), "float32")
     deviation = gradient - held
-    corrected = deviation + average
+    corrected = (deviation if rule.gain == 1.0 else rule.gain * deviation) + average
     with _after(corrected):
         if buffers.dtype == "float32":
             moved = add_scaled(average, probability * alpha, deviation)
@@ -191,23 +199,32 @@ def _correct_one_group(
 
 
 def _correct_rows(
-    rows: Any, clusters: Any, buffers: Any, average: Any, weights: MixingWeights
-) -> tuple[Any, Any]:
-    """Return v of one variable and the operation that wrote its buffers.
-
-    `weights.in_clusters` are times alpha already.
-    """
+    rows: Any,
+    clusters: Any,
+    buffers: Any,
+    average: Any,
+    weights: MixingWeights,
+    rule: Rule,
+    index: int,
+) -> tuple[Any, Any, list[ControlMoments]]:
+    """Return v of one variable, the operation that wrote its buffers, and its moments if asked."""
     held = tf.cast(_rows_of(buffers, clusters), "float32")
     deviations = rows - held
-    corrected = combine_rows(weights.of_groups, deviations) + average
-    change = combine_rows(weights.in_clusters, deviations)
+    corrected = combine_rows(rule.gain * weights.of_groups, deviations) + average
+    moments: list[ControlMoments] = []
+    if rule.scales is not None:
+        corrected, learned = scale_correction(
+            corrected, rows, held, _read(average), weights.of_groups, rule.scales[index]
+        )
+        moments = [learned]
+    change = combine_rows(rule.alpha * weights.in_clusters, deviations)
     new = tf.cast(held + change, buffers.dtype)
     if buffers.dtype != "float32":  # gbar stays the average of the buffers as rounded
         change = tf.cast(new, "float32") - held
-    with _after(corrected):
+    with _after(corrected), _after(moments[0].covariance if moments else None):
         moved = add_scaled(average, 1.0, combine_rows(weights.of_clusters, change))
     with _after(moved):
-        return corrected, _put_rows(buffers, clusters, new)
+        return corrected, _put_rows(buffers, clusters, new), moments
 
 
 def _rows_of(variable: Any, indices: Any) -> Any:
@@ -215,7 +232,8 @@ def _rows_of(variable: Any, indices: Any) -> Any:
     rows = tf.raw_ops.ResourceGather(
         resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
     )
-    return tf.ensure_shape(rows, (*indices.shape, *variable.shape[1:]))
+    rows.set_shape((*indices.shape, *variable.shape[1:]))
+    return rows
 
 
 def _put_rows(variable: Any, indices: Any, rows: Any) -> Any:

@@ -1,0 +1,70 @@
+"""The settings of the cluster control variate, checked once for all Discover forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tf_gradvar.arguments import (
+    check_choice,
+    check_num_clusters,
+    check_number,
+    check_probabilities,
+)
+
+BUFFER_DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass
+class Settings:
+    """The arguments of `ClusterControlVariate` beside the optimizer that it holds.
+
+    Attributes:
+        num_clusters: K, at least 1.
+        alpha: The step of the buffers, in (0, 1].
+        cluster_probabilities: q_k, K floats that sum to 1; None for 1 / K each.
+        buffer_dtype: One of `BUFFER_DTYPES`.
+        gain: Of the correction, in (0, 1], or `"alpha"`.
+        scale: The share of the corrected gradient in the step, in [0, 1], or `"auto"`.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+    """
+
+    num_clusters: int
+    alpha: float
+    cluster_probabilities: Sequence[float] | None
+    buffer_dtype: str
+    gain: float | Literal["alpha"]
+    scale: float | Literal["auto"]
+
+    def __post_init__(self) -> None:
+        self.num_clusters = check_num_clusters(self.num_clusters)
+        self.alpha = check_number("alpha", self.alpha, 0, 1, low_open=True)
+        self.cluster_probabilities = check_probabilities(
+            self.cluster_probabilities, self.num_clusters
+        )
+        self.buffer_dtype = check_choice("buffer_dtype", self.buffer_dtype, BUFFER_DTYPES)
+        self.gain = _check_number_or("gain", self.gain, "alpha", low_open=True)
+        self.scale = _check_number_or("scale", self.scale, "auto", low_open=False)
+        gain = self.alpha if self.gain == "alpha" else self.gain
+        if self.scale == "auto" and gain != 1.0:
+            raise ValueError(
+                "`scale='auto'` needs gain=1. With a smaller gain the step goes along the average "
+                "of the buffers whatever the scale, and is not a plain gradient where they are "
+                f"bad. Received: gain={self.gain!r}. Pass `gain=1.0`, or `scale=1.0`."
+            )
+
+
+def _check_number_or(name: str, value: Any, word: str, *, low_open: bool) -> Any:
+    """Return the word, or a number in (0, 1] or [0, 1], or raise."""
+    if isinstance(value, str) and value == word:
+        return word
+    try:
+        return check_number(name, value, 0, 1, low_open=low_open)
+    except ValueError as error:
+        interval = "(0, 1]" if low_open else "[0, 1]"
+        raise ValueError(
+            f"`{name}` must be a number in {interval}, or {word!r}. Received: {name}={value!r}."
+        ) from error
