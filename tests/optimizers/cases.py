@@ -18,6 +18,7 @@ from tf_gradvar.optimizers import (
     DiscoverQHM,
     QHDiscover,
 )
+from tf_gradvar.optimizers.low_rank import FactoredBuffers
 
 RATE, ALPHA = 0.05, 0.3
 K = 3
@@ -36,6 +37,7 @@ class Case:
     clustered: bool = True
     gain: float | str = 1.0
     scale: float | str = 1.0
+    rank: int | None = None
 
     def optimizer(self, rate=RATE, *, num_clusters=K, probabilities=PROBABILITIES, alpha=ALPHA,
                   buffer_dtype="float32", **kwargs):  # fmt: skip
@@ -46,6 +48,8 @@ class Case:
             "buffer_dtype": buffer_dtype,
             "gain": self.gain,
             "scale": self.scale,
+            "buffers": "full" if self.rank is None else "low_rank",
+            "rank": self.rank,
         }
         return self.make(rate, clusters, kwargs)
 
@@ -54,7 +58,11 @@ class Case:
             return oracle.PlainMean()
         q = probabilities if num_clusters == K else None
         numbers = {"gain": self.gain, "scale": self.scale}
-        return oracle.ControlVariate(shapes, num_clusters, alpha, q, **numbers)
+        if self.rank is None:
+            return oracle.ControlVariate(shapes, num_clusters, alpha, q, **numbers)
+        return oracle.LowRankControlVariate(
+            shapes, num_clusters, alpha, q, rank=self.rank, **numbers
+        )
 
     def __str__(self):
         return self.name
@@ -114,6 +122,13 @@ CASES = [
         oracle.SGD,
         scale="auto",
     ),
+    Case(
+        "Discover-low-rank",
+        lambda rate, clusters, kwargs: Discover(rate, **clusters, **kwargs),
+        oracle.SGD,
+        gain=0.4,
+        rank=1,
+    ),
     Case("QHDiscover", _quasi_hyperbolic, oracle.SGD, gain="alpha", scale=0.7),
     Case("DiscoverOver-SGD", _over(keras.optimizers.SGD), oracle.SGD),
     # AdamW has a weight decay by default; the oracle gets the same through `decay`. With the
@@ -143,7 +158,13 @@ def variables(shapes=SHAPES, names=NAMES):
 
 
 def values(tensors):
-    return [None if t is None else ops.convert_to_numpy(t) for t in tensors]
+    return [None if t is None else _value(t) for t in tensors]
+
+
+def _value(tensor):
+    if isinstance(tensor, FactoredBuffers):
+        return np.stack([ops.convert_to_numpy(row) for row in tensor])
+    return ops.convert_to_numpy(tensor)
 
 
 def draws(num_groups, num_clusters=K, shapes=SHAPES, seed=1, pull=0.3):

@@ -16,20 +16,6 @@ TRANSFER = [[0.5, 0.5, 0.0], [0.0, 0.25, 0.75], [1.0, 0.0, 0.0]]
 DRAW = cases.draws(2)
 
 
-def refresh(variate, transfer, probabilities):
-    """The same on the oracle, one buffer at a time."""
-    for i, old in enumerate(variate.buffers):
-        if transfer is None:
-            average = variate.average(i)
-            variate.buffers[i] = dict.fromkeys(old, average)
-        else:
-            variate.buffers[i] = {
-                k: sum(share * old[cluster] for cluster, share in enumerate(row))
-                for k, row in enumerate(transfer)
-            }
-    variate.q = probabilities
-
-
 @pytest.mark.parametrize("transfer", [TRANSFER, None], ids=["matched", "restarted"])
 @pytest.mark.parametrize("case", CLUSTERED, ids=str)
 def test_training_goes_on_as_the_oracle_does(case, transfer):
@@ -40,7 +26,7 @@ def test_training_goes_on_as_the_oracle_does(case, transfer):
     for t in range(6):
         if t == 3:
             optimizer.recluster(transfer, NEW)
-            refresh(variate, transfer, NEW)
+            variate.recluster(transfer, NEW)
             assert_same_buffers(optimizer, variate)
         gradients = variate.correct(*DRAW(t, base.seen(expected)))
         expected = base.step(expected, gradients)
@@ -69,7 +55,7 @@ def test_a_compiled_step_draws_on_the_new_probabilities():
     for t in range(6):
         if t == 3:
             optimizer.recluster(TRANSFER, NEW)
-            refresh(variate, TRANSFER, NEW)
+            variate.recluster(TRANSFER, NEW)
         expected = base.step(expected, variate.correct(*DRAW(t, expected)))
         take(*DRAW(t, cases.values(weights)))
     assert_close(cases.values(weights), expected)

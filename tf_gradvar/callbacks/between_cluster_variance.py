@@ -20,6 +20,7 @@ from tf_gradvar.estimators.between_clusters import between_values
 from tf_gradvar.estimators.weighted_gradient import WeightedGradient
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate, find_control_variate
+from tf_gradvar.optimizers.low_rank import FactoredBuffers
 from tf_gradvar.optimizers.wrappers import innermost
 
 LOG_PREFIX = "between_cluster_variance"
@@ -181,13 +182,17 @@ class BetweenClusterVariance(ScheduledCallback):
         self, gradients: Sequence[np.ndarray], variate: ClusterControlVariate
     ) -> dict[str, float]:
         """Return the values of a Discover optimizer."""
-        q, buffers = self._probabilities, [on_host(g) for g in variate.cluster_gradients]
+        q = self._probabilities
+        buffers = [
+            held if isinstance(held, FactoredBuffers) else on_host(held)
+            for held in variate.cluster_gradients
+        ]
         found = between_values(gradients, buffers, q)
         values = {"discover": found.buffered, "discover_exact": found.exact}
         a, factors = variate.combination
         if any(b != a for b in factors):
-            scaled = [b / a * buffer for b, buffer in zip(factors, buffers, strict=True)]
-            values["discover_exact"] = between_values(gradients, scaled, q).exact
+            ratios = [b / a for b in factors]
+            values["discover_exact"] = between_values(gradients, buffers, q, ratios).exact
         values["discover_exact"] *= a**2
         if variate.scale == "auto":
             values["correction_scale"] = float(np.mean(on_host(variate.correction_scale)))

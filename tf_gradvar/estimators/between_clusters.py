@@ -145,10 +145,16 @@ def between_values(
     cluster_gradients: Gradients,
     buffers: Gradients | None,
     cluster_probabilities: ArrayLike | None = None,
+    factors: Sequence[float] | None = None,
 ) -> BetweenValues:
-    """Return both values, for the cost of one; arguments as in the functions above."""
+    """Return both values, for the cost of one; arguments as in the functions above.
+
+    `buffers` may hold any object with the shape of an array whose `[k]` is its row k, such as
+    those of low rank; its rows are formed one after the other. `factors`, one for each variable,
+    are multiplied into the buffers.
+    """
     probabilities = _check_probabilities(cluster_probabilities, cluster_gradients)
-    offsets = None if buffers is None else _offsets(cluster_gradients, buffers)
+    offsets = None if buffers is None else _offsets(cluster_gradients, buffers, factors)
     between, moments = Between(probabilities, offsets), Moments()
     arrays = [np.asarray(gradient) for gradient in cluster_gradients]
     for k, probability in enumerate(probabilities):
@@ -158,8 +164,10 @@ def between_values(
     return BetweenValues(exact, exact + sum(float(np.square(m).sum()) for m in moments.mean))
 
 
-def _offsets(cluster_gradients: Gradients, buffers: Gradients) -> Callable[[int], Arrays]:
-    """Return the function k -> g^k, in float64."""
+def _offsets(
+    cluster_gradients: Gradients, buffers: Gradients, factors: Sequence[float] | None
+) -> Callable[[int], Arrays]:
+    """Return the function k -> g^k times the factors, in float64."""
     if len(cluster_gradients) != len(buffers):
         raise ValueError(
             "`buffers` must hold one array for each array of `cluster_gradients`, of the same "
@@ -172,8 +180,14 @@ def _offsets(cluster_gradients: Gradients, buffers: Gradients) -> Callable[[int]
                 f"`buffers[{index}]` must have the shape {shape} of `cluster_gradients[{index}]`, "
                 f"or one buffer for all the clusters, {(1, *shape[1:])}. Received: shape={found}."
             )
-    arrays = [np.asarray(buffer) for buffer in buffers]
-    return lambda k: [buffer[min(k, len(buffer) - 1)].astype(np.float64) for buffer in arrays]
+    stacks = [np.asarray(b) if hasattr(b, "__array__") else b for b in buffers]
+    factors = factors or [1.0] * len(stacks)
+
+    def of_cluster(k: int) -> Arrays:
+        rows = [np.asarray(stack[min(k, len(stack) - 1)], np.float64) for stack in stacks]
+        return [factor * row for factor, row in zip(factors, rows, strict=True)]
+
+    return of_cluster
 
 
 def _check_probabilities(

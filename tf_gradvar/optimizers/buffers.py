@@ -15,7 +15,12 @@ from tf_gradvar.optimizers.update_rule import ControlMoments, Groups, Rule, comb
 
 
 @functools.cache
-def _print_once(message: str) -> None:
+def print_once(message: str) -> None:
+    """Print a message, once in a process.
+
+    Args:
+        message: The message.
+    """
     print(message)
 
 
@@ -51,6 +56,12 @@ class FullBuffers:
             )
         self._num_clusters, self._size = num_clusters, 4 if dtype == "float32" else 2
 
+    @property
+    def variables(self) -> list[Any]:
+        """The buffers and averages, in the order in which they are saved."""
+        pairs = zip(self.cluster_gradients, self.averages, strict=True)
+        return [variable for pair in pairs for variable in pair]
+
     def announce(self, optimizer: str) -> None:
         """Print the memory of the buffers, once for each text in a process.
 
@@ -59,7 +70,7 @@ class FullBuffers:
         """
         weights = sum(math.prod(average.shape) for average in self.averages)
         megabytes = (self._num_clusters * self._size + 4) * weights / 1e6
-        _print_once(
+        print_once(
             f"{optimizer} keeps {self._num_clusters} + 1 gradient buffers of "
             f"{weights:,} weights: {megabytes:,.1f} MB."
         )
@@ -79,10 +90,9 @@ class FullBuffers:
             variate for each variable with a gradient, an empty list for a rule without scales.
         """
         given = [i for i, gradient in enumerate(groups.gradients) if gradient is not None]
-        if rule.scales is not None:
-            rule = rule._replace(scales=[rule.scales[i] for i in given])
+        groups_given, rule = part_of_step(groups, rule, given)
         found, moments = backend.correct(
-            groups._replace(gradients=[groups.gradients[i] for i in given]),
+            groups_given,
             [self.cluster_gradients[i] for i in given],
             [self.averages[i] for i in given],
             probabilities,
@@ -108,22 +118,39 @@ class FullBuffers:
             buffers.assign(ops.cast(new, buffers.dtype))
             average.assign(combine_rows(probabilities, ops.cast(buffers, "float32")))
 
-    def check_saved(self, saved: Any, optimizer: str) -> None:
-        """Raise unless the first of the saved buffers has the shape of the first of these.
 
-        Args:
-            saved: An array.
-            optimizer: The name of the optimizer's class.
+def part_of_step(groups: Groups, rule: Rule, places: Sequence[int]) -> tuple[Groups, Rule]:
+    """Return the groups and the rule of some of the variables.
 
-        Raises:
-            ValueError: If the file was written with another number of clusters.
-        """
-        found, needed = tuple(saved.shape), tuple(self.cluster_gradients[0].shape)
-        if found != needed:
+    Args:
+        groups: Of the step.
+        rule: Of the step.
+        places: The indices of these variables.
+    """
+    if rule.scales is not None:
+        rule = rule._replace(scales=[rule.scales[i] for i in places])
+    return groups._replace(gradients=[groups.gradients[i] for i in places]), rule
+
+
+def check_saved(found: Sequence[tuple[int, ...]], variables: Sequence[Any], settings: Any) -> None:
+    """Raise unless the saved buffers have the shapes of these.
+
+    Args:
+        found: The shapes in the file, from the place of the first of the variables on.
+        variables: Of the buffers.
+        settings: The optimizer, which tells its own.
+
+    Raises:
+        ValueError: If the file was written with other buffers.
+    """
+    for shape, variable in zip(found, variables, strict=False):
+        if shape != tuple(variable.shape):
             raise ValueError(
-                f"The saved state of {optimizer} holds cluster buffers of shape {found}, this "
-                f"optimizer needs {needed}: the first number is `num_clusters`, which must be that "
-                f"of the run that saved the file. Received: num_clusters={needed[0]}."
+                f"The saved state of {type(settings).__name__} holds cluster buffers of shape "
+                f"{shape}, this optimizer needs {tuple(variable.shape)}: `num_clusters`, `buffers` "
+                "and `rank` must be those of the run that saved the file. Received: "
+                f"num_clusters={settings.num_clusters}, buffers={settings.buffers!r}, "
+                f"rank={settings.rank}."
             )
 
 

@@ -17,9 +17,10 @@ from keras import ops
 from tf_gradvar.arguments import check_probabilities
 from tf_gradvar.keras_internals import build_around, own_variables
 from tf_gradvar.optimizers.backend import functions as backend
-from tf_gradvar.optimizers.buffers import FullBuffers, check_transfer
+from tf_gradvar.optimizers.buffers import FullBuffers, check_saved, check_transfer
 from tf_gradvar.optimizers.correction_scale import LearnedScale
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
+from tf_gradvar.optimizers.low_rank import LowRankBuffers
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica
 from tf_gradvar.optimizers.settings import Settings
 from tf_gradvar.optimizers.update_rule import Combination, Rule
@@ -62,7 +63,12 @@ class ClusterControlVariate(OptimizerAround):
     With `gradient_accumulation_steps`, every accumulated step is corrected and moves the
     buffers; the inner optimizer then steps with the mean of the corrected gradients.
 
-    Memory: K + 1 copies of the trainable weights beside what the inner optimizer keeps.
+    With `buffers="low_rank"` and `rank` r, a buffer is approximated by r columns, and what that
+    leaves out is kept in one part that all clusters share, so that gbar moves as with full
+    buffers; v_t stays unbiased with gain 1 (`tf_gradvar.optimizers.low_rank_rule`).
+
+    Memory: K + 1 copies of the trainable weights beside what the inner optimizer keeps; with low
+    rank, for a matrix [I, O], K r (I + O) + 2 I O numbers.
 
     Args:
         optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
@@ -89,6 +95,8 @@ class ClusterControlVariate(OptimizerAround):
         self.gain = settings.gain
         self.scale = settings.scale
         self.buffer_dtype = settings.buffer_dtype
+        self.buffers = settings.buffers
+        self.rank = settings.rank
         self._given_probabilities = settings.cluster_probabilities
         self._learned_scale: LearnedScale | None = None
         self._corrections_pending = 0
@@ -116,7 +124,11 @@ class ClusterControlVariate(OptimizerAround):
 
     @property
     def cluster_gradients(self) -> list[Any]:
-        """The K buffers of each trainable variable, a list of [K, *shape] variables."""
+        """The K buffers of each trainable variable, a list of [K, *shape] variables.
+
+        With low rank, matrices have `tf_gradvar.optimizers.low_rank.FactoredBuffers` in the list:
+        `cluster_gradients[i][k]`, the buffer [*shape] of cluster k, is the same for both.
+        """
         return self._buffers.cluster_gradients
 
     @property
@@ -167,9 +179,7 @@ class ClusterControlVariate(OptimizerAround):
             return
         refuse_what_replicas_lack(self.inner_optimizer)
         self._build_inner(variables)
-        self._buffers = FullBuffers(
-            self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
-        )
+        self._buffers = self._make_buffers(variables)
         if self.scale == "auto":
             self._learned_scale = LearnedScale(
                 self.add_shared_variable, len(variables), forgetting=self.alpha
@@ -183,6 +193,10 @@ class ClusterControlVariate(OptimizerAround):
 
     def _build_inner(self, variables: list[Any]) -> None:
         self.inner_optimizer.build(variables)
+
+    def _make_buffers(self, variables: list[Any]) -> FullBuffers | LowRankBuffers:
+        arguments = self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
+        return FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)
 
     def _start_probabilities(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
         """Return the probabilities that were given, as Keras calls an initializer."""
@@ -326,8 +340,11 @@ class ClusterControlVariate(OptimizerAround):
             >>> float(optimizer.mean_cluster_gradients[0])
             2.5
 
+        With low rank, a mixture is compressed to the rank again, and what that leaves out goes to
+        the part that the clusters share.
+
         Cost: one sweep over the buffers; with `transfer` K^2 products for each weight, and a
-        copy of one variable's buffers at a time.
+        copy of one variable's buffers at a time. With low rank about 16 K^2 r^2 (I + O).
         """
         if not self.built:
             raise ValueError(
@@ -350,13 +367,15 @@ class ClusterControlVariate(OptimizerAround):
             store: The saved arrays by index.
 
         Raises:
-            ValueError: If the file was written with another number of clusters.
+            ValueError: If the file was written with another number of clusters, or other buffers.
         """
         if self.built:
             keys = set(store.keys())  # what Keras passes is no dictionary, and lacks `in`
-            place = [id(v) for v in self.variables].index(id(self.cluster_gradients[0]))
-            if str(place) in keys:
-                self._buffers.check_saved(store[str(place)], type(self).__name__)
+            of_buffers = self._buffers.variables
+            first = [id(v) for v in self.variables].index(id(of_buffers[0]))
+            places = [str(first + i) for i in range(len(of_buffers))]
+            found = [tuple(store[place].shape) for place in places if place in keys]
+            check_saved(found, of_buffers, self)
             last = len(self.variables) - 1
             if keys == {str(i) for i in range(last)}:
                 store = {key: store[key] for key in keys}
@@ -372,6 +391,8 @@ class ClusterControlVariate(OptimizerAround):
             "buffer_dtype": self.buffer_dtype,
             "gain": self.gain,
             "scale": self.scale,
+            "buffers": self.buffers,
+            "rank": self.rank,
         }
 
 

@@ -59,6 +59,9 @@ class Discover(AsOne):
             with `"alpha"` the average of K momentum buffers (see `ClusterControlVariate`).
         scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
             (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
+        buffers: `"full"` (default), or `"low_rank"`, which keeps `rank` columns of each buffer of
+            a matrix (see `ClusterControlVariate`).
+        rank: r, at least 1, with low rank only.
         **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
 
     Raises:
@@ -96,11 +99,13 @@ class Discover(AsOne):
         *,
         gain: Any = 1.0,
         scale: Any = 1.0,
+        buffers: str = "full",
+        rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         inner = _SGD(learning_rate, name=name, **kwargs)
         settings = Settings(
-            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain, scale, buffers, rank
         )
         super().__init__(inner, learning_rate, settings)
 
@@ -128,6 +133,8 @@ class DiscoverQHM(AsOne):
         buffer_dtype: As in `Discover`.
         gain: As in `Discover`.
         scale: As in `Discover`.
+        buffers: As in `Discover`.
+        rank: As in `Discover`.
         **kwargs: Arguments of every Keras optimizer.
 
     Raises:
@@ -151,11 +158,13 @@ class DiscoverQHM(AsOne):
         *,
         gain: Any = 1.0,
         scale: Any = 1.0,
+        buffers: str = "full",
+        rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         inner = QHM(learning_rate, momentum, nu, name, **kwargs)
         settings = Settings(
-            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain, scale, buffers, rank
         )
         super().__init__(inner, learning_rate, settings)
 
@@ -183,6 +192,8 @@ class QHDiscover(AsOne):
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
         gain: As in `Discover`, but `"alpha"` by default.
+        buffers: As in `Discover`.
+        rank: As in `Discover`.
         **kwargs: Arguments of `keras.optimizers.SGD`.
 
     Raises:
@@ -204,6 +215,8 @@ class QHDiscover(AsOne):
         name: str = "qh_discover",
         *,
         gain: Any = "alpha",
+        buffers: str = "full",
+        rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         inner = _SGD(learning_rate, name=name, **kwargs)
@@ -214,6 +227,8 @@ class QHDiscover(AsOne):
             buffer_dtype,
             gain=gain,
             scale=check_number("nu", nu, 0, 1),
+            buffers=buffers,
+            rank=rank,
         )
         super().__init__(inner, learning_rate, settings)
 
@@ -251,6 +266,8 @@ class DiscoverIGT(AsOne):
         buffer_dtype: As in `Discover`.
         gain: As in `Discover`.
         scale: As in `Discover`.
+        buffers: As in `Discover`.
+        rank: As in `Discover`.
         **kwargs: Arguments of every Keras optimizer, except `use_ema`.
 
     Raises:
@@ -274,11 +291,13 @@ class DiscoverIGT(AsOne):
         *,
         gain: Any = 1.0,
         scale: Any = 1.0,
+        buffers: str = "full",
+        rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         inner = IGT(learning_rate, momentum, tail_fraction, name, **kwargs)
         settings = Settings(
-            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain, scale, buffers, rank
         )
         super().__init__(inner, learning_rate, settings)
 
@@ -307,6 +326,8 @@ class DiscoverOver(ClusterControlVariate):
         name: The name of the optimizer.
         gain: As in `Discover`.
         scale: As in `Discover`.
+        buffers: As in `Discover`.
+        rank: As in `Discover`.
 
     Raises:
         TypeError: If `optimizer` is not a Keras optimizer.
@@ -333,6 +354,8 @@ class DiscoverOver(ClusterControlVariate):
         *,
         gain: Any = 1.0,
         scale: Any = 1.0,
+        buffers: str = "full",
+        rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         for argument in kwargs:
@@ -343,7 +366,7 @@ class DiscoverOver(ClusterControlVariate):
                 if isinstance(getattr(OptimizerAround, argument, None), OfInner)
                 else f"`{argument}` is not an argument of DiscoverOver. Received: "
                 f"{argument}={kwargs[argument]!r}. Its arguments are optimizer, num_clusters, "
-                "alpha, cluster_probabilities, buffer_dtype, name, gain and scale."
+                "alpha, cluster_probabilities, buffer_dtype, name, gain, scale, buffers and rank."
             )
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
@@ -358,7 +381,7 @@ class DiscoverOver(ClusterControlVariate):
                 "`LossScaleOptimizer(DiscoverOver(keras.optimizers.SGD(...), ...))`."
             )
         settings = Settings(
-            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain=gain, scale=scale
+            num_clusters, alpha, cluster_probabilities, buffer_dtype, gain, scale, buffers, rank
         )
         super().__init__(optimizer, settings, name=name)
 

@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 from tf_gradvar.arguments import (
     check_choice,
+    check_count,
     check_num_clusters,
     check_number,
     check_probabilities,
 )
 
 BUFFER_DTYPES = ("float32", "bfloat16")
+BUFFERS = ("full", "low_rank")
 
 
 @dataclasses.dataclass
@@ -27,6 +29,8 @@ class Settings:
         buffer_dtype: One of `BUFFER_DTYPES`.
         gain: Of the correction, in (0, 1], or `"alpha"`.
         scale: The share of the corrected gradient in the step, in [0, 1], or `"auto"`.
+        buffers: One of `BUFFERS`.
+        rank: Of the buffers of a matrix, at least 1; None with full buffers.
 
     Raises:
         ValueError: If an argument breaks its rule.
@@ -38,6 +42,8 @@ class Settings:
     buffer_dtype: str
     gain: float | Literal["alpha"]
     scale: float | Literal["auto"]
+    buffers: str = "full"
+    rank: int | None = None
 
     def __post_init__(self) -> None:
         self.num_clusters = check_num_clusters(self.num_clusters)
@@ -48,6 +54,8 @@ class Settings:
         self.buffer_dtype = check_choice("buffer_dtype", self.buffer_dtype, BUFFER_DTYPES)
         self.gain = _check_number_or("gain", self.gain, "alpha", low_open=True)
         self.scale = _check_number_or("scale", self.scale, "auto", low_open=False)
+        self.buffers = check_choice("buffers", self.buffers, BUFFERS)
+        self.rank = _check_rank(self.buffers, self.rank)
         gain = self.alpha if self.gain == "alpha" else self.gain
         if self.scale == "auto" and gain != 1.0:
             raise ValueError(
@@ -55,6 +63,19 @@ class Settings:
                 "of the buffers whatever the scale, and is not a plain gradient where they are "
                 f"bad. Received: gain={self.gain!r}. Pass `gain=1.0`, or `scale=1.0`."
             )
+
+
+def _check_rank(buffers: str, rank: Any) -> int | None:
+    """Return the rank as an int, or None with full buffers, or raise."""
+    if buffers == "low_rank":
+        meaning = "the columns of a buffer's factors, with `buffers='low_rank'`"
+        return check_count("rank", rank, meaning)
+    if rank is not None:
+        raise ValueError(
+            f"`rank` belongs to `buffers='low_rank'`. Received: rank={rank!r} with "
+            f"buffers={buffers!r}. Leave it out, or pass `buffers='low_rank'`."
+        )
+    return None
 
 
 def _check_number_or(name: str, value: Any, word: str, *, low_open: bool) -> Any:

@@ -171,8 +171,24 @@ def scale_correction(
         of_groups: The weights of the mean over groups, float [C]; all 0 for a step without any.
         scale: A scalar.
     """
-    plain = combine_rows(of_groups, gradients)
-    control = combine_rows(of_groups, held) - ops.sum(of_groups) * average
+    plain, held = combine_rows(of_groups, gradients), combine_rows(of_groups, held)
+    return scale_means(corrected, plain, held, average, ops.sum(of_groups), scale)
+
+
+def scale_means(
+    corrected: Any, plain: Any, held: Any, average: Any, total: Any, scale: Any
+) -> tuple[Any, ControlMoments]:
+    """Return what `scale_correction` does, from the means over the groups.
+
+    Args:
+        corrected: v, float32 [*shape].
+        plain: mean_c G_c, float32 [*shape].
+        held: mean_c g^{k_c} before the step, float32 [*shape].
+        average: gbar before the step, float32 [*shape].
+        total: The sum of the weights of both means: 1, or 0 for a step without any group.
+        scale: A scalar.
+    """
+    control = held - total * average
     moments = ControlMoments(
         covariance=ops.sum((plain - average) * control), variance=ops.sum(control * control)
     )

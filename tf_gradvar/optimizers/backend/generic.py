@@ -65,6 +65,36 @@ def correct(
     return found, moments
 
 
+def all_groups(groups: Groups, num_clusters: int) -> tuple[list[Any], Any, Any]:
+    """Return the groups of all replicas.
+
+    Args:
+        groups: Of the step on this replica, with a gradient for each variable.
+        num_clusters: K.
+
+    Returns:
+        G_c of each variable, [C, *shape], n_c [C] and k_c [C]; a gradient and a size of 0 for a
+        group that is left out. In place of more groups than clusters there may be their means.
+    """
+    del num_clusters
+    gradients = [ops.where(as_column(groups.valid, g), g, 0.0) for g in groups.gradients]
+    return gradients, groups.weights, groups.clusters
+
+
+def rows_of(variable: Any, indices: Any) -> Any:
+    """Return rows `indices` [M] of a stacked variable [K, *shape]."""
+    return ops.take(ops.convert_to_tensor(variable), indices, axis=0)
+
+
+def put_rows(variable: Any, indices: Any, rows: Any) -> None:
+    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape].
+
+    An index that occurs twice must come with the same row both times.
+    """
+    stack = ops.convert_to_tensor(variable)
+    variable.assign(ops.scatter_update(stack, indices[:, None], ops.cast(rows, variable.dtype)))
+
+
 def add_scaled(variable: Any, scale: Any, value: Any) -> None:
     """Add `scale * value` to a variable."""
     variable.assign(variable + ops.cast(scale, variable.dtype) * ops.cast(value, variable.dtype))

@@ -114,14 +114,10 @@ def correct(
     over memory as it takes. More groups than clusters are first reduced to one for each cluster.
     Arguments and result are those of `generic.correct`.
     """
-    clusters, sizes = groups.clusters, groups.weights
-    rows = _without_invalid(groups, buffers)
-    num_clusters, num_groups = probabilities.shape[0], num_replicas() * clusters.shape[0]
-    if num_groups > num_clusters and num_groups > 1:
-        rows, sizes, clusters = _mean_per_cluster(rows, sizes, clusters, num_clusters)
-    elif num_replicas() > 1:
-        context = tf.distribute.get_replica_context()
-        *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
+    num_groups = num_replicas() * groups.clusters.shape[0]
+    rows, sizes, clusters = _of_all_replicas(
+        _without_invalid(groups, buffers), groups, probabilities.shape[0]
+    )
     weights = mixing_weights(sizes, clusters, probabilities)
     one_group = num_groups == 1 and groups.sizes is None and rule.scales is None
     probability = ops.take(probabilities, clusters[0])
@@ -153,12 +149,40 @@ def _without_invalid(groups: Groups, buffers: Sequence[Any]) -> list[Any]:
             tf.where(
                 as_column(groups.valid, gradient),
                 gradient,
-                tf.cast(_rows_of(buffer, groups.clusters), gradient.dtype),
+                tf.cast(rows_of(buffer, groups.clusters), gradient.dtype),
             )
             for gradient, buffer in zip(gradients, buffers, strict=True)
         ]
 
     return tf.cond(tf.reduce_all(groups.valid), lambda: gradients, replaced) if gradients else []
+
+
+def all_groups(groups: Groups, num_clusters: int) -> tuple[list[Any], Any, Any]:
+    """Return the groups of all replicas; more groups than clusters are reduced to one for each.
+
+    Arguments and result are those of `generic.all_groups`.
+    """
+    gradients = list(groups.gradients)
+
+    def replaced() -> list[Any]:
+        return [tf.where(as_column(groups.valid, g), g, 0.0) for g in gradients]
+
+    finite = tf.cond(tf.reduce_all(groups.valid), lambda: gradients, replaced)
+    return _of_all_replicas(finite, groups, num_clusters)
+
+
+def _of_all_replicas(
+    rows: Sequence[Any], groups: Groups, num_clusters: int
+) -> tuple[list[Any], Any, Any]:
+    """Return the gradients, sizes and clusters of all replicas, at most one row for a cluster."""
+    clusters, sizes = groups.clusters, groups.weights
+    num_groups = num_replicas() * clusters.shape[0]
+    if num_groups > num_clusters and num_groups > 1:
+        return _mean_per_cluster(rows, sizes, clusters, num_clusters)
+    if num_replicas() > 1:
+        context = tf.distribute.get_replica_context()
+        *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
+    return list(rows), sizes, clusters
 
 
 def _mean_per_cluster(
@@ -183,7 +207,7 @@ def _correct_one_group(
     the others: the row, its deviation and the new row are one piece of memory.
     """
     alpha = rule.alpha
-    held = tf.cast(_rows_of(buffers, cluster), "float32")
+    held = tf.cast(rows_of(buffers, cluster), "float32")
     deviation = gradient - held
     corrected = (deviation if rule.gain == 1.0 else rule.gain * deviation) + average
     with _after(corrected):
@@ -195,7 +219,7 @@ def _correct_one_group(
             new = tf.cast(gradient - (1.0 - alpha) * deviation, buffers.dtype)
             moved = add_scaled(average, probability, tf.cast(new, "float32") - held)
     with _after(moved):
-        return corrected, _put_rows(buffers, cluster, new)
+        return corrected, put_rows(buffers, cluster, new)
 
 
 def _correct_rows(
@@ -208,7 +232,7 @@ def _correct_rows(
     index: int,
 ) -> tuple[Any, Any, list[ControlMoments]]:
     """Return v of one variable, the operation that wrote its buffers, and its moments if asked."""
-    held = tf.cast(_rows_of(buffers, clusters), "float32")
+    held = tf.cast(rows_of(buffers, clusters), "float32")
     deviations = rows - held
     corrected = combine_rows(rule.gain * weights.of_groups, deviations) + average
     moments: list[ControlMoments] = []
@@ -224,10 +248,10 @@ def _correct_rows(
     with _after(corrected), _after(moments[0].covariance if moments else None):
         moved = add_scaled(average, 1.0, combine_rows(weights.of_clusters, change))
     with _after(moved):
-        return corrected, _put_rows(buffers, clusters, new), moments
+        return corrected, put_rows(buffers, clusters, new), moments
 
 
-def _rows_of(variable: Any, indices: Any) -> Any:
+def rows_of(variable: Any, indices: Any) -> Any:
     """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
     rows = tf.raw_ops.ResourceGather(
         resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
@@ -236,7 +260,7 @@ def _rows_of(variable: Any, indices: Any) -> Any:
     return rows
 
 
-def _put_rows(variable: Any, indices: Any, rows: Any) -> Any:
+def put_rows(variable: Any, indices: Any, rows: Any) -> Any:
     """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
 
     An index that occurs twice must come with the same row both times. Writing rows is a plain
