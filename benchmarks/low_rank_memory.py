@@ -98,9 +98,7 @@ def main():
     parser.add_argument("--jit", action="store_true", help="compile the step with XLA")
     parser.add_argument("--json", help="file for the result")
     arguments = parser.parse_args()
-    model = keras.applications.ResNet50(
-        weights=None, classes=CLASSES, input_shape=(SIDE, SIDE, 3)
-    )
+    model = keras.applications.ResNet50(weights=None, classes=CLASSES, input_shape=(SIDE, SIDE, 3))
     table = print_table([tuple(variable.shape) for variable in model.trainable_variables])
     result = train(model, arguments)
     if arguments.json:

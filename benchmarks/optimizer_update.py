@@ -76,6 +76,12 @@ def main():
         "Discover bfloat16": discover(
             Discover(0.01, NUM_CLUSTERS, buffer_dtype="bfloat16"), variables, groups
         ),
+        **{
+            f"Discover low rank {rank}": discover(
+                Discover(0.01, NUM_CLUSTERS, buffers="low_rank", rank=rank), variables, groups
+            )
+            for rank in (1, 4)
+        },
         "DiscoverQHM": discover(DiscoverQHM(0.01, NUM_CLUSTERS), variables, groups),
         "DiscoverIGT": discover(DiscoverIGT(0.01, NUM_CLUSTERS), variables, groups),
         "DiscoverOver(Adam)": discover(

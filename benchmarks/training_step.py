@@ -8,6 +8,7 @@ the mean of the same group gradients, formed alike: a control variate can only c
 """
 
 import argparse
+import functools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -84,6 +85,10 @@ def measure(name, build, size, repeats):
         for method in ("auto",) if groups == 1 else ("loop", "vectorized"):
             label = f"Discover C={groups}" + ("" if groups == 1 else f" {method}")
             variants[label] = discover_step(build, size, groups, method)
+        for rank in (1, 4):
+            low_rank = functools.partial(Discover, buffers="low_rank", rank=rank)
+            label = f"Discover C={groups} low rank {rank}"
+            variants[label] = discover_step(build, size, groups, "auto", low_rank)
         alone = discover_step(build, size, groups, "auto", GroupsAlone)
         variants[f"groups alone C={groups}"] = alone
     medians = interleaved_medians(variants, repeats=repeats, warmup=3)

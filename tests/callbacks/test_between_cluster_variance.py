@@ -165,6 +165,32 @@ def test_values_of_an_optimizer_with_buffers():
     )
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.4])
+def test_values_of_buffers_of_low_rank(gain):
+    """Those of full buffers that hold the same."""
+    x, y = data()
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((D,)), keras.layers.Dense(6), keras.layers.Dense(1)])
+    found = []
+    rng = np.random.default_rng(7)
+    low = Discover(0.1, K, buffers="low_rank", rank=1, gain=gain)
+    full = Discover(0.1, K, gain=gain)
+    for optimizer in (low, full):
+        model.compile(optimizer, loss="mse")
+        optimizer.build(model.trainable_variables)
+        if optimizer is low:
+            for variable in optimizer.variables[2:]:
+                if variable.dtype == "float32":
+                    variable.assign(rng.normal(size=variable.shape))
+        else:
+            for variable, rows in zip(full.cluster_gradients, low.cluster_gradients, strict=True):
+                variable.assign(np.stack([rows[k] for k in range(K)]))
+        callback = BetweenClusterVariance(x, y, CLUSTERS, K, PROBABILITIES)
+        callback.set_model(model)
+        found.append(callback.measure())
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_loss_scaling_optimizer_is_looked_through():
     x, y = data()
     optimizer, fill = with_buffers()

@@ -34,6 +34,10 @@ def adamw():
     return keras.optimizers.AdamW(0.01, global_clipnorm=0.1, loss_scale_factor=8.0)
 
 
+def low_rank(**options):
+    return Discover(0.1, NUM_CLUSTERS, buffers="low_rank", rank=2, **options)
+
+
 # name: (optimizer, groups in a batch); with 3 clusters, 8 groups are merged by cluster.
 CASES = {
     "clipnorm and weight decay": (
@@ -42,6 +46,8 @@ CASES = {
     ),
     "more groups than clusters": (lambda: Discover(0.1, NUM_CLUSTERS, clipvalue=0.02), 8),
     "bfloat16 buffers": (lambda: Discover(0.1, NUM_CLUSTERS, buffer_dtype="bfloat16"), 4),
+    "low rank": (lambda: low_rank(gain=0.4), 4),
+    "low rank, more groups than clusters": (lambda: low_rank(scale="auto"), 8),
     "igt": (lambda: DiscoverIGT(0.05, NUM_CLUSTERS, weight_decay=0.01), 4),
     "igt without clusters": (lambda: IGT(0.05), 4),
     "adamw": (lambda: DiscoverOver(adamw(), NUM_CLUSTERS), 4),

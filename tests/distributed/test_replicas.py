@@ -13,6 +13,8 @@ ON_TWO_AND_FOUR = [
     "clipnorm and weight decay",
     "more groups than clusters",
     "bfloat16 buffers",
+    "low rank",
+    "low rank, more groups than clusters",
     "igt",
     "igt without clusters",
     "adamw",

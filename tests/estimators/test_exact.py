@@ -182,6 +182,29 @@ def test_discover_reports_both_forms(solved):
     }
 
 
+def test_buffers_of_low_rank_are_measured_as_full_ones_that_hold_the_same(solved):
+    full, _ = discover(solved, 0.3, group_size=2, groups_per_batch=2, name="full")
+    low = Discover(
+        0.1, 3, cluster_probabilities=PROBABILITIES, gain=0.3, buffers="low_rank", rank=1
+    )
+    low.build(solved.model.trainable_variables)
+    rng = np.random.default_rng(1)
+    for variable in low.variables[2:-2]:
+        variable.assign(rng.normal(size=variable.shape))
+    optimizer = full._optimizer
+    for held, rows in zip(optimizer.cluster_gradients, low.cluster_gradients, strict=True):
+        held.assign(np.stack([rows[k] for k in range(3)]))
+    for held, average in zip(
+        optimizer.mean_cluster_gradients, low.mean_cluster_gradients, strict=True
+    ):
+        held.assign(average)
+    options = {"group_size": 2, "groups_per_batch": 2, "name": "low"}
+    estimate = DiscoverEstimate(low, Enumerable.ASSIGNMENTS, **options)
+    found = gradient_variance(*solved.data, [full, estimate])
+    assert found["low"].variance == pytest.approx(found["full"].variance, rel=1e-6)
+    assert found["low"].parts == pytest.approx(found["full"].parts, rel=1e-6)
+
+
 @pytest.mark.parametrize(("gain", "scale"), [(0.3, 1.0), (1.0, 0.4), (0.3, 0.4), (1.0, "auto")])
 def test_bias_and_variance_of_discover_apart(solved, gain, scale):
     estimate, buffers = discover(solved, gain, scale, group_size=1, groups_per_batch=2)

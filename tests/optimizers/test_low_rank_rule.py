@@ -69,9 +69,7 @@ def products(left, right):
 def test_a_combination_of_buffers():
     left, right = random_factors(4, 5, 5, 2)
     shared, weights = RNG.normal(size=(5, 5)), RNG.normal(size=4)
-    found = combine_buffers(
-        tensor(weights), Factors(tensor(left), tensor(right)), tensor(shared)
-    )
+    found = combine_buffers(tensor(weights), Factors(tensor(left), tensor(right)), tensor(shared))
     expected = sum(w * (shared + p) for w, p in zip(weights, products(left, right), strict=True))
     np.testing.assert_allclose(cases.values([found])[0], expected, atol=1e-5)
 
@@ -99,7 +97,7 @@ def test_an_unmixed_transfer_keeps_the_products():
 def test_repeated_visits_find_the_singular_vectors():
     """With alpha = 1 and q_k = 0 the target is the gradient itself, visit after visit."""
     gradient = RNG.normal(size=(9, 6))
-    u, values, vt = np.linalg.svd(gradient, full_matrices=False)
+    u, _, vt = np.linalg.svd(gradient, full_matrices=False)
     gradient = u * [8, 5, 1, 0.5, 0.2, 0.1] @ vt
     zeros = [ops.zeros((1, 9, 2)), ops.zeros((1, 6, 2)), ops.zeros((9, 6))]
     factors, shared = Factors(*zeros[:2]), zeros[2]

@@ -196,7 +196,9 @@ class ClusterControlVariate(OptimizerAround):
 
     def _make_buffers(self, variables: list[Any]) -> FullBuffers | LowRankBuffers:
         arguments = self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
-        return FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)
+        return (
+            FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)
+        )
 
     def _start_probabilities(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
         """Return the probabilities that were given, as Keras calls an initializer."""

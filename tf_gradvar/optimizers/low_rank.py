@@ -236,7 +236,8 @@ class LowRankBuffers:
         weights = mixing_weights(sizes, clusters, probabilities)
         corrected: list[Any] = [None] * len(groups.gradients)
         moments: list[ControlMoments] = []
-        for i, gradient, scale in zip(given, gradients, rule.scales or [None] * len(given)):
+        scales = rule.scales or [None] * len(given)
+        for i, gradient, scale in zip(given, gradients, scales, strict=True):
             corrected[i], learned = buffers[i].correct(gradient, clusters, weights, rule, scale)
             moments += [] if learned is None else [learned]
         return corrected, moments

@@ -121,9 +121,7 @@ def _moved(gradients: Any, old: Factors, shared: Any, in_clusters: Any, alpha: f
         return (1.0 - alpha) * of_factors + alpha * of_groups
 
     start = directions(old.right)
-    left = orthonormal(
-        times_target(old.left, old.right, start, "cio,cor->cir", "io,cor->cir")
-    )
+    left = orthonormal(times_target(old.left, old.right, start, "cio,cor->cir", "io,cor->cir"))
     right = times_target(old.right, old.left, left, "cio,cir->cor", "io,cir->cor")
     present = ops.sum(in_clusters, axis=1)[:, None, None] > 0
     return Factors(ops.where(present, left, old.left), ops.where(present, right, old.right))
