@@ -12,7 +12,7 @@ gradient norm. Everything is summed in float64 after subtracting, one variable a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -143,7 +143,7 @@ class BetweenValues(NamedTuple):
 
 def between_values(
     cluster_gradients: Gradients,
-    buffers: Gradients | None,
+    buffers: Sequence[Any] | None,
     cluster_probabilities: ArrayLike | None = None,
     factors: Sequence[float] | None = None,
 ) -> BetweenValues:
@@ -165,7 +165,7 @@ def between_values(
 
 
 def _offsets(
-    cluster_gradients: Gradients, buffers: Gradients, factors: Sequence[float] | None
+    cluster_gradients: Gradients, buffers: Sequence[Any], factors: Sequence[float] | None
 ) -> Callable[[int], Arrays]:
     """Return the function k -> g^k times the factors, in float64."""
     if len(cluster_gradients) != len(buffers):

@@ -67,7 +67,8 @@ class Discover(AsOne):
     Raises:
         ValueError: If an argument breaks its rule.
 
-    Memory: K + 1 copies of the weights, announced once when the optimizer is built.
+    Memory: K + 1 copies of the weights, announced once when the optimizer is built; with low rank
+    K r (I + O) + 2 I O numbers for a matrix [I, O].
 
     Example:
         >>> import contextlib, keras

@@ -46,6 +46,18 @@ class FactoredBuffers:
         right: W, a variable [K, O, r]; O is the last dimension.
         shared: m, a variable [I, O].
         average: gbar, a variable [*shape].
+
+    Example:
+        >>> import contextlib, keras
+        >>> from tf_gradvar.optimizers import Discover
+        >>> optimizer = Discover(0.1, num_clusters=100, alpha=1.0, buffers="low_rank", rank=1)
+        >>> with contextlib.redirect_stdout(None):  # it prints its memory, once a process
+        ...     optimizer.build([keras.Variable([[0.0, 0.0, 0.0]] * 3)])
+        >>> group_gradients = [keras.ops.ones((1, 3, 3))]
+        >>> _ = optimizer.correct_gradients(group_gradients, [7])
+        >>> buffers = optimizer.cluster_gradients[0]
+        >>> buffers.shape, buffers.left.shape, tuple(buffers[7].shape)
+        ((100, 3, 3), (100, 3, 1), (3, 3))
     """
 
     def __init__(
