@@ -14,7 +14,7 @@ import time
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
-from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.optimizer_comparison import Experiment, Run
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
@@ -26,6 +26,7 @@ from keras_apps.running.checkpointing import discard
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
+from keras_apps.running.workdir import Workdir
 
 
 def prepare(experiment: Experiment) -> Problem:
@@ -60,13 +61,12 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     finished = task.workdir.finished()
     for name, record in finished.items():  # A killed process may have left some behind.
         discard(task.workdir.checkpoints(name), keep_weights=not record["tunes"])
-    first = [run for run in experiment.tuning_runs() if run.name not in finished]
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
-    left = compared - sum(not record["tunes"] for record in finished.values())
+    left = experiment.number_of_tuning_runs() + compared - len(finished)
     trajectory = experiment.gradient_variance
     if trajectory is not None and is_finished(trajectory, task.workdir):
         trajectory = None
-    total = len(first) + left + (trajectory is not None)
+    total = left + (trajectory is not None)
     if not total:
         return True
     if not requirements.has_tensorboard():
@@ -77,16 +77,23 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     started = time.perf_counter()
     with Display(task.console, total) as display:
         shared = (task.problem, task.workdir, display, task.interruption)
-        if not all(TrainingRun(run, experiment, *shared).train() for run in first):
-            return False
-        rates = tuning.choose(task.workdir.records.read(), experiment)
-        rest = [run for run in experiment.runs(rates) if run.name not in finished]
+        while runs := _next_tuning_runs(experiment, task.workdir):
+            if not all(TrainingRun(run, experiment, *shared).train() for run in runs):
+                return False
+        chosen = tuning.choose(task.workdir.records.read(), experiment)
+        rest = [run for run in experiment.runs(chosen) if run.name not in finished]
         if not all(TrainingRun(run, experiment, *shared).train() for run in rest):
             return False
         if trajectory is not None and not measure(trajectory, *shared):
             return False
     task.console.print(f"Trained {total} runs in {time.perf_counter() - started:.0f} s.")
     return True
+
+
+def _next_tuning_runs(experiment: Experiment, workdir: Workdir) -> list[Run]:
+    """Return the tuning runs that can be run now; none if all are finished."""
+    scores = tuning.scores_of(workdir.records.read())
+    return [run for run in experiment.tuning_runs(scores) if run.name not in scores]
 
 
 APP = App(Experiment, __doc__ or "", prepare, run)
