@@ -5,12 +5,18 @@
     python -m keras_apps.train --list
 
 The same command again continues where it was stopped. Results are in the workdir: report.html,
-summary.csv, figures/, records.jsonl, tensorboard/.
+summary.csv, figures/, records.jsonl, tensorboard/. Several processes can share an experiment, each
+in a workdir of its own; `--with WORKDIR` then takes over what another one has finished:
+
+    python -m keras_apps.train --config mnist5k_family --workdir runs/one --set groups_per_batch=1
+    python -m keras_apps.train --config mnist5k_family --workdir runs/all --with runs/one --report
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from pathlib import Path
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
@@ -24,6 +30,7 @@ from keras_apps.reporting.pictures import write_csv
 from keras_apps.running import tuning
 from keras_apps.running.checkpointing import discard
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
+from keras_apps.running.parts import take_over
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
@@ -43,12 +50,31 @@ def prepare(experiment: Experiment) -> Problem:
     return problem
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only experiments of several runs need."""
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="WORKDIR",
+        help="take over the finished runs of a part of the experiment; may be repeated",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="train nothing, report what is finished"
+    )
+
+
 def run(task: Task) -> Report | None:
     """Train what is not yet finished; None after an interruption."""
     experiment: Experiment = task.loaded.config
-    if not _train_all(experiment, task):
-        return None
     workdir = task.workdir
+    for other in task.options.others:
+        count = take_over(workdir, experiment, other)
+        task.console.print(f"Took over {count} runs of {other}.", highlight=False)
+    if not task.options.report and not _train_all(experiment, task):
+        return None
     results = Results.of(workdir.records.read(), experiment)
     write_csv(summary_rows(results), workdir.path / "summary.csv")
     variances, description = workdir.variances.read(), task.problem.description
@@ -96,7 +122,7 @@ def _next_tuning_runs(experiment: Experiment, workdir: Workdir) -> list[Run]:
     return [run for run in experiment.tuning_runs(scores) if run.name not in scores]
 
 
-APP = App(Experiment, __doc__ or "", prepare, run)
+APP = App(Experiment, __doc__ or "", prepare, run, add_options=add_options)
 main = APP.main
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ the final training loss, with a seed of its own, is then run with three seeds. M
 moving-average form, `QHM` with nu = 1: the same steps as Keras' at 1 - momentum times the rate.
 `gain="alpha"` needs no value of its own in the grid: it is the gain of the same size.
 
-Clusters: the ten classes; ten drawn by chance; ten that Gradient Clustering finds every hundred
+Clusters: the ten classes; ten drawn by chance; ten that Gradient Clustering finds every 300
 steps. What is trained on the batches of these clusters is compared with SGD and QHM on the same
 batches.
 
@@ -122,7 +122,7 @@ def config() -> Experiment:
     experiment.checkpoint_every = 1200
     experiment.steps_per_execution = 100
     experiment.tuning_budget = 16
-    experiment.gradient_clusters = GradientClusters(every=100)
+    experiment.gradient_clusters = GradientClusters(every=300)
     return experiment
 
 
