@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def risk_pictures(results: Results, folder: Path) -> list[Picture]:
     found = []
     for groups in results.experiment.groups_per_batch:
         for base, family in _families(results, groups).items():
-            predicted = results.predictions[base, groups]
+            predicted = _predictions(results, family)
             numbers = curves.numbers_of(family, ["excess_risk"])
             for name, risks in predicted.items():
                 numbers += [
@@ -123,7 +124,8 @@ def _plot_risk(
     results: Results, family: Sequence[Arm], predicted: Mapping[str, np.ndarray], ax: Axes
 ) -> Axes:
     curves.plot_values(results, ax, arms=family, value="excess_risk")
-    for (name, risks), line in zip(predicted.items(), ("-.", ":"), strict=True):
+    lines = itertools.chain(("-.", ":"), itertools.repeat("--"))
+    for (name, risks), line in zip(predicted.items(), lines, strict=False):
         ax.plot(risks, line, color="#333333", linewidth=1.0, label=f"predicted: {name}")
     return pictures.add_legend(ax, columns=1)
 
@@ -143,6 +145,16 @@ def _values_picture(
         return pictures.add_legend(ax, columns=3 if short and len(arms) > 4 else 2)
 
     return pictures.draw(name, caption, folder, plot, curves.numbers_of(arms, [value]))
+
+
+def _predictions(results: Results, family: Sequence[Arm]) -> dict[str, np.ndarray]:
+    """Return the predictions for a base optimizer, then those for its forms, by name."""
+    base, *forms = family
+    found = dict(results.predictions[base.optimizer.name, base.groups])
+    for arm in forms:
+        own = results.predictions.get((arm.optimizer.name, arm.groups), {})
+        found |= {f"{arm.optimizer.label}, {name}": risks for name, risks in own.items()}
+    return found
 
 
 def _families(results: Results, groups: int) -> dict[str, list[Arm]]:

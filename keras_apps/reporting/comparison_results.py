@@ -140,8 +140,8 @@ class Results:
     Attributes:
         experiment: The experiment.
         arms: Those with finished runs, in the order of `groups_per_batch`, then of `optimizers`.
-        predictions: What theory says of the optimizers that are the base of another one,
-            (name, groups) -> those of `ProblemDefinition.predictor`.
+        predictions: What theory says of the arms that it knows, (name, groups) -> those of
+            `ProblemDefinition.predictor`.
         tuning_runs: How many runs chose learning rates.
         seconds: Of all steps, without evaluations.
     """
@@ -162,18 +162,19 @@ class Results:
             if (arm := _arm(records, optimizer, groups, experiment)) is not None
         ]
         predict = experiment.problem.predictor()
-        bases = {optimizer.base for optimizer in experiment.optimizers}
         predictions = {
-            (arm.optimizer.name, arm.groups): predict(
-                arm.optimizer.rule,
-                {**arm.optimizer.arguments, **arm.chosen.arguments},
-                arm.chosen.learning_rate,
-                groups=arm.groups,
-                group_size=experiment.group_size,
-                steps=experiment.steps,
-            )
+            (arm.optimizer.name, arm.groups): found
             for arm in arms
-            if arm.optimizer.name in bases
+            if (
+                found := predict(
+                    arm.optimizer.rule,
+                    {**arm.optimizer.arguments, **arm.chosen.arguments},
+                    arm.chosen.learning_rate,
+                    groups=arm.groups,
+                    group_size=experiment.group_size,
+                    steps=experiment.steps,
+                )
+            )
         }
         seconds = (
             experiment.evaluation_interval(record["tunes"]) / record["steps_per_second"]
