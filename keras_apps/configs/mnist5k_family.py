@@ -4,9 +4,9 @@ Reproduces: nothing published. It is the comparison of the Discover paper (Secti
 every method is at its best: the gain and the step of the buffers are tuned as the momentum and the
 share nu of the rivals are. An MLP 784-256-10, ten classes as clusters.
 
-Every optimizer gets sixteen tuning runs for each number of groups in a step: twelve points of its
-grid, drawn, then four that go on from the best of them (`experiments/search.py`). The best one by
-the final training loss, with a seed of its own, is then run with three seeds. Momentum is in its
+Every optimizer gets 32 tuning runs for each number of groups in a step: 24 points of its grid,
+drawn, then eight that go on from the best of them (`experiments/search.py`). The best one by the
+final training loss, with a seed of its own, is then run with three seeds. Momentum is in its
 moving-average form, `QHM` with nu = 1: the same steps as Keras' at 1 - momentum times the rate.
 `gain="alpha"` needs no value of its own in the grid: it is the gain of the same size.
 
@@ -34,11 +34,8 @@ from keras_apps.experiments.optimizer_comparison import Experiment, GradientClus
 RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
 MOMENTUM_RATES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 ADAM_RATES = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
-# SGD has nothing but a learning rate: sixteen of them, a factor of about 1.4 apart.
-PLAIN_RATES = (
-    *(0.0125, 0.018, 0.025, 0.036, 0.05, 0.072, 0.1, 0.144),
-    *(0.2, 0.288, 0.4, 0.576, 0.8, 1.152, 1.6, 2.304),
-)
+# SGD has nothing but a learning rate: 32 of them, from 0.0125 to 2.7.
+PLAIN_RATES = tuple(rate * 2**k for k in range(8) for rate in (0.0125, 0.015, 0.018, 0.021))
 MOMENTA = (0.9, 0.99, 0.999)
 SHARES = (0.7, 0.9, 0.97)
 GAINS = (1.0, 0.3, 0.1, 0.03)
@@ -58,10 +55,12 @@ def rivals() -> tuple[OptimizerChoice, ...]:
             "Momentum",
             rule="QHM",
             arguments={"nu": 1.0},
-            search={"learning_rate": MOMENTUM_RATES, "momentum": (0.9, 0.99)},
+            search={"learning_rate": MOMENTUM_RATES, "momentum": (0.9, 0.95, 0.98, 0.99)},
         ),
         OptimizerChoice("QHM", search=QHM),
-        OptimizerChoice("Adam", search={"learning_rate": ADAM_RATES, "beta_1": (0.9, 0.99)}),
+        OptimizerChoice(
+            "Adam", search={"learning_rate": ADAM_RATES, "beta_1": (0.8, 0.9, 0.95, 0.99)}
+        ),
     )
 
 
@@ -121,7 +120,7 @@ def config() -> Experiment:
     experiment.evaluate_every = 200
     experiment.checkpoint_every = 1200
     experiment.steps_per_execution = 100
-    experiment.tuning_budget = 16
+    experiment.tuning_budget = 32
     experiment.gradient_clusters = GradientClusters(every=300)
     return experiment
 

@@ -11,8 +11,6 @@ import keras
 import numpy as np
 
 import tf_gradvar
-from keras_apps.experiments import search
-from keras_apps.experiments.search import Candidate, Score
 
 RULES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "SGD": keras.optimizers.SGD,
@@ -45,7 +43,7 @@ class OptimizerChoice:
             each of them.
         search: In the place of `candidates`, values of `learning_rate` and of arguments of the
             rule. Of their combinations as many are tried as the experiment's `tuning_budget` says,
-            see `search.candidates`.
+            see `keras_apps/experiments/search.py`.
         measures_variance: Whether the between-cluster variance is measured at each evaluation.
         clusters: What its clusters are: "classes", "random", or "gradients", which Gradient
             Clustering finds again and again while the run trains; None for those of the problem.
@@ -77,12 +75,6 @@ class OptimizerChoice:
     def tuning_runs(self, budget: int) -> int:
         """Return how many runs choose what is not given, for one number of groups in a step."""
         return budget if self.search else len(self.candidates)
-
-    def to_try(self, budget: int, seed: int, score: Score) -> list[Candidate]:
-        """Return what is tried, as far as the scores of the candidates tell."""
-        if self.search:
-            return search.candidates(self.search, budget, seed, score)
-        return [Candidate(rate) for rate in self.candidates]
 
     def build(
         self, learning_rate: Any, probabilities: np.ndarray, chosen: Mapping[str, Any] | None = None

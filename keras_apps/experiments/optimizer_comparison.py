@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import keras
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
-from keras_apps.experiments.search import LEARNING_RATE, Candidate, grid
+from keras_apps.experiments.search import LEARNING_RATE, Candidate, candidates, grid
 from keras_apps.experiments.training_problem import ProblemDefinition
 from keras_apps.experiments.trajectory import Trajectory
 
@@ -210,17 +210,26 @@ class Experiment:
         Returns:
             The finished ones and those that can be run now: a search goes on from what it found.
         """
-        runs = []
-        for groups in self.groups_per_batch:
-            for optimizer in self._to_tune(groups):
-                as_run = functools.partial(Run, optimizer, groups, self.tuning_seed, tunes=True)
-                tried = optimizer.to_try(
-                    self.tuning_budget,
-                    self.tuning_seed,
-                    lambda candidate, as_run=as_run: scores.get(as_run(candidate).name),
-                )
-                runs += map(as_run, tried)
-        return runs
+        return [
+            run
+            for groups in self.groups_per_batch
+            for optimizer in self._to_tune(groups)
+            for run in self._tuning_runs_of(optimizer, groups, scores)
+        ]
+
+    def _tuning_runs_of(
+        self, optimizer: OptimizerChoice, groups: int, scores: Mapping[str, float]
+    ) -> list[Run]:
+        as_run = functools.partial(Run, optimizer, groups, self.tuning_seed, tunes=True)
+
+        def score(candidate: Candidate) -> float | None:
+            return scores.get(as_run(candidate).name)
+
+        if optimizer.search:
+            tried = candidates(optimizer.search, self.tuning_budget, self.tuning_seed, score)
+        else:
+            tried = [Candidate(rate) for rate in optimizer.candidates]
+        return [as_run(candidate) for candidate in tried]
 
     def number_of_tuning_runs(self) -> int:
         """Return how many runs choose what is not given."""

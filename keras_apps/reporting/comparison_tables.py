@@ -65,15 +65,17 @@ def changes_table(results: Results) -> Table:
     """Return what the control variate changes in the training loss of each optimizer."""
     early = results.arms[0].early_step
     headings = ["change of training loss"]
-    cells: dict[str, list[str]] = {}
+    cells: dict[str, dict[str, str]] = {}
     for groups in results.experiment.groups_per_batch:
         for step, name in ((early, f"step {early}"), (None, "end")):
             headings.append(f"C = {groups}, {name}")
             for pair in results.pairs(groups, "training_loss", step):
-                row = cells.setdefault(pair.name, [f"{pair.name} against {pair.base}"])
+                row = cells.setdefault(f"{pair.name} against {pair.base}", {})
                 mark = "*" if pair.is_lower and len(pair.values) > 1 else ""
-                row.append(f"{100 * pair.change:+.0f}{PERCENT}{mark}".replace("-", MINUS))
-    return Table(headings, list(cells.values()))
+                change = f"{100 * pair.change:+.0f}{PERCENT}{mark}".replace("-", MINUS)
+                row[headings[-1]] = change
+    rows = ([name, *(row.get(h, "") for h in headings[1:])] for name, row in cells.items())
+    return Table(headings, list(rows))
 
 
 def rivals_table(results: Results) -> Table:

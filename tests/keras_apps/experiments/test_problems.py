@@ -60,6 +60,41 @@ def test_the_networks():
     np.testing.assert_allclose(linear(np.array([[1.0, 1.0, 2.0]])), [[1.0, 2.0, 6.0]])
 
 
+def test_the_convolutional_network():
+    network = MODELS["convnet"]((28, 28, 1), 10)
+    assert network.output_shape == (None, 10)
+    shapes = [tuple(w.shape) for w in network.weights]
+    assert shapes == [
+        *((3, 3, 1, 16), (16,)),
+        *((3, 3, 16, 32), (32,)),
+        *((7 * 7 * 32, 64), (64,)),
+        *((64, 10), (10,)),
+    ]
+    assert network.count_params() == 105_866
+    small = MODELS["convnet"]((8, 8, 3), 4, filters=(2,), dense_units=5)
+    assert [tuple(w.shape) for w in small.weights][::2] == [(3, 3, 3, 2), (32, 5), (5, 4)]
+
+
+def test_evaluation_on_a_part_of_the_training_set(problem):
+    part = dataclasses.replace(PROBLEM, evaluation_examples=200).build()
+    keras.utils.set_random_seed(0)
+    model = problem.build_model()
+    values, whole = part.evaluate(model), problem.evaluate(model)
+    assert values["test_loss"] == whole["test_loss"]
+    assert values["training_loss"] != whole["training_loss"]
+    assert part.evaluate(model) == values
+    assert len(part.x) == len(problem.x)
+    assert "the same 200 training examples" in part.description
+    every = dataclasses.replace(PROBLEM, evaluation_examples=len(problem.x)).build()
+    assert every.evaluate(model) == whole
+
+
+@pytest.mark.parametrize("count", [0, -1, 1439])
+def test_a_part_of_the_training_set_that_there_is_not(count):
+    with pytest.raises(ValueError, match=r"`evaluation_examples` must be from 1 to .* 1438"):
+        dataclasses.replace(PROBLEM, evaluation_examples=count).build()
+
+
 def test_coupled_weight_decay_is_a_penalty_of_half_its_squared_norm():
     keras.utils.set_random_seed(0)
     model = MODELS["mlp"]((3,), 2, [4], l2=0.1)
