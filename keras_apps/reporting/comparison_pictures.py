@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -124,9 +125,9 @@ def _plot_risk(
     results: Results, family: Sequence[Arm], predicted: Mapping[str, np.ndarray], ax: Axes
 ) -> Axes:
     curves.plot_values(results, ax, arms=family, value="excess_risk")
-    lines = itertools.chain(("-.", ":"), itertools.repeat("--"))
+    lines: Iterator[Any] = itertools.cycle(("-.", ":", "--", (0, (6, 1.5)), (0, (1, 2))))
     for (name, risks), line in zip(predicted.items(), lines, strict=False):
-        ax.plot(risks, line, color="#333333", linewidth=1.0, label=f"predicted: {name}")
+        ax.plot(risks, linestyle=line, color="#333333", linewidth=1.0, label=f"predicted: {name}")
     return pictures.add_legend(ax, columns=1)
 
 

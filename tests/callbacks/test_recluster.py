@@ -172,13 +172,13 @@ def test_nothing_changes_where_nothing_listens():
 
 
 OPTIMIZERS = {
-    "Discover": lambda q: Discover(0.05, K, alpha=0.5, cluster_probabilities=q),
+    "Discover": lambda q: Discover(0.05, K, alpha=0.5, gain=1.0, cluster_probabilities=q),
     "DiscoverIGT": lambda q: DiscoverIGT(0.02, K, alpha=0.5, cluster_probabilities=q),
     "DiscoverOver": lambda q: DiscoverOver(
         keras.optimizers.Adam(0.05), K, alpha=0.5, cluster_probabilities=q
     ),
     "scaled": lambda q: keras.optimizers.LossScaleOptimizer(
-        Discover(0.05, K, alpha=0.5, cluster_probabilities=q)
+        Discover(0.05, K, alpha=0.5, gain=1.0, cluster_probabilities=q)
     ),
 }
 

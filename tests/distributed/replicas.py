@@ -45,7 +45,7 @@ CASES = {
     "bfloat16 buffers": (lambda: Discover(0.1, NUM_CLUSTERS, buffer_dtype="bfloat16"), 4),
     "gain": (lambda: Discover(0.1, NUM_CLUSTERS, gain=0.3, clipnorm=0.1), 4),
     "quasi-hyperbolic": (lambda: QHDiscover(0.1, NUM_CLUSTERS), 8),
-    "learned scale": (lambda: Discover(0.1, NUM_CLUSTERS, scale="auto"), 4),
+    "learned scale": (lambda: Discover(0.1, NUM_CLUSTERS, gain=1.0, scale="auto"), 4),
     "igt": (lambda: DiscoverIGT(0.05, NUM_CLUSTERS, weight_decay=0.01), 4),
     "igt without clusters": (lambda: IGT(0.05), 4),
     "adamw": (lambda: DiscoverOver(adamw(), NUM_CLUSTERS), 4),

@@ -55,8 +55,8 @@ class Discover(AsOne):
         cluster_probabilities: The probability of each cluster, K floats that sum to 1.
             Defaults to None, which is uniform.
         buffer_dtype: `"float32"` (default) or `"bfloat16"`.
-        gain: Of the correction, a number in (0, 1] or `"alpha"`: with 1 (default) v is unbiased,
-            with `"alpha"` the average of K momentum buffers (see `ClusterControlVariate`).
+        gain: Of the correction, a number in (0, 1] or `"alpha"` (default), with which v is the
+            average of K momentum buffers; with 1 it is unbiased (see `ClusterControlVariate`).
         scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
             (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
         **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
@@ -94,7 +94,7 @@ class Discover(AsOne):
         buffer_dtype: str = "float32",
         name: str = "discover",
         *,
-        gain: Any = 1.0,
+        gain: Any = "alpha",
         scale: Any = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -106,6 +106,18 @@ class Discover(AsOne):
 
     momentum = OfInner()
     nesterov = OfInner()
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Discover:
+        """Re-create the optimizer from `get_config`; one of version 0.1 had the gain 1.
+
+        Args:
+            config: What `get_config` returned.
+            custom_objects: Classes by name that Keras does not know.
+        """
+        return super().from_config({"gain": 1.0, **config}, custom_objects=custom_objects)
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
@@ -126,7 +138,7 @@ class DiscoverQHM(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        gain: As in `Discover`.
+        gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         **kwargs: Arguments of every Keras optimizer.
 
@@ -182,7 +194,7 @@ class QHDiscover(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        gain: As in `Discover`, but `"alpha"` by default.
+        gain: As in `Discover`.
         **kwargs: Arguments of `keras.optimizers.SGD`.
 
     Raises:
@@ -249,7 +261,7 @@ class DiscoverIGT(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        gain: As in `Discover`.
+        gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         **kwargs: Arguments of every Keras optimizer, except `use_ema`.
 
@@ -305,7 +317,7 @@ class DiscoverOver(ClusterControlVariate):
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
         name: The name of the optimizer.
-        gain: As in `Discover`.
+        gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
 
     Raises:
