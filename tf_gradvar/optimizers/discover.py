@@ -78,9 +78,9 @@ class Discover(AsOne):
         ...     v = optimizer.correct_gradients([group_gradient], [cluster])
         ...     optimizer.apply(v)
         ...     print(f"{float(v[0][0]):+.3f}")
-        -1.000
-        +0.750
         -0.500
+        +0.250
+        -0.250
 
     Source: Discover paper, Section 4, Eq. 4.
     """
