@@ -23,7 +23,7 @@ from keras_apps.experiments.least_squares import LeastSquares
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
 
-ALPHA = {"alpha": 0.1}
+ALPHA = {"alpha": 0.1, "gain": 1.0}
 QHM = {"momentum": 0.9, "nu": 0.7}
 IGT = {"momentum": 0.9, "tail_fraction": 2.0}
 
@@ -42,6 +42,8 @@ def config() -> Experiment:
         _optimizer("QHM", arguments=QHM),
         _optimizer("IGT", arguments=IGT),
         _optimizer("Discover", base="SGD", arguments=ALPHA, measures_variance=True),
+        _optimizer("DiscoverGain30", rule="Discover", base="SGD", arguments=ALPHA | {"gain": 0.3}),
+        _optimizer("DiscoverGain10", rule="Discover", base="SGD", arguments=ALPHA | {"gain": 0.1}),
         _optimizer("DiscoverQHM", base="QHM", arguments=ALPHA | QHM),
         _optimizer("DiscoverIGT", base="IGT", arguments=ALPHA | IGT),
     )

@@ -27,6 +27,8 @@ class Classification(ProblemDefinition):
             control, which must not help.
         model: Name of the network, see `keras_apps.models`.
         model_arguments: Its arguments beside the input shape and the number of classes.
+        evaluation_examples: Training examples on which loss and accuracy are evaluated, drawn once
+            by the `split_seed`; None for all.
     """
 
     partition_names: ClassVar[tuple[str, ...]] = ("classes", "random", "gradients")
@@ -36,12 +38,14 @@ class Classification(ProblemDefinition):
     clusters: Literal["classes", "random"] = "classes"
     model: str = "mlp"
     model_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    evaluation_examples: int | None = None
 
     def build(self) -> Problem:
         """Load the data.
 
         Raises:
-            ValueError: A model or a data set that is not known.
+            ValueError: A model or a data set that is not known, or more examples to evaluate on
+                than there are.
             ImportError, ConnectionError: A data set that is not at hand.
         """
         if self.model not in MODELS:
@@ -49,6 +53,7 @@ class Classification(ProblemDefinition):
                 f"`model` must be one of {list(MODELS)}. Received: model={self.model!r}."
             )
         source = sources.load(self.source, seed=self.split_seed)
+        rows = self._evaluated_rows(len(source.y_train))
         shuffled = np.random.default_rng(self.split_seed).permutation(source.y_train)
         # Clusters of gradients are found in training; it starts from no better ones.
         partitions = {"classes": source.y_train, "random": shuffled, "gradients": shuffled}
@@ -63,24 +68,45 @@ class Classification(ProblemDefinition):
                 source.input_shape, source.num_classes, **self.model_arguments
             ),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            evaluate=_LossAndAccuracy(source),
+            evaluate=_LossAndAccuracy(source, rows),
             score="training_loss",
-            description=f"{source.description} Clusters: {self.clusters}.",
+            description=f"{source.description} Clusters: {self.clusters}.{self._evaluated_on()}",
             partitions=partitions,
+        )
+
+    def _evaluated_rows(self, examples: int) -> np.ndarray:
+        count = examples if self.evaluation_examples is None else self.evaluation_examples
+        if not 1 <= count <= examples:
+            raise ValueError(
+                f"`evaluation_examples` must be from 1 to the number of training examples, "
+                f"{examples}. Received: evaluation_examples={self.evaluation_examples}."
+            )
+        # All of them in their order, or a few: the order changes the rounding of the mean.
+        if count == examples:
+            return np.arange(examples)
+        return np.sort(np.random.default_rng(self.split_seed).permutation(examples)[:count])
+
+    def _evaluated_on(self) -> str:
+        if self.evaluation_examples is None:
+            return ""
+        return (
+            " Training loss and accuracy are evaluated on the same "
+            f"{self.evaluation_examples:,} training examples every time."
         )
 
 
 class _LossAndAccuracy:
-    """Loss and accuracy on the training and the test set, from one pass over both."""
+    """Loss and accuracy on rows of the training set and on the test set, from one pass."""
 
-    def __init__(self, source: sources.Source):
-        images = np.concatenate([source.x_train, source.x_test])
+    def __init__(self, source: sources.Source, rows: np.ndarray):
+        labels = source.y_train[rows]
+        images = np.concatenate([source.x_train[rows], source.x_test])
         # Once: Keras would copy an array anew at every evaluation.
         self._images = tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)
-        self._labels = np.concatenate([source.y_train, source.y_test])
+        self._labels = np.concatenate([labels, source.y_test])
         self._parts = {
-            "training": slice(None, len(source.y_train)),
-            "test": slice(len(source.y_train), None),
+            "training": slice(None, len(labels)),
+            "test": slice(len(labels), None),
         }
 
     def __call__(self, model: keras.Model) -> dict[str, float]:

@@ -28,7 +28,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_apps.experiments.least_squares_theory import predicted_risk
+import tf_gradvar
+from keras_apps.experiments.discover_theory import predicted_discover_risk
+from keras_apps.experiments.least_squares_theory import RULES, predicted_risk
 from keras_apps.experiments.training_problem import Predictor, Problem, ProblemDefinition
 from keras_apps.models import MODELS
 
@@ -155,6 +157,21 @@ class LeastSquares(ProblemDefinition):
             group_size: int,
             steps: int,
         ) -> dict[str, np.ndarray]:
+            if rule == "Discover":
+                optimizer = tf_gradvar.Discover(learning_rate, self.num_clusters, **arguments)
+                risks = predicted_discover_risk(
+                    learning_rate,
+                    optimizer.alpha,
+                    optimizer.gain_value,
+                    steps,
+                    data.curvatures,
+                    data.optima,
+                    data.noise_within(1, group_size),
+                    groups,
+                )
+                return {"its buffers included": risks}
+            if rule not in RULES:
+                return {}
             within = data.noise_within(groups, group_size)
             noises = {
                 "within and between clusters": within + data.noise_between(groups),

@@ -45,7 +45,7 @@ def predicted_risk(
     Returns:
         Risks [T + 1], at the start and after each step.
     """
-    transition = _TRANSITIONS[rule]
+    transition = RULES[rule]
     _, gain = transition(1, curvatures, learning_rate, **arguments)
     state = np.zeros(gain.shape)
     state[:, 0] = -optimum
@@ -113,7 +113,7 @@ def _gamma(step: int, tail_fraction: float) -> float:
     return float(past / (1 + past) * (1 - np.sqrt((1 - c) / (step * (step - 1))) / c))
 
 
-_TRANSITIONS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
+RULES: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
     "SGD": _sgd,
     "QHM": _qhm,
     "IGT": _igt,

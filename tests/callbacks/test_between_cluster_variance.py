@@ -138,7 +138,7 @@ BUFFERS = (
 
 def with_buffers():
     """A Discover optimizer, and what fills its buffers once it is built."""
-    optimizer = Discover(0.1, num_clusters=K, momentum=0.9)
+    optimizer = Discover(0.1, num_clusters=K, momentum=0.9, gain=1.0)
 
     def fill(model):
         optimizer.build(model.trainable_variables)
@@ -246,7 +246,7 @@ def train_on_clusters(optimizer, callbacks):
 @pytest.mark.parametrize(
     "make_optimizer",
     [
-        lambda: Discover(learning_rate=0.05, num_clusters=K),
+        lambda: Discover(learning_rate=0.05, num_clusters=K, gain=1.0),
         lambda: DiscoverIGT(learning_rate=0.005, num_clusters=K),
         lambda: DiscoverOver(keras.optimizers.Adam(0.01), num_clusters=K),
     ],
@@ -291,7 +291,7 @@ def history_on_two_groups():
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.Input((D,)), keras.layers.Dense(1)])
     model = ClusterModel.from_model(network)
-    optimizer = Discover(learning_rate=0.05, num_clusters=K)
+    optimizer = Discover(learning_rate=0.05, num_clusters=K, gain=1.0)
     model.compile(optimizer, loss="mse", jit_compile=False)
     batches = cluster_batches(
         (x, y), CLUSTERS, num_clusters=K, group_size=4, groups_per_batch=2, seed=0

@@ -198,7 +198,7 @@ def test_measuring_changes_nothing(options):
 def test_cluster_model():
     keras.utils.set_random_seed(0)
     model = ClusterModel.from_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
-    optimizer = Discover(0.05, num_clusters=3, alpha=0.5)
+    optimizer = Discover(0.05, num_clusters=3, alpha=0.5, gain=1.0)
     model.compile(optimizer, loss="mse")
     optimizer.build(model.trainable_variables)
     options = {"num_clusters": 3, "group_size": 4, "groups_per_batch": 2, "seed": 0}

@@ -172,13 +172,13 @@ def test_nothing_changes_where_nothing_listens():
 
 
 OPTIMIZERS = {
-    "Discover": lambda q: Discover(0.05, K, alpha=0.5, cluster_probabilities=q),
+    "Discover": lambda q: Discover(0.05, K, alpha=0.5, gain=1.0, cluster_probabilities=q),
     "DiscoverIGT": lambda q: DiscoverIGT(0.02, K, alpha=0.5, cluster_probabilities=q),
     "DiscoverOver": lambda q: DiscoverOver(
         keras.optimizers.Adam(0.05), K, alpha=0.5, cluster_probabilities=q
     ),
     "scaled": lambda q: keras.optimizers.LossScaleOptimizer(
-        Discover(0.05, K, alpha=0.5, cluster_probabilities=q)
+        Discover(0.05, K, alpha=0.5, gain=1.0, cluster_probabilities=q)
     ),
 }
 
@@ -283,6 +283,20 @@ def test_whoever_measures_follows():
     )
     again.set_model(model)
     assert between.measure() == pytest.approx(again.measure(), rel=1e-6)
+
+
+def test_a_stratified_estimator_of_a_design_follows_the_sampler_s():
+    """Its expected numbers of draws are those of the new clusters, of 6, 12 and 22 examples."""
+    batches = stratified_batches(data(), LABELS, batch_size=8, seed=0)
+    of_design, fixed = Stratified(batches), Stratified(LABELS)
+    recluster = recluster_of(every=at([1]), dataset=batches, estimators=[of_design, fixed])
+    linear_model().fit(
+        batches, steps_per_epoch=2, epochs=1, verbose=0, shuffle=False, callbacks=[recluster]
+    )
+    np.testing.assert_array_equal(of_design.assignments, recluster.assignments)
+    np.testing.assert_allclose(of_design.expected_draws, np.array([6, 12, 22]) / N * 8)
+    np.testing.assert_array_equal(fixed.assignments, recluster.assignments)
+    np.testing.assert_array_equal(fixed.expected_draws, [1, 1, 1])
 
 
 def test_a_failing_clustering_leaves_everything_as_it_is(caplog):

@@ -187,7 +187,7 @@ def test_an_optimizer_of_another_model():
 
 
 def test_discover_inside_a_loss_scale_optimizer():
-    inner = Discover(0.1, num_clusters=3)
+    inner = Discover(0.1, num_clusters=3, gain=1.0)
     estimate = DiscoverEstimate(
         keras.optimizers.LossScaleOptimizer(inner), LABELS, group_size=2, replacement=False
     )

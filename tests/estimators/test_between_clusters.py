@@ -108,9 +108,9 @@ def test_float32_gradients_with_a_large_common_part_do_not_cancel():
     [
         (([np.zeros((3, 2)), np.zeros((2, 2))], None), "`cluster_gradients` must be a list"),
         (([], None), "`cluster_gradients` must be a list"),
-        (([np.zeros((3, 2))], [0.5, 0.5]), "`cluster_probabilities` must be 3 numbers"),
-        (([np.zeros((3, 2))], [0.5, 0.6, -0.1]), "`cluster_probabilities` must be 3 numbers"),
-        (([np.zeros((3, 2))], [0.5, 0.5, 0.5]), "`cluster_probabilities` must be 3 numbers"),
+        (([np.zeros((3, 2))], [0.5, 0.5]), "num_clusters=3 clusters. Received an array of shape"),
+        (([np.zeros((3, 2))], [0.5, 0.6, -0.1]), "`cluster_probabilities` must not be negative"),
+        (([np.zeros((3, 2))], [0.5, 0.5, 0.5]), "`cluster_probabilities` must sum to 1"),
     ],
 )
 def test_bad_arguments_of_every_function_get_a_sentence(arguments, message):

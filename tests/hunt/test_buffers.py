@@ -123,7 +123,7 @@ class Task:
     def buffers(self):
         """Return the buffers [K, *shape] of each variable after one step with alpha = 1."""
         model = ClusterModel.from_model(self.model, groups_per_batch=self.groups)
-        optimizer = Discover(1e-9, num_clusters=_CLUSTERS, alpha=1.0)
+        optimizer = Discover(1e-9, num_clusters=_CLUSTERS, alpha=1.0, gain=1.0)
         model.compile(optimizer, self.loss, loss_weights=self.factors, run_eagerly=True)
         x, y, weight = self.batch
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its memory

@@ -1,6 +1,8 @@
 """Every source in the same form; without a network, a sentence."""
 
+import gzip
 import socket
+import struct
 import sys
 import time
 import types
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_apps import sources
+from keras_apps.sources import idx
 from keras_apps.sources import tfds as tfds_sources
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -57,8 +60,110 @@ def denormalised(source):
     return pixels * source.channel_deviations[0] + source.channel_means[0]
 
 
-@pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])
-def test_tfds_sources(name, shape):
+def write_idx(path, array, kind=8):
+    header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
+    content = header + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.fixture
+def tiny_idx(tmp_path):
+    """Twenty images of 28 x 28 for training and ten for testing, one file of four gzipped."""
+    generator = np.random.default_rng(0)
+    written = {}
+    for prefix, count in (("train", 20), ("t10k", 10)):
+        images = generator.integers(0, 256, (count, 28, 28))
+        images[0, 0, :2] = (0, 255)
+        written[prefix] = (images, np.arange(count) % 10)
+        write_idx(tmp_path / f"{prefix}-images-idx3-ubyte", images)
+        ending = ".gz" if prefix == "train" else ""
+        write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte{ending}", np.arange(count) % 10)
+    return tmp_path, written
+
+
+def test_idx_files(tiny_idx):
+    folder, written = tiny_idx
+    source = sources.load("fashion_mnist", data_dir=folder)
+    check_form(source)
+    assert source.num_classes == 10
+    for prefix, x, y in (
+        ("train", source.x_train, source.y_train),
+        ("t10k", source.x_test, source.y_test),
+    ):
+        images, labels = written[prefix]
+        pixels = x[..., 0].astype("float64") * source.channel_deviations + source.channel_means
+        np.testing.assert_allclose(255 * pixels, images, atol=1e-3)
+        np.testing.assert_array_equal(y, labels)
+    assert "20 images" in source.description
+
+
+def test_other_data_have_another_fingerprint(tiny_idx):
+    folder, written = tiny_idx
+    texts = [sources.load("fashion_mnist", data_dir=folder).description for _ in range(2)]
+    images, _ = written["t10k"]
+    write_idx(folder / "t10k-images-idx3-ubyte", 255 - images)
+    texts.append(sources.load("fashion_mnist", data_dir=folder).description)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def torn(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def not_gzipped(path):
+    path.write_bytes(b"labels")
+
+
+def of_floats(path):
+    write_idx(path, np.zeros((10, 28, 28)), kind=13)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def too_few(path):
+    write_idx(path, np.zeros((9, 28, 28)))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("t10k-images-idx3-ubyte", torn, "with 3 dimensions, and is damaged"),
+        ("t10k-images-idx3-ubyte", of_floats, "with 3 dimensions, and is damaged"),
+        ("t10k-images-idx3-ubyte", empty, "with 3 dimensions, and is damaged"),
+        ("t10k-images-idx3-ubyte", too_few, "Received: 9 images and 10 labels of the part 'test'"),
+        ("train-labels-idx1-ubyte.gz", not_gzipped, "with 1 dimensions, and is damaged"),
+        ("train-labels-idx1-ubyte.gz", torn, "with 1 dimensions, and is damaged"),
+    ],
+)
+def test_damaged_idx_files_get_a_sentence(name, damage, message, tiny_idx):
+    damage(tiny_idx[0] / name)
+    with pytest.raises(ValueError, match=message):
+        sources.load("fashion_mnist", data_dir=tiny_idx[0])
+
+
+def test_a_missing_idx_file_gets_a_sentence(tiny_idx):
+    (tiny_idx[0] / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(FileNotFoundError, match="must hold t10k-labels-idx1-ubyte or"):
+        sources.load("fashion_mnist", data_dir=tiny_idx[0])
+
+
+@pytest.mark.skipif(idx.folder_of(None) is None, reason="needs the package dataset-fashion-mnist")
+def test_the_installed_fashion_mnist():
+    source = sources.load("fashion_mnist")
+    check_form(source)
+    assert source.x_train.shape == (60_000, 28, 28, 1)
+    assert source.x_test.shape == (10_000, 28, 28, 1)
+    assert set(np.bincount(source.y_train)) == {6000}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("fashion_mnist", (28, 28, 1)), ("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))],
+)
+def test_tfds_sources(name, shape, monkeypatch, tmp_path):
+    monkeypatch.setattr(idx, "FASHION_MNIST", tmp_path)
     with tfds.testing.mock_data(num_examples=200):
         source = sources.load(name)
     check_form(source)
@@ -67,16 +172,24 @@ def test_tfds_sources(name, shape):
     assert len(source.x_train) == len(source.x_test) == 200
 
 
-@pytest.mark.parametrize(("name", "bundled"), [("mnist", "mnist5k"), ("cifar10", "digits")])
+@pytest.mark.parametrize(
+    ("name", "bundled"),
+    [("fashion_mnist", "mnist5k"), ("mnist", "mnist5k"), ("cifar10", "digits")],
+)
 def test_without_a_network_a_sentence_names_the_bundled_set(name, bundled, monkeypatch, tmp_path):
+    monkeypatch.setattr(idx, "FASHION_MNIST", tmp_path)
+
     def no_network(*_):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     monkeypatch.setattr(tfds_sources.urllib.request, "getproxies", dict)
     start = time.monotonic()
-    with pytest.raises(ConnectionError, match=rf"use the bundled '{bundled}', which needs none"):
+    with pytest.raises(
+        ConnectionError, match=rf"use the bundled '{bundled}', which needs none"
+    ) as error:
         sources.load(name, data_dir=tmp_path)
+    assert ("dataset-fashion-mnist" in str(error.value)) == (name == "fashion_mnist")
     assert time.monotonic() - start < 10
 
 

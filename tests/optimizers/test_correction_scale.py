@@ -15,7 +15,7 @@ CENTRES = np.random.default_rng(0).normal(size=(K, SIZE)).astype("float32")
 
 
 def make(scale="auto", buffers=None, alpha=0.1):
-    optimizer = Discover(0.1, K, alpha=alpha, scale=scale)
+    optimizer = Discover(0.1, K, alpha=alpha, gain=1.0, scale=scale)
     optimizer.build([keras.Variable(np.zeros(SIZE, "float32")), keras.Variable(0.0)])
     if buffers is not None:
         fill(optimizer, buffers)

@@ -28,9 +28,8 @@ def variables():
 
 
 def built(**options):
-    optimizer = Discover(
-        RATE, K, buffers="low_rank", rank=2, cluster_probabilities=Q, alpha=0.3, **options
-    )
+    options = {"gain": 1.0, "alpha": 0.3, "cluster_probabilities": Q, **options}
+    optimizer = Discover(RATE, K, buffers="low_rank", rank=2, **options)
     optimizer.build(variables())
     return optimizer
 

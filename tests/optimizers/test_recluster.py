@@ -83,7 +83,7 @@ AFTER = np.array([2, 2, 0, 2, 1, 0, 2, 2, 2])
 
 def refreshed(transfer, probabilities, new_probabilities):
     """An optimizer that has seen some groups, then got other clusters."""
-    optimizer = Discover(0.1, K, alpha=0.5, cluster_probabilities=probabilities)
+    optimizer = Discover(0.1, K, alpha=0.5, gain=1.0, cluster_probabilities=probabilities)
     optimizer.build([keras.Variable(np.zeros(4))])
     for cluster in (0, 1, 2, 0):
         group = ops.convert_to_tensor(GRADIENTS[cluster == BEFORE][:1], "float32")
@@ -135,7 +135,7 @@ def test_a_restart_at_the_average_disturbs_less_than_buffers_of_zero():
     risks = risks.astype("float32")
 
     def variance_left(restarted):
-        optimizer = Discover(0.1, K, cluster_probabilities=PROBABILITIES)
+        optimizer = Discover(0.1, K, gain=1.0, cluster_probabilities=PROBABILITIES)
         optimizer.build([keras.Variable(np.zeros(4))])
         if restarted:  # from buffers that had arrived at the gradients of old clusters
             optimizer.cluster_gradients[0].assign(risks[[1, 0, 2]])

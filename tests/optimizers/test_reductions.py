@@ -24,9 +24,9 @@ STEPS = 50
 
 # Name, the special case, what it must equal.
 ONE_CLUSTER = {
-    "SGD": (lambda: Discover(RATE, 1), lambda: keras.optimizers.SGD(RATE)),
+    "SGD": (lambda: Discover(RATE, 1, gain=1.0), lambda: keras.optimizers.SGD(RATE)),
     "SGD-momentum": (
-        lambda: Discover(RATE, 1, momentum=0.9, nesterov=True),
+        lambda: Discover(RATE, 1, gain=1.0, momentum=0.9, nesterov=True),
         lambda: keras.optimizers.SGD(RATE, momentum=0.9, nesterov=True),
     ),
     "QHM": (lambda: DiscoverQHM(RATE, 1, momentum=0.9), lambda: QHM(RATE, momentum=0.9)),
@@ -43,7 +43,7 @@ ONE_CLUSTER = {
 # With the gain alpha, a buffer is a momentum: with one, momentum of decay 1 - alpha.
 ONE_CLUSTER |= {
     "multi-momentum": (
-        lambda: Discover(RATE, 1, alpha=0.1, gain="alpha"),
+        lambda: Discover(RATE, 1, alpha=0.1),
         lambda: keras.optimizers.SGD(RATE * 0.1, momentum=1 - 0.1),
     ),
     "quasi-hyperbolic": (
@@ -54,8 +54,11 @@ ONE_CLUSTER |= {
         lambda: QHDiscover(RATE, 1, nu=1.0, alpha=0.1),
         lambda: keras.optimizers.SGD(RATE * 0.1, momentum=1 - 0.1),
     ),
-    "scaled": (lambda: Discover(RATE, 1, scale=0.3), lambda: keras.optimizers.SGD(RATE)),
-    "learned-scale": (lambda: Discover(RATE, 1, scale="auto"), lambda: keras.optimizers.SGD(RATE)),
+    "scaled": (lambda: Discover(RATE, 1, gain=1.0, scale=0.3), lambda: keras.optimizers.SGD(RATE)),
+    "learned-scale": (
+        lambda: Discover(RATE, 1, gain=1.0, scale="auto"),
+        lambda: keras.optimizers.SGD(RATE),
+    ),
 }
 SAME = {
     "quasi-hyperbolic-of-v-alone": (
@@ -64,7 +67,7 @@ SAME = {
     ),
     "quasi-hyperbolic-as-a-scale": (
         lambda: QHDiscover(RATE, K, nu=0.4, gain=1.0),
-        lambda: Discover(RATE, K, scale=0.4),
+        lambda: Discover(RATE, K, gain=1.0, scale=0.4),
     ),
     "gain-of-alpha": (
         lambda: DiscoverQHM(RATE, K, momentum=0.9, alpha=0.2, gain="alpha"),
@@ -72,7 +75,7 @@ SAME = {
     ),
     "QHM-without-momentum": (
         lambda: DiscoverQHM(RATE, K, nu=0.0, cluster_probabilities=PROBABILITIES),
-        lambda: Discover(RATE, K, cluster_probabilities=PROBABILITIES),
+        lambda: Discover(RATE, K, gain=1.0, cluster_probabilities=PROBABILITIES),
     ),
     "over-QHM": (
         lambda: DiscoverOver(QHM(RATE, 0.9, 0.7), K),

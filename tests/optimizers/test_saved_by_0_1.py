@@ -22,7 +22,7 @@ K = 3
 CLUSTERS = {"alpha": 0.3, "cluster_probabilities": [0.5, 0.3, 0.2]}
 MAKE = {
     "Discover": lambda: Discover(
-        0.05, K, **CLUSTERS, momentum=0.9, use_ema=True, weight_decay=0.01
+        0.05, K, **CLUSTERS, gain=1.0, momentum=0.9, use_ema=True, weight_decay=0.01
     ),
     "DiscoverQHM": lambda: DiscoverQHM(
         0.05, K, momentum=0.9, nu=0.7, **CLUSTERS, gradient_accumulation_steps=2

@@ -28,7 +28,11 @@ def all_draws(num_groups):
 def corrected_gradients(num_groups, buffers, buffer_dtype="float32", **options):
     """v_t of every draw, from the same buffers, and the probability of each."""
     optimizer = Discover(
-        0.1, K, cluster_probabilities=PROBABILITIES, buffer_dtype=buffer_dtype, **options
+        0.1,
+        K,
+        cluster_probabilities=PROBABILITIES,
+        buffer_dtype=buffer_dtype,
+        **{"gain": 1.0, **options},
     )
     optimizer.build([keras.Variable(np.zeros(DIMENSION))])
     buffer, average = optimizer.cluster_gradients[0], optimizer.mean_cluster_gradients[0]

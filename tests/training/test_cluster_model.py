@@ -25,7 +25,7 @@ def network(*layers):
 
 
 def discover(**arguments):
-    return Discover(RATE, K, alpha=ALPHA, **arguments)
+    return Discover(RATE, K, alpha=ALPHA, gain=1.0, **arguments)
 
 
 def batches(groups=4, **changes):

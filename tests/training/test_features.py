@@ -31,7 +31,7 @@ def linear(*layers):
 
 def compiled(model=None, optimizer=None, **arguments):
     model = ClusterModel.from_model(model or linear())
-    model.compile(optimizer or Discover(RATE, K), LOSS, jit_compile=False, **arguments)
+    model.compile(optimizer or Discover(RATE, K, gain=1.0), LOSS, jit_compile=False, **arguments)
     return model
 
 
@@ -89,7 +89,7 @@ def test_a_schedule_and_swapped_averages():
     schedule = keras.optimizers.schedules.PolynomialDecay(RATE, 4, 0.0)
     inner = keras.optimizers.SGD(schedule, use_ema=True, ema_momentum=0.5)
     models = [
-        compiled(optimizer=Discover(schedule, K, use_ema=True, ema_momentum=0.5)),
+        compiled(optimizer=Discover(schedule, K, gain=1.0, use_ema=True, ema_momentum=0.5)),
         compiled(optimizer=DiscoverOver(inner, K)),
     ]
     initial = models[0].get_weights()
@@ -140,7 +140,7 @@ def test_models_that_were_never_called_are_built_by_fit(make):
     for called_before in (False, True):
         keras.utils.set_random_seed(1)
         model = make()
-        model.compile(Discover(RATE, K), LOSS, jit_compile=False, run_eagerly=True)
+        model.compile(Discover(RATE, K, gain=1.0), LOSS, jit_compile=False, run_eagerly=True)
         if called_before:
             model(X[:1])
         results.append(fit(model))
@@ -218,7 +218,7 @@ def test_frozen_after_training_needs_a_new_optimizer():
     way_out = "compile the model again with a new optimizer"
     with pytest.raises(ValueError, match=f"each of the 4 variables .*Received 2 .*{way_out}"):
         fit(model, steps=1)
-    model.compile(Discover(RATE, K), LOSS, jit_compile=False)
+    model.compile(Discover(RATE, K, gain=1.0), LOSS, jit_compile=False)
     before = model.get_weights()
     after = fit(model, steps=1)
     assert_close(after[:2], before[:2], tolerance=0)
@@ -278,7 +278,7 @@ def test_a_call_without_training(subclass, data):
     found = []
     for kind in (With, Without):
         model = kind() if subclass else ClusterModel.from_model(kind())
-        model.compile(Discover(RATE, K), LOSS, run_eagerly=True)
+        model.compile(Discover(RATE, K, gain=1.0), LOSS, run_eagerly=True)
         made = batches(groups=1) if data == "one group" else batches()
         fit(model, made.map(lambda *batch: batch) if data == "own ids" else made, steps=2)
         found.append(model.get_weights())
@@ -293,7 +293,7 @@ def test_a_loss_of_ones_own():
             return tf.reduce_mean(y_pred**2)
 
     model = Own()
-    model.compile(Discover(RATE, K), jit_compile=False)
+    model.compile(Discover(RATE, K, gain=1.0), jit_compile=False)
     before = np.linalg.norm(model(X))
     fit(model)
     assert np.linalg.norm(model(X)) < before

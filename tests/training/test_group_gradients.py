@@ -252,7 +252,7 @@ def assign(variables, values):
 def clustered(problem, num_groups, method="auto"):
     model = ClusterModel.from_model(build(problem), groups_per_batch=num_groups)
     model.group_method = method
-    model.compile(Discover(RATE, K, alpha=ALPHA), **problem.compiled)
+    model.compile(Discover(RATE, K, alpha=ALPHA, gain=1.0), **problem.compiled)
     return model
 
 

@@ -79,7 +79,7 @@ def test_every_way_takes_the_same_steps(way, groups):
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     expected = expected_weights(*plain.get_weights())
     model = ClusterModel.from_model(plain, groups_per_batch=groups)
-    model.compile(Discover(0.1, 2), "mse", run_eagerly=True)
+    model.compile(Discover(0.1, 2, gain=1.0), "mse", run_eagerly=True)
     WAYS[way](model)
     for one, other in zip(model.get_weights(), expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -90,7 +90,7 @@ def test_cluster_model(pair):
     for model, inputs in ((whole, x), (rest, numbers)):
         model.set_weights(start)
         clusters = ClusterModel.from_model(model)
-        clusters.compile(Discover(0.5, 2), LOSS, run_eagerly=True)
+        clusters.compile(Discover(0.5, 2, gain=1.0), LOSS, run_eagerly=True)
         batches = cluster_batches(
             (inputs, Y), IDS, num_clusters=2, group_size=4, groups_per_batch=2, seed=0
         )

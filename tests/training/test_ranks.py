@@ -127,7 +127,7 @@ def own_gradient(case, rows):
 def buffers(case, ids, groups):
     keras.utils.set_random_seed(1)
     model = ClusterModel.from_model(case.build(), groups_per_batch=groups)
-    model.compile(Discover(0.0, K, alpha=1.0), case.loss)
+    model.compile(Discover(0.0, K, alpha=1.0, gain=1.0), case.loss)
     inputs = {"inputs": case.x, "cluster_ids": ids}
     model.train_on_batch(inputs, case.y, sample_weight=case.weights)
     return [b.numpy() for b in model.optimizer.cluster_gradients]
@@ -215,7 +215,7 @@ def test_ids_without_a_cluster_are_left_out_and_counted():
     ids = np.array([2, 0, 9, -1], "int32")
     keras.utils.set_random_seed(1)
     model = ClusterModel.from_model(case.build())
-    model.compile(Discover(0.0, K, alpha=1.0), case.loss)
+    model.compile(Discover(0.0, K, alpha=1.0, gain=1.0), case.loss)
     model.train_on_batch({"inputs": case.x, "cluster_ids": ids}, case.y)
     assert int(model.optimizer.skipped_groups) == 2
     for found, expected in zip(

@@ -40,7 +40,7 @@ def models():
 OPTIMIZERS = {
     "QHM": lambda **k: QHM(0.3, 0.9, **k),
     "IGT": lambda **k: IGT(0.1, **k),
-    "Discover": lambda **k: Discover(0.3, 1, **k),
+    "Discover": lambda **k: Discover(0.3, 1, gain=1.0, **k),
     "DiscoverQHM": lambda **k: DiscoverQHM(0.3, 1, 0.9, **k),
     "DiscoverIGT": lambda **k: DiscoverIGT(0.1, 1, **k),
     "DiscoverOver": lambda **k: DiscoverOver(keras.optimizers.Adam(0.1, **k), 1),

@@ -66,7 +66,8 @@ class Recluster(ScheduledCallback):
             told but the estimators.
         estimators: Objects with a method `reassign(assignments)`: `Stratified`,
             `DiscoverEstimate`, `BetweenClusterVariance`. Examples that the clustering left out,
-            because their gradients are not finite, are in the first cluster for them.
+            because their gradients are not finite, are in the first cluster for them. A
+            `Stratified` of a design takes the new design of `dataset`.
         buffers: "match" (default) or "restart".
         initial_assignments: The clusters [N] with which training starts, or goes on: the first
             clustering starts from them, and its buffers are matched to them. Defaults to none: it
@@ -192,8 +193,10 @@ class Recluster(ScheduledCallback):
             probabilities = getattr(self._dataset.sampling, "cluster_probabilities", None)
             if probabilities is not None:
                 self._recluster_optimizer(found, previous, probabilities)
+        design = getattr(getattr(self._dataset, "sampling", None), "design", None)
         for estimator in self._estimators:
-            estimator.reassign(np.maximum(found, 0))
+            follows = getattr(estimator, "follows_design", False) and (found >= 0).all()
+            estimator.reassign(design if follows and design else np.maximum(found, 0))
 
     def _recluster_optimizer(
         self, found: np.ndarray, previous: np.ndarray | None, probabilities: Sequence[float]

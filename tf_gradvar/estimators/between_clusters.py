@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_gradvar.arguments import check_probabilities
 from tf_gradvar.estimators.protocol import Between
 from tf_gradvar.moments import Arrays, Moments
 
@@ -199,17 +200,5 @@ def _check_probabilities(
             "`cluster_gradients` must be a list of at least one array, all with the same number K "
             f"of clusters as their first dimension. Received: first dimensions={counts}."
         )
-    if cluster_probabilities is None:
-        return np.full(counts[0], 1.0 / counts[0])
-    probabilities = np.asarray(cluster_probabilities, dtype=np.float64)
-    if (
-        probabilities.shape != (counts[0],)
-        or (probabilities < 0).any()
-        or not np.isclose(probabilities.sum(), 1.0, rtol=0, atol=1e-6)
-    ):
-        raise ValueError(
-            f"`cluster_probabilities` must be {counts[0]} numbers >= 0 that sum to 1, one for each "
-            "cluster: divide the cluster sizes by their sum. Received: cluster_probabilities="
-            f"{probabilities.tolist()}."
-        )
-    return probabilities
+    found = check_probabilities(cluster_probabilities, counts[0])
+    return np.full(counts[0], 1.0 / counts[0]) if found is None else np.array(found)

@@ -127,6 +127,7 @@ class Stratified(Estimator):
             drawn_from = design.ticks[design.sizes > 0]
             self._random = bool((drawn_from % TICKS).any())
             self._given = drawn_from / TICKS if self._random else drawn_from // TICKS
+        self.follows_design = design is not None
         if expected_draws is not None and not self._random:
             raise ValueError(
                 "`expected_draws` are for estimators that were made with them, and the draws of "

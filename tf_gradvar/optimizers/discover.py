@@ -55,8 +55,8 @@ class Discover(AsOne):
         cluster_probabilities: The probability of each cluster, K floats that sum to 1.
             Defaults to None, which is uniform.
         buffer_dtype: `"float32"` (default) or `"bfloat16"`.
-        gain: Of the correction, a number in (0, 1] or `"alpha"`: with 1 (default) v is unbiased,
-            with `"alpha"` the average of K momentum buffers (see `ClusterControlVariate`).
+        gain: Of the correction, a number in (0, 1] or `"alpha"` (default), with which v is the
+            average of K momentum buffers; with 1 it is unbiased (see `ClusterControlVariate`).
         scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
             (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
         buffers: `"full"` (default), or `"low_rank"`, which keeps `rank` columns of each buffer of
@@ -82,9 +82,9 @@ class Discover(AsOne):
         ...     v = optimizer.correct_gradients([group_gradient], [cluster])
         ...     optimizer.apply(v)
         ...     print(f"{float(v[0][0]):+.3f}")
-        -1.000
-        +0.750
         -0.500
+        +0.250
+        -0.250
 
     Source: Discover paper, Section 4, Eq. 4.
     """
@@ -98,7 +98,7 @@ class Discover(AsOne):
         buffer_dtype: str = "float32",
         name: str = "discover",
         *,
-        gain: Any = 1.0,
+        gain: Any = "alpha",
         scale: Any = 1.0,
         buffers: str = "full",
         rank: int | None = None,
@@ -112,6 +112,18 @@ class Discover(AsOne):
 
     momentum = OfInner()
     nesterov = OfInner()
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Discover:
+        """Re-create the optimizer from `get_config`; one of version 0.1 had the gain 1.
+
+        Args:
+            config: What `get_config` returned.
+            custom_objects: Classes by name that Keras does not know.
+        """
+        return super().from_config({"gain": 1.0, **config}, custom_objects=custom_objects)
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
@@ -132,7 +144,7 @@ class DiscoverQHM(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        gain: As in `Discover`.
+        gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.
@@ -192,7 +204,7 @@ class QHDiscover(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        gain: As in `Discover`, but `"alpha"` by default.
+        gain: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.
         **kwargs: Arguments of `keras.optimizers.SGD`.
@@ -265,7 +277,7 @@ class DiscoverIGT(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        gain: As in `Discover`.
+        gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.
@@ -325,7 +337,7 @@ class DiscoverOver(ClusterControlVariate):
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
         name: The name of the optimizer.
-        gain: As in `Discover`.
+        gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.

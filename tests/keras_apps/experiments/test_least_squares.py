@@ -1,12 +1,16 @@
 """The predictions of the clustered least squares against closed forms and simulation."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 
 from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.discover_theory import predicted_discover_risk
 from keras_apps.experiments.least_squares import LeastSquares, half_squared_error
 from keras_apps.experiments.least_squares_theory import predicted_risk
+from tf_gradvar import Discover
 
 PROBLEM = LeastSquares(
     num_clusters=3, num_features=4, examples_per_cluster=500, spread=1.0, noise=0.5
@@ -125,6 +129,79 @@ def test_the_prediction_is_the_mean_of_many_chains(rule, arguments, data):
     expected = predicted(rule, arguments, 0.1, 60, data, noise)
     simulated = simulated_risk(rule, arguments, 0.1, 60, data, noise, chains=20_000)
     np.testing.assert_allclose(expected[1:], simulated, rtol=0.05)
+
+
+def simulated_discover_risk(rate, alpha, gain, steps, data, noise, groups, draws):
+    """Mean risk over chains of Discover, one chain for each row of `draws` [chains, T, C]."""
+    generator = np.random.default_rng(0)
+    h, optima = data.curvatures, data.optima
+    clusters, features = optima.shape
+    chains = len(draws)
+    theta, buffers = np.zeros((chains, features)), np.zeros((chains, clusters, features))
+    rows, risks = np.arange(chains), []
+    for step in range(steps):
+        before = theta
+        average, correction = buffers.mean(axis=1), np.zeros_like(theta)
+        sums, counts = np.zeros_like(buffers), np.zeros((chains, clusters, 1))
+        for c in range(groups):
+            k = draws[:, step, c]
+            gradient = h * (before - optima[k])
+            gradient = gradient + np.sqrt(noise) * generator.normal(size=theta.shape)
+            correction += (gradient - buffers[rows, k]) / groups
+            np.add.at(sums, (rows, k), gradient)
+            np.add.at(counts, (rows, k), 1)
+        theta = before - rate * (average + gain * correction)
+        seen = counts > 0
+        moved = buffers + alpha * (sums / np.where(seen, counts, 1) - buffers)
+        buffers = np.where(seen, moved, buffers)
+        risks.append(0.5 * (h * (theta - optima.mean(axis=0)) ** 2).sum(axis=1).mean())
+    return np.array(risks)
+
+
+@pytest.mark.parametrize(("alpha", "gain"), [(0.3, 1.0), (0.3, 0.4), (0.5, 0.5)])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_the_prediction_for_discover_is_the_mean_over_all_draws(groups, alpha, gain, data):
+    """Without noise within clusters the clusters that are drawn are all that is random."""
+    steps, clusters = (5, 3, 2)[(1, 2, 4).index(groups)], len(data.optima)
+    every = np.array(list(itertools.product(range(clusters), repeat=steps * groups)))
+    arguments = (0.2, alpha, gain, steps)
+    simulated = simulated_discover_risk(
+        *arguments, data, np.zeros(4), groups, every.reshape(-1, steps, groups)
+    )
+    found = predicted_discover_risk(*arguments, data.curvatures, data.optima, np.zeros(4), groups)
+    np.testing.assert_allclose(found[1:], simulated, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("groups", "gain"), [(1, 1.0), (4, 0.3)])
+def test_the_prediction_for_discover_with_noise_is_the_mean_of_many_chains(groups, gain, data):
+    noise, steps = np.linspace(0.5, 2.0, 4), 40
+    draws = np.random.default_rng(1).integers(len(data.optima), size=(40_000, steps, groups))
+    arguments = (0.1, 0.3, gain, steps)
+    simulated = simulated_discover_risk(*arguments, data, noise, groups, draws)
+    found = predicted_discover_risk(*arguments, data.curvatures, data.optima, noise, groups)
+    np.testing.assert_allclose(found[1:], simulated, rtol=0.03)
+
+
+def test_reductions_of_the_prediction_for_discover(data):
+    """With buffers that never move from 0, a gain c is SGD with c times the rate."""
+    found = predicted_discover_risk(
+        0.2, 0.0, 0.5, 30, data.curvatures, data.optima, data.noise_within(1, 8), 2
+    )
+    noise = data.noise_within(2, 8) + data.noise_between(2)
+    np.testing.assert_allclose(found, predicted("SGD", {}, 0.1, 30, data, noise), rtol=1e-10)
+
+
+def test_the_problem_predicts_what_it_has_a_theory_for(data):
+    predict = PROBLEM.predictor()
+    numbers = {"groups": 2, "group_size": 8, "steps": 30}
+    arguments = (30, data.curvatures, data.optima, data.noise_within(1, 8), 2)
+    for gain, number in ((0.5, 0.5), ("alpha", 0.1)):
+        (risks,) = predict("Discover", {"alpha": 0.1, "gain": gain}, 0.2, **numbers).values()
+        np.testing.assert_array_equal(risks, predicted_discover_risk(0.2, 0.1, number, *arguments))
+    (default,) = predict("Discover", {"alpha": 0.3}, 0.2, **numbers).values()
+    gain = Discover(0.2, 3).gain_value
+    np.testing.assert_array_equal(default, predicted_discover_risk(0.2, 0.3, gain, *arguments))
+    assert predict("DiscoverQHM", {"alpha": 0.1, "gain": 1.0}, 0.2, **numbers) == {}
 
 
 def test_the_problem_trains_a_model_that_is_evaluated_by_its_weights(data):

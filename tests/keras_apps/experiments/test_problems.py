@@ -60,6 +60,41 @@ def test_the_networks():
     np.testing.assert_allclose(linear(np.array([[1.0, 1.0, 2.0]])), [[1.0, 2.0, 6.0]])
 
 
+def test_the_convolutional_network():
+    network = MODELS["convnet"]((28, 28, 1), 10)
+    assert network.output_shape == (None, 10)
+    shapes = [tuple(w.shape) for w in network.weights]
+    assert shapes == [
+        *((3, 3, 1, 16), (16,)),
+        *((3, 3, 16, 32), (32,)),
+        *((7 * 7 * 32, 64), (64,)),
+        *((64, 10), (10,)),
+    ]
+    assert network.count_params() == 105_866
+    small = MODELS["convnet"]((8, 8, 3), 4, filters=(2,), dense_units=5)
+    assert [tuple(w.shape) for w in small.weights][::2] == [(3, 3, 3, 2), (32, 5), (5, 4)]
+
+
+def test_evaluation_on_a_part_of_the_training_set(problem):
+    part = dataclasses.replace(PROBLEM, evaluation_examples=200).build()
+    keras.utils.set_random_seed(0)
+    model = problem.build_model()
+    values, whole = part.evaluate(model), problem.evaluate(model)
+    assert values["test_loss"] == whole["test_loss"]
+    assert values["training_loss"] != whole["training_loss"]
+    assert part.evaluate(model) == values
+    assert len(part.x) == len(problem.x)
+    assert "the same 200 training examples" in part.description
+    every = dataclasses.replace(PROBLEM, evaluation_examples=len(problem.x)).build()
+    assert every.evaluate(model) == whole
+
+
+@pytest.mark.parametrize("count", [0, -1, 1439])
+def test_a_part_of_the_training_set_that_there_is_not(count):
+    with pytest.raises(ValueError, match=r"`evaluation_examples` must be from 1 to .* 1438"):
+        dataclasses.replace(PROBLEM, evaluation_examples=count).build()
+
+
 def test_coupled_weight_decay_is_a_penalty_of_half_its_squared_norm():
     keras.utils.set_random_seed(0)
     model = MODELS["mlp"]((3,), 2, [4], l2=0.1)
@@ -86,8 +121,10 @@ def build(rule, experiment=EXPERIMENT, **arguments):
         ("IGT", {"tail_fraction": 3.0}),
         ("Discover", {"alpha": 0.5}),
         ("DiscoverQHM", {"alpha": 0.5, "nu": 0.5}),
+        ("QHDiscover", {"alpha": 0.5, "nu": 0.5, "gain": 0.25}),
         ("DiscoverIGT", {"alpha": 0.5, "tail_fraction": 3.0}),
         ("DiscoverOver", {"over": "Adam", "alpha": 0.5, "buffer_dtype": "bfloat16"}),
+        ("DiscoverOver", {"over": "Adam", "gain": "alpha", "scale": 0.5}),
     ],
 )
 def test_rules_get_their_arguments(rule, arguments):
@@ -96,7 +133,7 @@ def test_rules_get_their_arguments(rule, arguments):
     for name, value in arguments.items():
         if name != "over":
             assert config[name] == value
-    if rule.startswith("Discover"):
+    if "Discover" in rule:
         assert config["num_clusters"] == 2
         np.testing.assert_allclose(config["cluster_probabilities"], PROBABILITIES)
 
@@ -105,6 +142,15 @@ def test_arguments_of_the_optimizer_under_discover():
     optimizer = build("DiscoverOver", over="Adam", beta_1=0.5)
     inner = optimizer.get_config()["optimizer"]["config"]
     assert inner["beta_1"] == 0.5
+
+
+def test_chosen_arguments_join_the_others():
+    choice = OptimizerChoice("DiscoverA", rule="DiscoverOver", arguments={"over": "Adam"})
+    optimizer = choice.build(0.5, PROBABILITIES, {"gain": 0.25, "beta_1": 0.5})
+    config = optimizer.get_config()
+    assert config["gain"] == 0.25
+    assert config["optimizer"]["config"]["beta_1"] == 0.5
+    assert choice.arguments == {"over": "Adam"}
 
 
 @pytest.mark.parametrize(

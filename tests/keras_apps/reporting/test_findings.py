@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from keras_apps.experiments.least_squares import LeastSquares
@@ -131,13 +132,20 @@ def test_least_squares_beside_their_predictions():
     both, alone = (
         0.05 * (noise / (2 - 0.1 * data.curvatures)).sum() for noise in (within + between, within)
     )
-    headline, detail = sentences(found, experiment)
+    headline, detail, theory = sentences(found, experiment)
     assert headline == (
         "At the same learning rate, the steady excess risk with the control variate is 1/50 of "
         "that of SGD."
     )
     assert f"SGD stalls at an excess risk of 0.5, {0.5 / both:.2f} of the prediction" in detail
     assert f"Discover at 0.01, {0.01 / alone:.2f} of the prediction" in detail
+    (risks,) = problem.predictor()("Discover", {}, 0.1, groups=4, group_size=8, steps=2000).values()
+    predicted = risks[1001:].mean()
+    first = np.flatnonzero(risks <= 2 * predicted)[0]
+    assert theory == (
+        f"Discover: a steady excess risk of 0.01 (predicted {predicted:.3g}), twice of which it "
+        f"has reached at step 100 (predicted {first})."
+    )
     worse = [
         {**r, "excess_risk": 1.0} if r["optimizer"] == "Discover" and "step" in r else r
         for r in found

@@ -27,7 +27,7 @@ from tf_gradvar.per_example.forms.chunks import map_chunks
 from tf_gradvar.per_example.forms.projection import Projection
 
 # Numbers that the intermediate tensors of one slice may take: about 8 MiB of float32.
-CHUNK_NUMBERS = 2**21
+_CHUNK_NUMBERS = 2**21
 
 _Form = TypeVar("_Form", bound="GradientForm")
 
@@ -130,7 +130,7 @@ class GradientForm(abc.ABC):
 
     def chunk_size(self) -> int:
         """Examples in a slice."""
-        return max(1, CHUNK_NUMBERS // max(1, self.numbers_per_example()))
+        return examples_in_chunk(self.numbers_per_example())
 
     def joined(self: _Form, others: Sequence[_Form]) -> GradientForm:
         """The form of the sum with other forms of the same class."""
@@ -308,3 +308,8 @@ def difference_of(form: GradientForm, other: GradientForm) -> GradientForm:
 
 # What a rule returns: the form of the gradient of each variable.
 Forms: TypeAlias = list[tuple[keras.Variable, GradientForm]]
+
+
+def examples_in_chunk(numbers_per_example: int) -> int:
+    """Return how many examples to work on at once, at least one."""
+    return max(1, _CHUNK_NUMBERS // max(1, numbers_per_example))

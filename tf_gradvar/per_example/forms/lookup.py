@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tf_gradvar.per_example.forms.chunks import map_chunks
 from tf_gradvar.per_example.forms.form import (
-    CHUNK_NUMBERS,
     GradientForm,
     Measured,
     Wanted,
+    examples_in_chunk,
     leading,
     sum_per_example,
 )
@@ -114,7 +114,7 @@ class Lookup(GradientForm):
 
         tensors = [*self.tensors(), *table.tensors()]
         positions = max(self.ids.shape[1] or 1024, table.inputs.shape[2] or 1024)
-        chunk = max(1, CHUNK_NUMBERS // (2 * positions**2))
+        chunk = examples_in_chunk(2 * positions**2)
         return map_chunks(of_slice, tensors, chunk)[0]
 
     def _squares_of_positions(self) -> tf.Tensor:
@@ -134,7 +134,7 @@ class Lookup(GradientForm):
 
     def _gram_chunk(self) -> int:
         positions = self.ids.shape[1] or 1024
-        return max(1, CHUNK_NUMBERS // (2 * positions**2))
+        return examples_in_chunk(2 * positions**2)
 
 
 def _same(ids: tf.Tensor, other: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

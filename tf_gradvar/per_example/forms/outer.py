@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from tf_gradvar.per_example.forms.chunks import map_chunks
 from tf_gradvar.per_example.forms.form import (
-    CHUNK_NUMBERS,
     GradientForm,
     Measured,
     Wanted,
+    examples_in_chunk,
     leading,
     sum_per_example,
 )
@@ -105,7 +105,7 @@ class Outer(GradientForm):
             return sum_per_example(grams), None
 
         groups, positions, _ = a.shape[1:]
-        chunk = max(1, CHUNK_NUMBERS // (2 * groups * positions**2))
+        chunk = examples_in_chunk(2 * groups * positions**2)
         return map_chunks(of_slice, [a, d, b, e], chunk)[0]
 
     def _squares(self) -> tf.Tensor:

@@ -1,0 +1,65 @@
+"""The Discover family against its rivals on the 60 000 real images of Fashion-MNIST.
+
+Reproduces: nothing published. It is `mnist5k_family` at the next size: images of ten kinds of
+clothes, a convolutional network of two convolutions and two dense layers (105 866 weights), the ten
+classes as clusters, fewer optimizers and fewer tuning runs. 2 000 steps with one group of 16 are
+half an epoch.
+
+Every optimizer gets sixteen tuning runs for each number of groups in a step: twelve points of its
+grid, drawn, then four that go on from the best of them (`experiments/search.py`). The grids are
+those of `mnist5k_family`, but alpha is 0.1 where there is a gain to choose. The training loss is
+that of 10 000 training images, the same ones every time.
+
+The data: Debian's package dataset-fashion-mnist (`apt-get install dataset-fashion-mnist`), or a
+download of TFDS.
+
+Expected: as on digits, a small gain pays with one group in a step, and little is left with eight.
+
+Time: not yet measured as a whole.
+
+Commands:
+    python -m keras_apps.train --config fashion_family --workdir runs/fashion
+    python -m keras_apps.train --config fashion_family:quick --workdir runs/quick
+"""
+
+from keras_apps.configs.mnist5k_family import family, rivals
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.optimizer_comparison import Experiment
+
+
+def config() -> Experiment:
+    """Seven optimizers with one and eight groups of 16 images in a step, three seeds."""
+    experiment = Experiment(
+        title="The Discover family and its rivals, all tuned alike, on images of clothes",
+        problem=Classification(source="fashion_mnist", model="convnet", evaluation_examples=10_000),
+    )
+    compared = (*rivals(), *family())
+    experiment.optimizers = tuple(o for o in compared if o.name != "DiscoverQHM")
+    for optimizer in experiment.optimizers:
+        if "gain" in optimizer.search:
+            optimizer.search = optimizer.search | {"alpha": (0.1,)}
+    experiment.groups_per_batch = (1, 8)
+    experiment.group_size = 16
+    experiment.steps = 2000
+    experiment.seeds = (0, 1, 2)
+    experiment.schedule = "cosine"
+    experiment.evaluate_every = 400
+    experiment.checkpoint_every = 2000
+    experiment.steps_per_execution = 100
+    experiment.tuning_budget = 16
+    return experiment
+
+
+def quick() -> Experiment:
+    """Four tuning runs and one seed of a few steps on small digits."""
+    experiment = config()
+    experiment.problem = Classification(source="digits", model="convnet", evaluation_examples=1000)
+    kept = ("SGD", "QHDiscover")
+    experiment.optimizers = tuple(o for o in experiment.optimizers if o.name in kept)
+    experiment.groups_per_batch = (1,)
+    experiment.seeds = (0,)
+    experiment.steps = 20
+    experiment.evaluate_every = 10
+    experiment.checkpoint_every = 10
+    experiment.tuning_budget = 4
+    return experiment
