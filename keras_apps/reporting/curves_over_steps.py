@@ -1,7 +1,7 @@
 """Curves of the arms of a comparison: functions (results, ax) -> ax, and their numbers as rows.
 
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart. An optimizer and its
-form with the control variate share a hue; the form with it is solid, all others are dashed.
+forms with the control variate share a hue; the first form is solid, what has no form is dashed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ HUES = {
     "SGDGradients": "#D55E00",
     "SGDRandom": "#999999",
 }
+# Of the first form with the control variate of a base, the second, ...
+FORM_LINES = ("-", (0, (8, 1, 1, 1)), (0, (1, 1)))
+BASE_LINE = (0, (3, 1.5))
 OTHER_HUES = ("#56B4E9", "#000000", "#999999")
 
 AXIS_LABELS = {
@@ -60,7 +63,7 @@ def plot_values(
         if curve:
             style = {
                 "color": _hue(arm.optimizer, results.experiment),
-                "linestyle": "-" if arm.optimizer.base is not None else (0, (3, 1.5)),
+                "linestyle": _line(arm.optimizer, results.experiment),
             }
             _draw_curve(ax, curve, style, arm.optimizer.label, seeds)
     if value.endswith("_accuracy"):
@@ -174,6 +177,13 @@ def _cut_off_beginning(ax: Axes, steps: int) -> None:
     if len(found):
         top = ax.get_ylim()[1]
         ax.set_ylim(found.min() - 0.05 * (top - found.min()), top)
+
+
+def _line(optimizer: OptimizerChoice, experiment: Experiment) -> Any:
+    if optimizer.base is None:
+        return BASE_LINE
+    forms = [other.name for other in experiment.optimizers if other.base == optimizer.base]
+    return FORM_LINES[forms.index(optimizer.name) % len(FORM_LINES)]
 
 
 def _hue(optimizer: OptimizerChoice, experiment: Experiment) -> str:
