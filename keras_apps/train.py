@@ -72,7 +72,7 @@ def run(task: Task) -> Report | None:
     workdir = task.workdir
     for other in task.options.others:
         count = take_over(workdir, experiment, other)
-        task.console.print(f"Took over {count} runs of {other}.", highlight=False)
+        task.console.print(f"Runs taken over from {other}: {count}.", highlight=False)
     if not task.options.report and not _train_all(experiment, task):
         return None
     results = Results.of(workdir.records.read(), experiment)
