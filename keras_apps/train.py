@@ -72,7 +72,8 @@ def run(task: Task) -> Report | None:
     workdir = task.workdir
     for other in task.options.others:
         count = take_over(workdir, experiment, other)
-        task.console.print(f"Runs taken over from {other}: {count}.", highlight=False)
+        text = f"Runs taken over from {other}: {count}."
+        task.console.print(text, highlight=False, markup=False, soft_wrap=True)
     if not task.options.report and not _train_all(experiment, task):
         return None
     results = Results.of(workdir.records.read(), experiment)
