@@ -186,6 +186,21 @@ def test_least_squares_stall_where_theory_says(tmp_path):
             "Did you mean 'Adam'",
         ),
         (["--config", "digits_classes", "--set", "optimizers.Adam.arguments.beta=1"], "beta"),
+        (["--config", "mnist5k_family", "--set", "optimizers.QHM.search.nuu=[0.5]"], "nuu"),
+        (
+            [
+                "--config",
+                "mnist5k_family",
+                "--set",
+                "optimizers.Discover.search.gain=[1, 0.5, 2.0]",
+            ],
+            "Received: gain=2.0",
+        ),
+        (
+            ["--config", "mnist5k_family", "--set", "optimizers.SGD.search.learning_rate=[0.1]"],
+            "at least as many combinations as the `tuning_budget`",
+        ),
+        (["--config", "mnist5k_family", "--set", "optimizers.SGD.serch.nu=[1]"], "'search'"),
     ],
 )
 def test_bad_words_get_a_sentence(arguments, message, capsys, tmp_path):
