@@ -26,9 +26,9 @@ DiscoverOver(Adam) 0.0289 (0.0057; gain 0.3), Adam 0.0495 (0.0035), SGD 0.0643 (
 and ten buffers lower it by another 6 to 14 % in the mean, but not on every seed. Test accuracy is
 95.3 % for Discover (0.3 points), 94.2 % for QHM (0.3), 95.1 % for SGD (0.6).
 
-Clusters drawn by chance, which are plain batches, one group in a step: QHM 0.0033 (0.0002), Discover
-0.0057 (0.0007; gain 0.1), SGD 0.0134 (0.0013). So mixing the batch is worth more than any buffer,
-and on mixed batches ten buffers lose to one.
+Clusters drawn by chance, which are plain batches, one group in a step: QHM 0.0033 (0.0002),
+Discover 0.0057 (0.0007; gain 0.1), SGD 0.0134 (0.0013). So mixing the batch is worth more than any
+buffer, and on mixed batches ten buffers lose to one.
 
 Time: a run takes 7 seconds with one group in a step and 20 with eight, in one of two processes of
 one thread on two cores with much other work to do.
