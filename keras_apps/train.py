@@ -21,6 +21,7 @@ from pathlib import Path
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
+from keras_apps.experiments.search import Candidate, grid
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
@@ -39,12 +40,17 @@ from keras_apps.running.workdir import Workdir
 def prepare(experiment: Experiment) -> Problem:
     """Build the problem of an experiment, and once all that may refuse its arguments.
 
+    Every combination of a search is built, too: a wrong one must not be found hours later.
+
     Raises:
         ValueError, TypeError: Optimizers that cannot be made, or what the problem does not fit.
     """
     problem = experiment.problem.build()
     for optimizer in experiment.optimizers:
-        optimizer.build(experiment.learning_rate_schedule(0.1), problem.probabilities)
+        candidates = grid(optimizer.search) if optimizer.search else [Candidate(0.1)]
+        for candidate in candidates:
+            rate = experiment.learning_rate_schedule(candidate.learning_rate)
+            optimizer.build(rate, problem.probabilities, candidate.arguments)
     if experiment.gradient_variance is not None:
         estimators_of(experiment.gradient_variance, problem)
     return problem
@@ -72,7 +78,8 @@ def run(task: Task) -> Report | None:
     workdir = task.workdir
     for other in task.options.others:
         count = take_over(workdir, experiment, other)
-        task.console.print(f"Took over {count} runs of {other}.", highlight=False)
+        text = f"Runs taken over from {other}: {count}."
+        task.console.print(text, highlight=False, markup=False, soft_wrap=True)
     if not task.options.report and not _train_all(experiment, task):
         return None
     results = Results.of(workdir.records.read(), experiment)

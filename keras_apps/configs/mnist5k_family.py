@@ -14,11 +14,24 @@ Clusters: the ten classes; ten drawn by chance; ten that Gradient Clustering fin
 steps. What is trained on the batches of these clusters is compared with SGD and QHM on the same
 batches.
 
-Expected: with one group in a step a small gain pays, because a long memory does; how much of it
-one buffer can have, too, is what QHM with momentum 0.99 and 0.999 shows. With eight groups in a
-step, which mix most of the classes, K buffers have little more to give.
+Expected: with one group in a step a small gain lowers the loss, because a long memory does; how
+much of it one buffer can have, too, is what QHM with momentum 0.99 and 0.999 shows. With eight
+groups in a step, which mix most of the classes, K buffers have little more to give.
 
-Time: not yet measured as a whole.
+Measured (three seeds, mean and standard deviation of the final training loss), classes as clusters,
+one group in a step: Discover 0.0179 (0.0011; gain 0.1, alpha 0.1), QHDiscover 0.0184 (0.0001; alpha
+0.1, nu 0.97), DiscoverQHM 0.0194 (0.0022), QHM 0.0207 (0.0033; momentum 0.999, nu 0.97),
+DiscoverOver(Adam) 0.0289 (0.0057; gain 0.3), Adam 0.0495 (0.0035), SGD 0.0643 (0.0016), momentum
+0.0644 (0.0013). So a long memory is what counts: one slow buffer divides the loss of SGD by three,
+and ten buffers lower it by another 6 to 14 % in the mean, but not on every seed. Test accuracy is
+95.3 % for Discover (0.3 points), 94.2 % for QHM (0.3), 95.1 % for SGD (0.6).
+
+Clusters drawn by chance, which are plain batches, one group in a step: QHM 0.0033 (0.0002),
+Discover 0.0057 (0.0007; gain 0.1), SGD 0.0134 (0.0013). So mixing the batch is worth more than any
+buffer, and on mixed batches ten buffers lose to one.
+
+Time: a run takes 7 seconds with one group in a step and 20 with eight, in one of two processes of
+one thread on two cores with much other work to do.
 
 Commands:
     python -m keras_apps.train --config mnist5k_family --workdir runs/family
@@ -128,7 +141,7 @@ def config() -> Experiment:
 def quick() -> Experiment:
     """Four tuning runs and one seed of a few steps, to see that everything works."""
     experiment = config()
-    kept = ("SGD", "QHM", "QHDiscover", "DiscoverAdam", "DiscoverGradients")
+    kept = ("SGD", "DiscoverAdam", "DiscoverGradients")
     experiment.optimizers = tuple(o for o in experiment.optimizers if o.name in kept)
     experiment.groups_per_batch = (1,)
     experiment.seeds = (0,)

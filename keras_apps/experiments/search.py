@@ -88,8 +88,9 @@ def candidates(
 
 def badness(candidate: Candidate, score: float | None) -> tuple[float, float]:
     """Return what is smallest for the best candidate; of equal ones that of the smaller rate."""
-    finite = score is not None and math.isfinite(score)
-    return (score if finite else math.inf, candidate.learning_rate)
+    if score is None or not math.isfinite(score):
+        return math.inf, candidate.learning_rate
+    return score, candidate.learning_rate
 
 
 def missing_beside(candidate: Candidate, tried: Sequence[Candidate]) -> list[Candidate]:

@@ -29,18 +29,21 @@ def comparison_pictures(results: Results, groups: int, folder: Path) -> list[Pic
     found = []
     families = _families(results, groups)
     arms = [arm for arm in results.arms if arm.groups == groups]
+    own = [arm for arm in arms if arm.optimizer.clusters is None] or arms
     several = len(results.experiment.seeds) > 1
     if not any(len(family) == len(arms) for family in families.values()):
         spread = ", mean over seeds" if several else ""
         for value in COMPARED:
-            caption = f"{value.replace('_', ' ').capitalize()} of all optimizers{spread}."
+            on = "" if len(own) == len(arms) else " on the problem's own clusters"
+            caption = f"{value.replace('_', ' ').capitalize()} of all optimizers{on}{spread}."
             name = f"{value}-C{groups}"
-            found.append(_values_picture(results, name, caption, arms, value, folder, seeds=False))
+            found.append(_values_picture(results, name, caption, own, value, folder, seeds=False))
     spread = ", seeds and their standard deviation" if several else ""
     for base, family in families.items():
         for value in COMPARED:
             text = value.replace("_", " ")
-            caption = f"{base} and its form with the control variate: {text}{spread}."
+            names = " and ".join(dict.fromkeys(arm.optimizer.label for arm in family))
+            caption = f"{names}: {text}{spread}."
             name = f"{value}-C{groups}-{base}"
             found.append(_values_picture(results, name, caption, family, value, folder))
     return found

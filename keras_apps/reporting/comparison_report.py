@@ -180,7 +180,7 @@ def curves(material: Material) -> list[Part]:
     results, figures = material.results, material.figures
     if results.measures("excess_risk"):
         return [Section("Risk over training", [Gallery(risk_pictures(results, figures))])]
-    counts = material.experiment.groups_per_batch if results.arms else ()
+    counts = dict.fromkeys(arm.groups for arm in results.arms)
     return [
         Section(
             f"Curves with {groups} {'group' if groups == 1 else 'groups'} in a step",

@@ -219,6 +219,13 @@ class Results:
         ]
         return min(rivals, key=lambda other: other.final["training_loss"].mean, default=None)
 
+    def rival_pairs(self, groups: int) -> list[Pair]:
+        """Compare the final training loss of each form with that of its best rival."""
+        arms = [arm for arm in self.arms if arm.groups == groups and arm.optimizer.base is not None]
+        rivals = [(arm, rival) for arm in arms if (rival := self.best_rival(arm)) is not None]
+        pairs = (Pair.of(*both, "training_loss") for both in rivals)
+        return [pair for pair in pairs if pair.values]
+
     def measures(self, value: str) -> bool:
         """Return whether the runs ended with such a value."""
         return any(value in arm.final for arm in self.arms)

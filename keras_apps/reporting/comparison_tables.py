@@ -16,7 +16,7 @@ COLUMNS = (
     ("test loss, end", "final", "test_loss", ".4f"),
     ("steady excess risk", "late", "excess_risk", ".3g"),
 )
-ONLY_ON_PAGE = ("rate chosen", "test loss, end", "steps/s")
+ONLY_ON_PAGE = ("arguments", "rate chosen", "test loss, end", "steps/s")
 
 
 def summary_table(results: Results) -> Table:

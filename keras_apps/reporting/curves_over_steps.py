@@ -1,8 +1,7 @@
 """Curves of the arms of a comparison: functions (results, ax) -> ax, and their numbers as rows.
 
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart. An optimizer and its
-form with the control variate share a hue; the form with it is solid, all others are dashed. More
-forms of one optimizer are lighter.
+forms with the control variate share a hue; the first form is solid, what has no form is dashed.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
@@ -30,7 +28,9 @@ HUES = {
     "SGDGradients": "#D55E00",
     "SGDRandom": "#999999",
 }
-LIGHTNESS = (0.0, 0.4, 0.65)  # of the first, second and further forms of an optimizer
+# Of the first form with the control variate of a base, the second, ...
+FORM_LINES = ("-", (0, (8, 1, 1, 1)), (0, (1, 1)))
+BASE_LINE = (0, (3, 1.5))
 OTHER_HUES = ("#56B4E9", "#000000", "#999999")
 
 AXIS_LABELS = {
@@ -63,7 +63,7 @@ def plot_values(
         if curve:
             style = {
                 "color": _hue(arm.optimizer, results.experiment),
-                "linestyle": "-" if arm.optimizer.base is not None else (0, (3, 1.5)),
+                "linestyle": _line(arm.optimizer, results.experiment),
             }
             _draw_curve(ax, curve, style, arm.optimizer.label, seeds)
     if value.endswith("_accuracy"):
@@ -179,11 +179,16 @@ def _cut_off_beginning(ax: Axes, steps: int) -> None:
         ax.set_ylim(found.min() - 0.05 * (top - found.min()), top)
 
 
+def _line(optimizer: OptimizerChoice, experiment: Experiment) -> Any:
+    if optimizer.base is None:
+        return BASE_LINE
+    forms = [other.name for other in experiment.optimizers if other.base == optimizer.base]
+    return FORM_LINES[forms.index(optimizer.name) % len(FORM_LINES)]
+
+
 def _hue(optimizer: OptimizerChoice, experiment: Experiment) -> str:
     family = optimizer.base or optimizer.name
+    if family in HUES:
+        return HUES[family]
     others = sorted({o.base or o.name for o in experiment.optimizers} - set(HUES))
-    hue = HUES.get(family) or OTHER_HUES[others.index(family) % len(OTHER_HUES)]
-    forms = [o.name for o in experiment.optimizers if o.base == family]
-    place = forms.index(optimizer.name) if optimizer.base else 0
-    lightness = LIGHTNESS[min(place, len(LIGHTNESS) - 1)]
-    return to_hex([channel + lightness * (1.0 - channel) for channel in to_rgb(hue)])
+    return OTHER_HUES[others.index(family) % len(OTHER_HUES)]

@@ -44,13 +44,39 @@ def _of_classification(results: Results) -> list[str]:
         if (found := results.pairs(groups, "training_loss"))
     }
     best = min(results.arms, key=lambda arm: arm.final["training_loss"].mean)
+    searched = any(optimizer.search for optimizer in results.experiment.optimizers)
     return [
-        *_verdict(finals),
-        *_medians(finals),
+        *(_against_rivals(results) if searched else [*_verdict(finals), *_medians(finals)]),
         *_test_accuracy(results),
         f"Lowest final training loss of all: {best.optimizer.label} with {_groups(best.groups)} in "
         f"a step, {best.final['training_loss'].mean:.3g}.",
     ]
+
+
+def _against_rivals(results: Results) -> list[str]:
+    """Return for each number of groups which forms beat what is best without their buffers."""
+    sentences = []
+    for groups in results.experiment.groups_per_batch:
+        pairs = results.rival_pairs(groups)
+        if not pairs or len(pairs[0].values) == 1:
+            continue
+        texts = [
+            f"{what} on every seed for {_list(names) if names else 'none'}"
+            for what, names in (
+                ("lower", [f"{p.name} ({_percent(p.change)})" for p in pairs if p.is_lower]),
+                ("higher", [f"{p.name} ({_percent(p.change)})" for p in pairs if p.is_higher]),
+            )
+        ]
+        sentences.append(
+            f"With {_groups(groups)} in a step: against the best optimizer without a buffer for "
+            "each cluster, on the same batches and with as many tuning runs, the final training "
+            f"loss is {' and '.join(texts)}, of {len(pairs)} forms."
+        )
+    return sentences
+
+
+def _percent(change: float) -> str:
+    return f"{100 * change:+.0f}{PERCENT}".replace("-", MINUS)
 
 
 def _verdict(finals: Mapping[int, Sequence[Pair]]) -> list[str]:

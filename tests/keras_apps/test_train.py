@@ -186,6 +186,21 @@ def test_least_squares_stall_where_theory_says(tmp_path):
             "Did you mean 'Adam'",
         ),
         (["--config", "digits_classes", "--set", "optimizers.Adam.arguments.beta=1"], "beta"),
+        (["--config", "mnist5k_family", "--set", "optimizers.QHM.search.nuu=[0.5]"], "nuu"),
+        (
+            [
+                "--config",
+                "mnist5k_family",
+                "--set",
+                "optimizers.Discover.search.gain=[1, 0.5, 2.0]",
+            ],
+            "Received: gain=2.0",
+        ),
+        (
+            ["--config", "mnist5k_family", "--set", "optimizers.SGD.search.learning_rate=[0.1]"],
+            "at least as many combinations as the `tuning_budget`",
+        ),
+        (["--config", "mnist5k_family", "--set", "optimizers.SGD.serch.nu=[1]"], "'search'"),
     ],
 )
 def test_bad_words_get_a_sentence(arguments, message, capsys, tmp_path):
@@ -205,6 +220,28 @@ def test_a_workdir_with_another_configuration_is_refused(capsys, tmp_path):
         train.main([*arguments, "--set", "steps=80"])
     error = capsys.readouterr().err
     assert "holds an experiment with another configuration; these differ: steps." in error
+
+
+def test_a_report_of_what_is_finished_trains_nothing(capsys, tmp_path):
+    part = Workdir(
+        tmp_path / "part",
+        configs.to_json(configs.load("digits_classes", ["optimizers=SGD"]).config),
+    )
+    end = {"kind": "finished", "run": "SGD-C1-seed0", "optimizer": "SGD", "groups": 1, "seed": 0}
+    end |= {"tunes": False, "learning_rate": 0.1, "score": 0.5, "diverged": False}
+    identity = {k: v for k, v in end.items() if k not in ("learning_rate", "score", "diverged")}
+    values = {"training_loss": 0.5, "test_accuracy": 0.9, "step": 600}
+    part.records.append({**identity, "kind": "evaluation", **values})
+    part.records.append(end)
+    part.close()
+    words = ["--config", "digits_classes", "--workdir", str(tmp_path / "all")]
+    assert train.main([*words, "--with", str(tmp_path / "part"), "--report"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Runs taken over from {tmp_path / 'part'}: 1." in " ".join(shown.split())
+    assert "Trained" not in shown
+    assert "So far 1 of 15 runs" in (tmp_path / "all" / "report.html").read_text()
+    assert train.main([*words, "--with", str(tmp_path), "--report"]) == 1
+    assert "which has no config.json" in capsys.readouterr().err
 
 
 def test_the_list_shows_every_configuration(capsys):

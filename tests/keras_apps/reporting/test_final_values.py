@@ -38,7 +38,8 @@ def test_dots_are_seeds_and_bars_their_mean(ax):
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         *("DiscoverOver(Adam)", "Adam", "Momentum", "Discover", "SGD")
     ]
-    dots, bars, rival = ax.lines[0:10:2], ax.lines[1:10:2], ax.lines[10]
+    dots, bars = ax.lines[0:10:2], ax.lines[1:10:2]
+    (rival,) = dashed(ax)
     for row, arm in enumerate(arms):
         losses = [loss(arm.optimizer.name, 1, seed, 600) for seed in (0, 1)]
         np.testing.assert_allclose(dots[row].get_xdata(), losses)
@@ -47,34 +48,49 @@ def test_dots_are_seeds_and_bars_their_mean(ax):
         filled = dots[row].get_markerfacecolor() != "white"
         assert filled == (arm.optimizer.name in ("Discover", "DiscoverAdam"))
     np.testing.assert_allclose(rival.get_xdata(), 1.05 * loss("Adam", 1, 0, 600))
+    np.testing.assert_allclose(rival.get_ydata(), (-0.5, 4.5))
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
     assert ax.get_xscale() == "log"
 
 
-def legend(ax):
-    return [text.get_text() for text in ax.figure.legends[0].get_texts()]
+def dashed(ax):
+    return [line for line in ax.lines if line.get_linestyle() == "--"]
 
 
-def test_colours_are_kinds_of_clusters(ax):
-    plot_finals(ax, arms=sorted_arms(RESULTS, 1))
-    assert legend(ax) == [BEST_RIVAL]
-    kinds = {"SGD": "random", "Discover": "random", "Adam": "gradients"}
+def test_clusters_stand_in_blocks_each_with_its_best_rival(ax):
+    kinds = {"SGD": "random", "Discover": "random", "DiscoverAdam": "gradients"}
     optimizers = tuple(
         dataclasses.replace(o, clusters=kinds.get(o.name)) for o in EXPERIMENT.optimizers
     )
     results = Results.of(records(), dataclasses.replace(EXPERIMENT, optimizers=optimizers))
     arms = sorted_arms(results, 1)
-    other = Figure().subplots()
-    plot_finals(other, arms=arms)
-    assert legend(other) == ["classes", "gradients", "random", BEST_RIVAL]
-    colours = [line.get_color() for line in other.lines[0:10:2]]
-    assert colours == [COLOURS[arm.optimizer.clusters] for arm in arms]
+    assert [arm.optimizer.name for arm in arms] == [
+        *("Adam", "Momentum", "Discover", "SGD", "DiscoverAdam")
+    ]
+    plot_finals(ax, arms=arms)
+    (rival,) = dashed(ax)
+    np.testing.assert_allclose(rival.get_xdata(), 1.05 * loss("SGD", 1, 0, 600))
+    np.testing.assert_allclose(rival.get_ydata(), (1.5, 3.5))
+    assert rival.get_color() == COLOURS["random"]
+    borders = [line.get_ydata()[0] for line in ax.lines if line.get_color() == "#999999"]
+    assert borders == [1.5, 3.5]
 
 
-def test_without_forms_or_without_rivals_no_line(ax):
-    rivals = [arm for arm in RESULTS.arms if arm.optimizer.base is None]
-    plot_finals(ax, arms=rivals[:2])
-    assert len(ax.lines) == 4
+def test_the_line_is_explained(ax):
+    plot_finals(ax, arms=sorted_arms(RESULTS, 1))
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == [BEST_RIVAL]
+
+
+@pytest.mark.parametrize(("factor", "plain"), [(1.0, True), (1e-6, False)])
+def test_short_numbers_are_plain(factor, plain, ax):
+    found = [
+        {**r, "training_loss": factor * r["training_loss"]} if "step" in r else r for r in records()
+    ]
+    plot_finals(ax, arms=sorted_arms(Results.of(found, EXPERIMENT), 1))
+    ax.figure.draw_without_rendering()
+    shown = [text.get_text() for text in ax.get_xticklabels()]
+    assert ("0.2" in shown) == plain
+    assert any("$" in text for text in shown) != plain
 
 
 def test_a_picture_for_each_number_of_groups(tmp_path):

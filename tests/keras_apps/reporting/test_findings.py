@@ -104,6 +104,33 @@ def test_the_variance_that_is_left():
     ]
 
 
+def searched(experiment=EXPERIMENT):
+    search = {"learning_rate": (0.1, 0.2)}
+    arms = tuple(
+        dataclasses.replace(o, candidates=(), learning_rates={}, search=search)
+        for o in experiment.optimizers
+    )
+    return dataclasses.replace(experiment, optimizers=arms, tuning_budget=2)
+
+
+def test_after_a_search_the_rival_is_the_best_one():
+    one, eight, accuracy, best = sentences(records(), searched())
+    assert one == (
+        "With one group in a step: against the best optimizer without a buffer for each cluster, "
+        "on the same batches and with as many tuning runs, the final training loss is lower on "
+        f"every seed for DiscoverOver(Adam) ({MINUS}10{PERCENT}) and higher on every seed for "
+        f"Discover (+50{PERCENT}), of 2 forms."
+    )
+    assert "With 8 groups in a step" in eight
+    assert "lower on every seed for none and higher on every seed for Discover (+100" in eight
+    assert accuracy.startswith("Test accuracy")
+    assert best.startswith("Lowest final")
+
+
+def test_after_a_search_one_seed_gives_no_verdict():
+    assert not any("every seed" in text for text in sentences(records(seeds=(0,)), searched()))
+
+
 def test_least_squares_beside_their_predictions():
     problem = LeastSquares(num_clusters=2, num_features=2, examples_per_cluster=10)
     rates = {"4": 0.1}
