@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from tf_gradvar.optimizers.stacked_rows import read_rows, write_rows
+
 
 class Groups(NamedTuple):
     """The groups of a step.
@@ -133,7 +135,7 @@ def update(
         alpha: The step of the buffers.
         gain: The step of v from gbar.
     """
-    held = ops.cast(ops.take(buffers, clusters, axis=0), "float32")
+    held = ops.cast(read_rows(buffers, clusters), "float32")
     deviations = gradients - held
     # v = gbar + gain mean_c (G_c - g^{k_c})
     corrected = average + gain * combine_rows(weights.of_groups, deviations)
@@ -143,7 +145,7 @@ def update(
     moved = ops.cast(moved, buffers.dtype)
     change = ops.cast(moved, "float32") - held
     average = average + combine_rows(weights.of_clusters, change)
-    return Updated(corrected, ops.scatter_update(buffers, clusters[:, None], moved), average)
+    return Updated(corrected, write_rows(buffers, clusters, moved), average)
 
 
 def scale_correction(

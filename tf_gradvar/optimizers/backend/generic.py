@@ -8,6 +8,7 @@ from typing import Any
 from keras import ops
 
 from tf_gradvar.keras_internals import in_stateless_scope
+from tf_gradvar.optimizers.stacked_rows import read_rows
 from tf_gradvar.optimizers.update_rule import (
     ControlMoments,
     Groups,
@@ -54,7 +55,7 @@ def correct(
         updated = update(finite, groups.clusters, stack, mean, weights, rule.alpha, rule.gain)
         corrected = updated.corrected
         if rule.scales is not None:
-            held = ops.cast(ops.take(stack, groups.clusters, axis=0), "float32")
+            held = ops.cast(read_rows(stack, groups.clusters), "float32")
             corrected, learned = scale_correction(
                 corrected, finite, held, mean, weights.of_groups, rule.scales[i]
             )

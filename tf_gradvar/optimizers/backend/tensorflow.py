@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 from keras import ops
+from tensorflow.python.ops import control_flow_util
 
 from tf_gradvar.optimizers.update_rule import (
     ControlMoments,
@@ -229,9 +230,13 @@ def _correct_rows(
 
 def _rows_of(variable: Any, indices: Any) -> Any:
     """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
+    single = indices.shape.num_elements() == 1 and _under_xla()
+    gathered = tf.concat([tf.reshape(indices, [1])] * 2, axis=0) if single else indices
     rows = tf.raw_ops.ResourceGather(
-        resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
+        resource=variable.handle, indices=gathered, dtype=tf.as_dtype(variable.dtype)
     )
+    if single:  # see `stacked_rows`
+        rows = tf.reshape(rows[0], (*indices.shape, *variable.shape[1:]))
     rows.set_shape((*indices.shape, *variable.shape[1:]))
     return rows
 
@@ -242,9 +247,32 @@ def _put_rows(variable: Any, indices: Any, rows: Any) -> Any:
     An index that occurs twice must come with the same row both times. Writing rows is a plain
     copy; adding to rows (`scatter_add`) took more than twice as long.
     """
-    return tf.raw_ops.ResourceScatterUpdate(
-        resource=variable.handle, indices=indices, updates=tf.cast(rows, variable.dtype)
-    )
+    rows = tf.cast(rows, variable.dtype)
+    if variable.dtype != "float32" and _under_xla():
+        return _put_rows_one_by_one(variable, tf.reshape(indices, [-1]), rows)
+    return tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=indices, updates=rows)
+
+
+def _put_rows_one_by_one(variable: Any, indices: Any, rows: Any) -> Any:
+    """Write rows as `_put_rows` does, one at a time, by what XLA does in place for any dtype."""
+    rows = tf.reshape(rows, (*indices.shape, *variable.shape[1:]))
+    stack = tf.TensorArray(
+        rows.dtype, variable.shape[0], clear_after_read=False, element_shape=rows.shape[1:]
+    ).unstack(_read(variable))
+
+    def write(i: Any, stack: Any) -> tuple[Any, Any]:
+        return i + 1, stack.write(tf.gather(indices, i), tf.gather(rows, i))
+
+    _, stack = tf.while_loop(lambda i, _: i < indices.shape[0], write, (0, stack))
+    return tf.raw_ops.AssignVariableOp(resource=variable.handle, value=stack.stack())
+
+
+def _under_xla() -> bool:
+    """Return whether the caller is being traced into a function that XLA compiles.
+
+    Why: TensorFlow has no public name for it; a function does not know its own `jit_compile`.
+    """
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def _after(previous: Any) -> Any:
