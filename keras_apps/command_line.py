@@ -36,6 +36,7 @@ class Task:
         workdir: Its folder.
         console: Where to show progress and results.
         interruption: Tells when to stop.
+        options: What was said with the app's own options.
     """
 
     loaded: Loaded
@@ -43,6 +44,7 @@ class Task:
     workdir: Workdir
     console: Console
     interruption: Interruption
+    options: argparse.Namespace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ class App:
         prepare: Builds the problem of a configuration and refuses what cannot be run.
         run: Does the work; returns the report, or None after an interruption.
         adapt: Makes a configuration of this kind of one that is not. Defaults to leaving it.
+        add_options: Adds options of this app alone to the command line. Defaults to none.
     """
 
     kind: type[Any]
@@ -62,6 +65,7 @@ class App:
     prepare: Callable[[Any], Problem]
     run: Callable[[Task], Report | None]
     adapt: Callable[[Any], Any] = lambda config: config
+    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
     @property
     def name(self) -> str:
@@ -102,7 +106,9 @@ class App:
         except OSError as error:
             return self._fail(faults.sentence(error, folder))
         try:
-            return self._run(loaded, problem, workdir, console)
+            with Interruption() as interruption:
+                task = Task(loaded, problem, workdir, console, interruption, parsed)
+                return self._run(task)
         except WorkdirError as error:
             return self._fail(str(error))
         except OSError as error:
@@ -135,16 +141,16 @@ class App:
         print(f"python -m {self.name}: error: {message}", file=sys.stderr)
         return FAILED
 
-    def _run(self, loaded: Loaded, problem: Problem, workdir: Workdir, console: Console) -> int:
-        console.print(f"[bold]{loaded.title}[/bold]  ({loaded.name}, in {workdir.path})")
-        with Interruption() as interruption:
-            report = self.run(Task(loaded, problem, workdir, console, interruption))
+    def _run(self, task: Task) -> int:
+        loaded, folder = task.loaded, task.workdir.path
+        task.console.print(f"[bold]{loaded.title}[/bold]  ({loaded.name}, in {folder})")
+        report = self.run(task)
         if report is None:
-            console.print("Stopped. The same command continues.")
+            task.console.print("Stopped. The same command continues.")
             return INTERRUPTED
-        path = workdir.path / "report.html"
+        path = folder / "report.html"
         path.write_text(page(report), "utf-8")
-        terminal.show(report, path, console)
+        terminal.show(report, path, task.console)
         return 0
 
     def _parser(self) -> argparse.ArgumentParser:
@@ -167,6 +173,7 @@ class App:
             help="change a field of the configuration, for example steps=400; may be repeated",
         )
         parser.add_argument("--list", action="store_true", help="show the configurations")
+        self.add_options(parser)
         return parser
 
 

@@ -5,16 +5,22 @@
     python -m keras_apps.train --list
 
 The same command again continues where it was stopped. Results are in the workdir: report.html,
-summary.csv, figures/, records.jsonl, tensorboard/.
+summary.csv, figures/, records.jsonl, tensorboard/. Several processes can share an experiment, each
+in a workdir of its own; `--with WORKDIR` then takes over what another one has finished:
+
+    python -m keras_apps.train --config mnist5k_family --workdir runs/one --set groups_per_batch=1
+    python -m keras_apps.train --config mnist5k_family --workdir runs/all --with runs/one --report
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from pathlib import Path
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
-from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.optimizer_comparison import Experiment, Run
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
@@ -24,8 +30,10 @@ from keras_apps.reporting.pictures import write_csv
 from keras_apps.running import tuning
 from keras_apps.running.checkpointing import discard
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
+from keras_apps.running.parts import take_over
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
+from keras_apps.running.workdir import Workdir
 
 
 def prepare(experiment: Experiment) -> Problem:
@@ -42,12 +50,31 @@ def prepare(experiment: Experiment) -> Problem:
     return problem
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only experiments of several runs need."""
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="WORKDIR",
+        help="take over the finished runs of a part of the experiment; may be repeated",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="train nothing, report what is finished"
+    )
+
+
 def run(task: Task) -> Report | None:
     """Train what is not yet finished; None after an interruption."""
     experiment: Experiment = task.loaded.config
-    if not _train_all(experiment, task):
-        return None
     workdir = task.workdir
+    for other in task.options.others:
+        count = take_over(workdir, experiment, other)
+        task.console.print(f"Took over {count} runs of {other}.", highlight=False)
+    if not task.options.report and not _train_all(experiment, task):
+        return None
     results = Results.of(workdir.records.read(), experiment)
     write_csv(summary_rows(results), workdir.path / "summary.csv")
     variances, description = workdir.variances.read(), task.problem.description
@@ -60,13 +87,12 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     finished = task.workdir.finished()
     for name, record in finished.items():  # A killed process may have left some behind.
         discard(task.workdir.checkpoints(name), keep_weights=not record["tunes"])
-    first = [run for run in experiment.tuning_runs() if run.name not in finished]
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
-    left = compared - sum(not record["tunes"] for record in finished.values())
+    left = experiment.number_of_tuning_runs() + compared - len(finished)
     trajectory = experiment.gradient_variance
     if trajectory is not None and is_finished(trajectory, task.workdir):
         trajectory = None
-    total = len(first) + left + (trajectory is not None)
+    total = left + (trajectory is not None)
     if not total:
         return True
     if not requirements.has_tensorboard():
@@ -77,10 +103,11 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     started = time.perf_counter()
     with Display(task.console, total) as display:
         shared = (task.problem, task.workdir, display, task.interruption)
-        if not all(TrainingRun(run, experiment, *shared).train() for run in first):
-            return False
-        rates = tuning.choose(task.workdir.records.read(), experiment)
-        rest = [run for run in experiment.runs(rates) if run.name not in finished]
+        while runs := _next_tuning_runs(experiment, task.workdir):
+            if not all(TrainingRun(run, experiment, *shared).train() for run in runs):
+                return False
+        chosen = tuning.choose(task.workdir.records.read(), experiment)
+        rest = [run for run in experiment.runs(chosen) if run.name not in finished]
         if not all(TrainingRun(run, experiment, *shared).train() for run in rest):
             return False
         if trajectory is not None and not measure(trajectory, *shared):
@@ -89,7 +116,13 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     return True
 
 
-APP = App(Experiment, __doc__ or "", prepare, run)
+def _next_tuning_runs(experiment: Experiment, workdir: Workdir) -> list[Run]:
+    """Return the tuning runs that can be run now; none if all are finished."""
+    scores = tuning.scores_of(workdir.records.read())
+    return [run for run in experiment.tuning_runs(scores) if run.name not in scores]
+
+
+APP = App(Experiment, __doc__ or "", prepare, run, add_options=add_options)
 main = APP.main
 
 if __name__ == "__main__":

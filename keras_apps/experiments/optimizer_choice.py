@@ -1,16 +1,18 @@
-"""An optimizer of a comparison: its name, its rule, its arguments, its learning rates."""
+"""An optimizer of a comparison: its name, its rule, its arguments, what is tuned."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
 import tf_gradvar
+from keras_apps.experiments import search
+from keras_apps.experiments.search import Candidate, Score
 
 RULES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "SGD": keras.optimizers.SGD,
@@ -20,9 +22,12 @@ RULES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "IGT": tf_gradvar.IGT,
     "Discover": tf_gradvar.Discover,
     "DiscoverQHM": tf_gradvar.DiscoverQHM,
+    "QHDiscover": tf_gradvar.QHDiscover,
     "DiscoverIGT": tf_gradvar.DiscoverIGT,
     "DiscoverOver": tf_gradvar.DiscoverOver,
 }
+# The arguments of `DiscoverOver`; all others are those of the optimizer in it.
+OF_DISCOVER = {"alpha", "gain", "scale", "buffer_dtype", "buffers", "rank"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,6 +43,9 @@ class OptimizerChoice:
         learning_rates: The rate for each number of groups in a step, by that number as a string.
             For numbers that are missing, the rate is chosen among the candidates by training with
             each of them.
+        search: In the place of `candidates`, values of `learning_rate` and of arguments of the
+            rule. Of their combinations as many are tried as the experiment's `tuning_budget` says,
+            see `search.candidates`.
         measures_variance: Whether the between-cluster variance is measured at each evaluation.
         clusters: What its clusters are: "classes", "random", or "gradients", which Gradient
             Clustering finds again and again while the run trains; None for those of the problem.
@@ -50,6 +58,7 @@ class OptimizerChoice:
     base: str | None = None
     candidates: tuple[float, ...] = ()
     learning_rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    search: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     measures_variance: bool = False
     clusters: Literal["classes", "random", "gradients"] | None = None
 
@@ -65,27 +74,40 @@ class OptimizerChoice:
             name = self.name if self.clusters is None else self.rule
         return name if self.clusters is None else f"{name}, {self.clusters}"
 
-    def build(self, learning_rate: Any, probabilities: np.ndarray) -> Any:
+    def tuning_runs(self, budget: int) -> int:
+        """Return how many runs choose what is not given, for one number of groups in a step."""
+        return budget if self.search else len(self.candidates)
+
+    def to_try(self, budget: int, seed: int, score: Score) -> list[Candidate]:
+        """Return what is tried, as far as the scores of the candidates tell."""
+        if self.search:
+            return search.candidates(self.search, budget, seed, score)
+        return [Candidate(rate) for rate in self.candidates]
+
+    def build(
+        self, learning_rate: Any, probabilities: np.ndarray, chosen: Mapping[str, Any] | None = None
+    ) -> Any:
         """Return the Keras optimizer, not yet built.
 
         Args:
             learning_rate: A number or a schedule.
             probabilities: The share of each cluster, [K], for rules that keep a buffer for each.
+            chosen: Arguments beside `arguments`. Defaults to none.
 
         Raises:
             ValueError: A rule that is not one of `RULES`, or what the rule says of its arguments.
             TypeError: An argument that the rule does not have.
         """
-        arguments = dict(self.arguments)
+        arguments = {**self.arguments, **(chosen or {})}
         clusters = {
             "num_clusters": len(probabilities),
             "cluster_probabilities": probabilities.tolist(),
         }
         if self.rule == "DiscoverOver":
-            own = {key: arguments.pop(key) for key in ("alpha", "buffer_dtype") if key in arguments}
+            own = {key: arguments.pop(key) for key in OF_DISCOVER & set(arguments)}
             inner = _rule(arguments.pop("over"))(learning_rate=learning_rate, **arguments)
             return RULES[self.rule](inner, **clusters, **own)
-        if self.rule.startswith("Discover"):
+        if "Discover" in self.rule:
             arguments.update(clusters)
         return _rule(self.rule)(learning_rate=learning_rate, **arguments)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import keras
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.search import LEARNING_RATE, Candidate, grid
 from keras_apps.experiments.training_problem import ProblemDefinition
 from keras_apps.experiments.trajectory import Trajectory
 
@@ -56,7 +59,9 @@ class Experiment:
         steps_per_execution: Steps that TensorFlow takes in one call, at most; a divisor of
             `evaluate_every` is chosen.
         jit_compile: Whether XLA compiles the training step.
-        tuning_seed: The seed of the runs that choose the learning rates, none of `seeds`.
+        tuning_seed: The seed of the runs that choose learning rates and arguments, none of `seeds`.
+        tuning_budget: How many of them an optimizer with a `search` gets, for each number of
+            groups in a step.
         variance_examples: Examples of each cluster on which the between-cluster variance is
             measured; None for all.
         gradient_clusters: How the clusters of optimizers with `clusters="gradients"` are found.
@@ -81,6 +86,7 @@ class Experiment:
     steps_per_execution: int = 25
     jit_compile: bool = False
     tuning_seed: int = 1000
+    tuning_budget: int = 0
     variance_examples: int | None = None
     gradient_clusters: GradientClusters | None = None
     gradient_variance: Trajectory | None = None
@@ -128,17 +134,39 @@ class Experiment:
             "`clusters='gradients'`",
             {"gradient_clusters": None},
         )
+        yield from self._rules_of_tuning()
+
+    def _rules_of_tuning(self) -> Iterator[tuple[bool, str, dict[str, Any]]]:
         counts = {
-            optimizer.name: len(optimizer.candidates)
+            optimizer.name: optimizer.tuning_runs(self.tuning_budget)
             for groups in self.groups_per_batch
             for optimizer in self._to_tune(groups)
         }
         yield (
             len(set(counts.values())) <= 1 and 0 not in counts.values(),
             "Every optimizer without given `learning_rates` must have the same number of "
-            "`candidates`, at least one, or the comparison is not fair",
+            "`candidates`, at least one, or a `search` with that number as the `tuning_budget`, or "
+            "the comparison is not fair",
             counts,
         )
+        for optimizer in self.optimizers:
+            if not optimizer.search:
+                continue
+            received = {"optimizer": optimizer.name, "search": optimizer.search}
+            twice = set(optimizer.search) & set(optimizer.arguments)
+            yield (
+                not (optimizer.candidates or optimizer.learning_rates or twice),
+                "What is in `search` must not be in `candidates`, `learning_rates` or `arguments`, "
+                "too",
+                received,
+            )
+            yield (
+                LEARNING_RATE in optimizer.search
+                and len(grid(optimizer.search)) >= self.tuning_budget,
+                "`search` must have the `learning_rate`, and at least as many combinations as the "
+                "`tuning_budget`",
+                received | {"tuning_budget": self.tuning_budget},
+            )
 
     def _rules_of_steps(self) -> Iterator[tuple[bool, str, dict[str, Any]]]:
         names = ("steps", "evaluate_every", "checkpoint_every", "group_size")
@@ -166,31 +194,58 @@ class Experiment:
             return schedules.CosineDecay(peak, self.steps)
         return schedules.PolynomialDecay(0.0, warmup, end_learning_rate=peak) if warmup else peak
 
-    def tuning_runs(self) -> list[Run]:
-        """Return the runs that choose the learning rates that are not given."""
-        return [
-            Run(optimizer, groups, self.tuning_seed, rate, tunes=True)
+    def evaluation_interval(self, tunes: bool) -> int:
+        """Return the steps between the evaluations of a run.
+
+        Only the last one of a tuning run counts; it has others where it is checkpointed.
+        """
+        return math.gcd(self.steps, self.checkpoint_every) if tunes else self.evaluate_every
+
+    def tuning_runs(self, scores: Mapping[str, float]) -> list[Run]:
+        """Return the runs that choose what is not given, as far as the scores tell.
+
+        Args:
+            scores: A run's name -> its score, of the finished ones.
+
+        Returns:
+            The finished ones and those that can be run now: a search goes on from what it found.
+        """
+        runs = []
+        for groups in self.groups_per_batch:
+            for optimizer in self._to_tune(groups):
+                as_run = functools.partial(Run, optimizer, groups, self.tuning_seed, tunes=True)
+                tried = optimizer.to_try(
+                    self.tuning_budget,
+                    self.tuning_seed,
+                    lambda candidate, as_run=as_run: scores.get(as_run(candidate).name),
+                )
+                runs += map(as_run, tried)
+        return runs
+
+    def number_of_tuning_runs(self) -> int:
+        """Return how many runs choose what is not given."""
+        return sum(
+            optimizer.tuning_runs(self.tuning_budget)
             for groups in self.groups_per_batch
             for optimizer in self._to_tune(groups)
-            for rate in optimizer.candidates
-        ]
+        )
 
     def _to_tune(self, groups: int) -> list[OptimizerChoice]:
         return [o for o in self.optimizers if str(groups) not in o.learning_rates]
 
-    def runs(self, chosen: Mapping[tuple[str, int], float]) -> Iterator[Run]:
+    def runs(self, chosen: Mapping[tuple[str, int], Candidate]) -> Iterator[Run]:
         """Yield the runs of the comparison.
 
         Args:
-            chosen: (optimizer's name, groups) -> learning rate, for those that are not given.
+            chosen: (optimizer's name, groups) -> learning rate and arguments, where no rate is
+                given.
         """
         for groups in self.groups_per_batch:
             for optimizer in self.optimizers:
                 rate = optimizer.learning_rates.get(str(groups))
-                if rate is None:
-                    rate = chosen[optimizer.name, groups]
+                candidate = chosen[optimizer.name, groups] if rate is None else Candidate(rate)
                 for seed in self.seeds:
-                    yield Run(optimizer, groups, seed, rate)
+                    yield Run(optimizer, groups, seed, candidate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,21 +256,21 @@ class Run:
         optimizer: The optimizer.
         groups: Groups in a step.
         seed: Seed of the initial weights and the order of the data.
-        learning_rate: The peak learning rate.
-        tunes: Whether it only serves to choose the learning rate.
+        candidate: The peak learning rate, and arguments beside those of the optimizer.
+        tunes: Whether it only serves to choose them.
     """
 
     optimizer: OptimizerChoice
     groups: int
     seed: int
-    learning_rate: float
+    candidate: Candidate
     tunes: bool = False
 
     @property
     def name(self) -> str:
         """What records and folders call it."""
         name = f"{self.optimizer.name}-C{self.groups}-seed{self.seed}"
-        return f"tuning-{name}-lr{self.learning_rate:g}" if self.tunes else name
+        return f"tuning-{name}-{self.candidate.name}" if self.tunes else name
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from keras_apps.reporting import curves_over_steps as curves
-from keras_apps.reporting import pictures
+from keras_apps.reporting import final_values, pictures
 from keras_apps.reporting.comparison_results import Arm, Results
 from keras_apps.reporting.pictures import Picture
 
 LEGEND_LINE = 0.19  # inches
+ROW_HEIGHT = 0.24
 COMPARED = ("training_loss", "test_accuracy")
 
 
@@ -40,6 +41,27 @@ def comparison_pictures(results: Results, groups: int, folder: Path) -> list[Pic
             caption = f"{base} and its form with the control variate: {text}{spread}."
             name = f"{value}-C{groups}-{base}"
             found.append(_values_picture(results, name, caption, family, value, folder))
+    return found
+
+
+def final_pictures(results: Results, folder: Path) -> list[Picture]:
+    """Draw the final training loss of every optimizer, a picture for each number of groups."""
+    found = []
+    for groups in results.experiment.groups_per_batch:
+        arms = final_values.sorted_arms(results, groups)
+        if not arms:
+            continue
+        found.append(
+            pictures.draw(
+                f"final_training_loss-C{groups}",
+                f"Final training loss with {groups} {'group' if groups == 1 else 'groups'} in a "
+                "step: dots are seeds, bars their mean; filled with a buffer for each cluster.",
+                folder,
+                functools.partial(final_values.plot_finals, arms=arms),
+                final_values.numbers_of(arms),
+                height=1.1 + ROW_HEIGHT * len(arms),
+            )
+        )
     return found
 
 

@@ -15,11 +15,12 @@ from typing import Any
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.reporting.comparison_pictures import (
     comparison_pictures,
+    final_pictures,
     risk_pictures,
     variance_pictures,
 )
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.comparison_tables import changes_table, summary_table
+from keras_apps.reporting.comparison_tables import changes_table, rivals_table, summary_table
 from keras_apps.reporting.document import (
     Code,
     Formula,
@@ -100,12 +101,7 @@ def what_was_run(material: Material) -> list[Part]:
     """Return data, model, steps, seeds, and how the learning rates were chosen."""
     experiment = material.experiment
     seeds = "one seed" if len(experiment.seeds) == 1 else f"{len(experiment.seeds)} seeds"
-    rates = (
-        "Each optimizer has its own learning rate, the best of the same number of candidates by "
-        "the final loss on the whole training set, with a seed that the comparison does not use."
-        if any(optimizer.candidates for optimizer in experiment.optimizers)
-        else "All optimizers have the given learning rate."
-    )
+    rates = _how_rates_were_chosen(experiment)
     tuning = material.results.tuning_runs
     here = f" ({tuning} tuning runs are in these records.)" if tuning else ""
     schedule = "cosine decay to zero" if experiment.schedule == "cosine" else "constant"
@@ -116,7 +112,43 @@ def what_was_run(material: Material) -> list[Part]:
         f"{experiment.group_size} examples; the examples of a group are of one cluster. Learning "
         f"rate: {schedule}{warmup}. {rates}{here}"
     )
+    compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
+    done = sum(len(arm.seeds) for arm in material.results.arms)
+    if done < compared:
+        text += f" So far {done} of {compared} runs of the comparison are finished."
     return [Section("What was run", [Text(material.description), Text(text)])]
+
+
+def _how_rates_were_chosen(experiment: Experiment) -> str:
+    criterion = "the final loss on the whole training set, with a seed that the comparison"
+    if any(optimizer.search for optimizer in experiment.optimizers):
+        return (
+            "Learning rate and arguments of each optimizer are, for each C, the best of "
+            f"{experiment.tuning_budget} tuning runs by {criterion} does not use: three quarters "
+            "of them are drawn from its grid, the others go on from the best one."
+        )
+    if any(optimizer.candidates for optimizer in experiment.optimizers):
+        return (
+            "Each optimizer has its own learning rate, the best of the same number of candidates "
+            f"by {criterion} does not use."
+        )
+    return "All optimizers have the given learning rate."
+
+
+def finals(material: Material) -> list[Part]:
+    """Return the final losses of all optimizers, and the forms beside their best rivals."""
+    results = material.results
+    if not results.measures("training_loss"):
+        return []
+    parts: list[Part] = [Gallery(final_pictures(results, material.figures))]
+    rivals = rivals_table(results)
+    if rivals.cells and not material.loaded.is_smoke_test:
+        note = (
+            "The best rival has the lowest mean final training loss of the optimizers without a "
+            "buffer for each cluster, on the same batches. Change: the mean over seeds."
+        )
+        parts += [rivals, Text(note, "note")]
+    return [Section("Final training loss", parts)]
 
 
 def table(material: Material) -> list[Part]:
@@ -128,9 +160,15 @@ def table(material: Material) -> list[Part]:
         if len(material.experiment.seeds) > 1
         else "The values of one seed."
     )
+    searched = (
+        "; “none tried above it” that no run had the same arguments and up to twice the rate"
+        if any(optimizer.search for optimizer in material.experiment.optimizers)
+        else ""
+    )
     note = (
         f"{values} “Rate chosen” tells whether the learning rate was "
-        "the best of several candidates, and whether it was the smallest or largest of them. "
+        "the best of several candidates, and whether it was the smallest or largest of them"
+        f"{searched}. "
         "Steps per second are medians without evaluations, on a machine that may have had other "
         "work to do. All digits are in summary.csv."
     )
@@ -232,6 +270,7 @@ def about_the_experiment(material: Material) -> list[Part]:
 SECTIONS: list[Callable[[Material], list[Part]]] = [
     headline,
     what_was_run,
+    finals,
     table,
     curves,
     between_clusters,

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.search import Candidate, missing_beside
 
 Record = dict[str, Any]
 
@@ -51,9 +52,9 @@ class Arm:
     Attributes:
         optimizer: The optimizer.
         groups: Groups in a step.
-        learning_rate: The peak learning rate.
-        chosen: How it was chosen: "given", or "best of 5", with a note where it is the smallest or
-            largest of them, so that a better one may lie beyond.
+        chosen: The peak learning rate, and the arguments that were searched with it.
+        how: They were chosen: "given", or "best of 5", with a note where a better learning rate may
+            lie beyond those that were tried.
         seeds: The evaluations of each seed, by step.
         early_step: The evaluated step that is nearest to a sixth of the run.
         early: The values at `early_step`, by name.
@@ -65,8 +66,8 @@ class Arm:
 
     optimizer: OptimizerChoice
     groups: int
-    learning_rate: float
-    chosen: str
+    chosen: Candidate
+    how: str
     seeds: Mapping[int, Sequence[Record]]
     early_step: int
     early: Mapping[str, Spread]
@@ -107,6 +108,14 @@ class Pair:
     values: tuple[float, ...]
     base_values: tuple[float, ...]
 
+    @classmethod
+    def of(cls, arm: Arm, base: Arm, value: str, step: int | None = None) -> Pair:
+        """Compare two arms at a step, or at the end."""
+        own, other = (one.by_seed(value, step) for one in (arm, base))
+        seeds = sorted(set(own) & set(other))
+        values = (tuple(side[seed] for seed in seeds) for side in (own, other))
+        return cls(arm.optimizer.label, base.optimizer.label, *values)
+
     @property
     def change(self) -> float:
         """Relative change from the base, the mean over the seeds."""
@@ -117,6 +126,11 @@ class Pair:
     def is_lower(self) -> bool:
         """Whether the value is lower than the base's on every seed."""
         return all(own < base for own, base in zip(self.values, self.base_values, strict=True))
+
+    @property
+    def is_higher(self) -> bool:
+        """Whether the value is higher than the base's on every seed."""
+        return all(own > base for own, base in zip(self.values, self.base_values, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +166,8 @@ class Results:
         predictions = {
             (arm.optimizer.name, arm.groups): predict(
                 arm.optimizer.rule,
-                arm.optimizer.arguments,
-                arm.learning_rate,
+                {**arm.optimizer.arguments, **arm.chosen.arguments},
+                arm.chosen.learning_rate,
                 groups=arm.groups,
                 group_size=experiment.group_size,
                 steps=experiment.steps,
@@ -162,7 +176,7 @@ class Results:
             if arm.optimizer.name in bases
         }
         seconds = (
-            experiment.evaluate_every / record["steps_per_second"]
+            experiment.evaluation_interval(record["tunes"]) / record["steps_per_second"]
             for record in records
             if "steps_per_second" in record
         )
@@ -190,14 +204,19 @@ class Results:
 
     def pairs(self, groups: int, value: str, step: int | None = None) -> list[Pair]:
         """Compare optimizers with the control variate to their bases, at a step or at the end."""
-        found = []
-        for arm, base in self.pairs_of_arms(groups):
-            own, other = (one.by_seed(value, step) for one in (arm, base))
-            seeds = sorted(set(own) & set(other))
-            if seeds:
-                values = (tuple(side[seed] for seed in seeds) for side in (own, other))
-                found.append(Pair(arm.optimizer.label, base.optimizer.label, *values))
-        return found
+        pairs = (Pair.of(*arms, value, step) for arms in self.pairs_of_arms(groups))
+        return [pair for pair in pairs if pair.values]
+
+    def best_rival(self, arm: Arm) -> Arm | None:
+        """Return the best arm without the control variate on the same batches; None without one."""
+        rivals = [
+            other
+            for other in self.arms
+            if other.optimizer.base is None
+            and (other.groups, other.optimizer.clusters) == (arm.groups, arm.optimizer.clusters)
+            and math.isfinite(other.final["training_loss"].mean)
+        ]
+        return min(rivals, key=lambda other: other.final["training_loss"].mean, default=None)
 
     def measures(self, value: str) -> bool:
         """Return whether the runs ended with such a value."""
@@ -212,12 +231,8 @@ def unit(value: str) -> float:
 def _arm(
     records: Iterable[Record], optimizer: OptimizerChoice, groups: int, experiment: Experiment
 ) -> Arm | None:
-    own = [
-        record
-        for record in records
-        if (record["optimizer"], record["groups"], record["tunes"])
-        == (optimizer.name, groups, False)
-    ]
+    all_own = [r for r in records if (r["optimizer"], r["groups"]) == (optimizer.name, groups)]
+    own = [record for record in all_own if not record["tunes"]]
     ends = [record for record in own if record["kind"] == "finished"]
     if not ends:
         return None
@@ -232,13 +247,14 @@ def _arm(
     taken = [step for step in steps if step] or steps
     early = min(taken, key=lambda step: abs(step - experiment.steps * EARLY))
     half = experiment.steps / 2
-    rate = ends[0]["learning_rate"]
+    chosen = _candidate(ends[0])
+    tuned = [r for r in all_own if r["tunes"] and r["kind"] == "finished"]
     speeds = [record["steps_per_second"] for record in evaluations if "steps_per_second" in record]
     return Arm(
         optimizer=optimizer,
         groups=groups,
-        learning_rate=rate,
-        chosen=_how_chosen(optimizer, rate),
+        chosen=chosen,
+        how=_how_chosen(optimizer, chosen, [_candidate(record) for record in tuned]),
         seeds=by_seed,
         early_step=early,
         early=_spreads([[r for r in seed if r["step"] == early] or seed[-1:] for seed in seeds]),
@@ -259,10 +275,23 @@ def _spreads(seeds: Sequence[Sequence[Record]]) -> dict[str, Spread]:
     return spreads
 
 
-def _how_chosen(optimizer: OptimizerChoice, rate: float) -> str:
-    if rate not in optimizer.candidates:
+def _candidate(end: Record) -> Candidate:
+    """Return what a finished run was run with."""
+    return Candidate(end["learning_rate"], end.get("arguments", {}))
+
+
+def _how_chosen(optimizer: OptimizerChoice, chosen: Candidate, tried: Sequence[Candidate]) -> str:
+    if optimizer.search:
+        rate = chosen.learning_rate
+        sides = (
+            "above" if other.learning_rate > rate else "below"
+            for other in missing_beside(chosen, tried)
+        )
+        return "; ".join([f"best of {len(tried)}", *(f"none tried {side} it" for side in sides)])
+    rate, rates = chosen.learning_rate, optimizer.candidates
+    if rate not in rates:
         return "given"
-    text = f"best of {len(optimizer.candidates)}"
-    if rate == min(optimizer.candidates):
+    text = f"best of {len(rates)}"
+    if rate == min(rates):
         return f"{text}, the smallest"
-    return f"{text}, the largest" if rate == max(optimizer.candidates) else text
+    return f"{text}, the largest" if rate == max(rates) else text

@@ -40,6 +40,11 @@ class TrainingRun:
         """The problem with the clusters that the run begins with."""
         return self.problem.clustered(self.run.optimizer.clusters)
 
+    @functools.cached_property
+    def segment(self) -> int:
+        """Steps from one evaluation to the next."""
+        return self.experiment.evaluation_interval(self.run.tunes)
+
     def train(self) -> bool:
         """Train to the end, from the last checkpoint if there is one.
 
@@ -55,8 +60,8 @@ class TrainingRun:
         step, state = folder.restore()
         self.workdir.records.truncate_after(step if step else -1, run=run.name)
         self.display.start_run(run.name, step, steps)
-        evaluation = Evaluation(run, self.clustered, self.workdir, self.experiment.evaluate_every)
-        if not step:
+        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment)
+        if not step and not run.tunes:
             evaluation.record(0, model)
         while step < steps and not evaluation.diverged:
             state = self._fit(model, state, evaluation, folder)
@@ -72,14 +77,15 @@ class TrainingRun:
         return True
 
     def _compiled(self, network: keras.Model) -> keras.Model:
-        experiment, run = self.experiment, self.run
-        rate = experiment.learning_rate_schedule(run.learning_rate)
-        optimizer = run.optimizer.build(rate, self.clustered.probabilities)
+        experiment, candidate = self.experiment, self.run.candidate
+        rate = experiment.learning_rate_schedule(candidate.learning_rate)
+        shares = self.clustered.probabilities
+        optimizer = self.run.optimizer.build(rate, shares, candidate.arguments)
         model = ClusterModel.from_model(network)
         model.compile(
             optimizer,
             loss=self.clustered.loss,
-            steps_per_execution=_divisor(experiment.evaluate_every, experiment.steps_per_execution),
+            steps_per_execution=_divisor(self.segment, experiment.steps_per_execution),
             jit_compile=experiment.jit_compile,
         )
         optimizer.build(model.trainable_variables)
@@ -111,11 +117,11 @@ class TrainingRun:
                 now["assignments"] = np.asarray(recluster.assignments).tolist()
             return now
 
-        missing = -first_step % experiment.evaluate_every
+        missing = -first_step % self.segment
         model.fit(
             batches,
-            epochs=1 if missing else (experiment.steps - first_step) // experiment.evaluate_every,
-            steps_per_epoch=missing or experiment.evaluate_every,
+            epochs=1 if missing else (experiment.steps - first_step) // self.segment,
+            steps_per_epoch=missing or self.segment,
             callbacks=[
                 *instruments,
                 evaluation,
@@ -146,7 +152,8 @@ class TrainingRun:
         run = self.run
         evaluation.close()
         end = {
-            "learning_rate": run.learning_rate,
+            "learning_rate": run.candidate.learning_rate,
+            "arguments": dict(run.candidate.arguments),
             "score": evaluation.score,
             "diverged": evaluation.diverged,
         }

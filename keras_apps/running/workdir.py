@@ -111,11 +111,11 @@ class Workdir:
         if not path.exists():
             _replace_text(path, json.dumps(config, indent=2) + "\n")
             return
-        differences = _differences(_read_object(path), config)
-        if differences:
+        found = differences(read_object(path), config)
+        if found:
             raise ValueError(
                 f"The workdir {self.path} holds an experiment with another configuration; these "
-                f"differ: {', '.join(differences)}. Choose another `--workdir`, or delete this one."
+                f"differ: {', '.join(found)}. Choose another `--workdir`, or delete this one."
             )
 
 
@@ -129,7 +129,12 @@ def _replace_text(path: Path, text: str) -> None:
     os.replace(new, path)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the configuration in a file.
+
+    Raises:
+        ValueError: A damaged file.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -143,20 +148,20 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _differences(stored: Any, asked: Any, prefix: str = "") -> list[str]:
+def differences(stored: Any, asked: Any, prefix: str = "") -> list[str]:
     """Return the dotted names of the entries in which two JSON-plain values differ."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         return [
             name
             for key in sorted({*stored, *asked})
-            for name in _differences(stored.get(key), asked.get(key), f"{prefix}{key}.")
+            for name in differences(stored.get(key), asked.get(key), f"{prefix}{key}.")
         ]
     same_length = isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked)
     if same_length and any(isinstance(entry, dict) for entry in stored):
         return [
             name
             for index, pair in enumerate(zip(stored, asked, strict=True))
-            for name in _differences(*pair, f"{prefix}{_element_name(pair[0], index)}.")
+            for name in differences(*pair, f"{prefix}{_element_name(pair[0], index)}.")
         ]
     return [] if stored == asked else [prefix.rstrip(".")]
 

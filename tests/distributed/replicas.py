@@ -17,6 +17,7 @@ from tf_gradvar import (
     Discover,
     DiscoverIGT,
     DiscoverOver,
+    QHDiscover,
     cluster_batches,
 )
 from tf_gradvar.training import train_steps
@@ -42,6 +43,9 @@ CASES = {
     ),
     "more groups than clusters": (lambda: Discover(0.1, NUM_CLUSTERS, clipvalue=0.02), 8),
     "bfloat16 buffers": (lambda: Discover(0.1, NUM_CLUSTERS, buffer_dtype="bfloat16"), 4),
+    "gain": (lambda: Discover(0.1, NUM_CLUSTERS, gain=0.3, clipnorm=0.1), 4),
+    "quasi-hyperbolic": (lambda: QHDiscover(0.1, NUM_CLUSTERS), 8),
+    "learned scale": (lambda: Discover(0.1, NUM_CLUSTERS, scale="auto"), 4),
     "igt": (lambda: DiscoverIGT(0.05, NUM_CLUSTERS, weight_decay=0.01), 4),
     "igt without clusters": (lambda: IGT(0.05), 4),
     "adamw": (lambda: DiscoverOver(adamw(), NUM_CLUSTERS), 4),

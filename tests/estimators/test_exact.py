@@ -17,6 +17,7 @@ from tf_gradvar.estimators import (
 from tf_gradvar.optimizers import Discover
 
 PROBABILITIES = [0.5, 0.3, 0.2]
+SCALES = [0.0, 0.3, 1.0, 0.6, 0.9, 0.2]  # of the variables, as if they had been learned
 SAME = np.zeros(Enumerable.N, int)
 
 
@@ -34,10 +35,14 @@ def tolerance(solved):
     return 1e-6 if solved.x.dtype == np.float64 else 3e-5
 
 
-def discover(solved, **options):
+def discover(solved, gain=1.0, scale=1.0, **options):
     """A Discover optimizer with random buffers, and these as a matrix [K, P]."""
-    optimizer = Discover(0.1, num_clusters=3, cluster_probabilities=PROBABILITIES)
+    optimizer = Discover(
+        0.1, num_clusters=3, cluster_probabilities=PROBABILITIES, gain=gain, scale=scale
+    )
     optimizer.build(solved.model.trainable_variables)
+    if scale == "auto":
+        optimizer.correction_scale.assign(SCALES[: len(solved.model.trainable_variables)])
     buffers = np.random.default_rng(0).normal(size=(3, solved.gradients.shape[1]))
     buffers = buffers.astype("float32")
     for variable, values in zip(optimizer.cluster_gradients, solved.split(buffers), strict=True):
@@ -85,7 +90,22 @@ def cases(solved):
         )
         drawn = oracle.discover(g, groups, PROBABILITIES, buffers, size, count, replacement)
         found.append((estimate, drawn))
+    for gain, scale in ((0.3, 1.0), ("alpha", 1.0), (1.0, 0.4), (0.3, 0.4), (1.0, "auto")):
+        estimate, buffers = discover(
+            solved, gain, scale, group_size=1, groups_per_batch=2, name=f"discover{gain}{scale}"
+        )
+        numbers = {"gain": 0.1 if gain == "alpha" else gain, "scale": scale}
+        if scale == "auto":
+            numbers["scale"] = by_coordinate(solved, SCALES)
+        drawn = oracle.discover(g, groups, PROBABILITIES, buffers, 1, 2, **numbers)
+        found.append((estimate, drawn))
     return found
+
+
+def by_coordinate(solved, values):
+    """One value for each variable, repeated for its coordinates, [P]."""
+    sizes = [int(np.prod(variable.shape)) for variable in solved.model.trainable_variables]
+    return np.repeat(values[: len(sizes)], sizes)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +170,32 @@ def test_discover_reports_both_forms(solved):
     within = sum(q[k] * g[groups == k].var(axis=0).sum() for k in range(3)) / 2 / 3
     between = sum(q[k] * ((d[k] - q @ d) ** 2).sum() for k in range(3)) / 3
     buffered = sum(q[k] * (d[k] ** 2).sum() for k in range(3)) / 3
-    expected = {"within": within, "between": between, "buffered_between": buffered}
+    expected = {
+        "within": within,
+        "between": between,
+        "buffered_between": buffered,
+        "squared_bias": 0.0,
+    }
     size = g.shape[1]
     assert result.parts == {
         key: pytest.approx(value / size, rel=tolerance(solved)) for key, value in expected.items()
     }
+
+
+@pytest.mark.parametrize(("gain", "scale"), [(0.3, 1.0), (1.0, 0.4), (0.3, 0.4), (1.0, "auto")])
+def test_bias_and_variance_of_discover_apart(solved, gain, scale):
+    estimate, buffers = discover(solved, gain, scale, group_size=1, groups_per_batch=2)
+    parts = gradient_variance(*solved.data, estimate)[estimate.name].parts
+    g, groups = solved.gradients, Enumerable.ASSIGNMENTS
+    number = by_coordinate(solved, SCALES) if scale == "auto" else scale
+    drawn = oracle.discover(g, groups, PROBABILITIES, buffers, 1, 2, gain=gain, scale=number)
+    size = g.shape[1]
+    risk = sum(q * g[groups == k].mean(axis=0) for k, q in enumerate(PROBABILITIES))
+    bias = ((oracle.mean(drawn) - risk) ** 2).sum() / size
+    assert parts["squared_bias"] == pytest.approx(bias, rel=tolerance(solved), abs=1e-12)
+    assert (bias > 1e-3) == (gain < 1.0)
+    variance = oracle.variance(drawn) / size
+    assert parts["within"] + parts["between"] == pytest.approx(variance, rel=tolerance(solved))
 
 
 def test_svrg_at_its_snapshot_has_no_variance(solved):

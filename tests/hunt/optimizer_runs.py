@@ -10,9 +10,20 @@ import numpy as np
 
 from tests.hunt.problem import Data
 from tests.oracles import discover_oracle as oracle
-from tf_gradvar.optimizers import IGT, QHM, Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
+from tf_gradvar.optimizers import (
+    IGT,
+    QHM,
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    DiscoverQHM,
+    QHDiscover,
+)
 
-NAMES = ("QHM", "IGT", "Discover", "DiscoverQHM", "DiscoverIGT", "DiscoverOver", "DiscoverAdam")
+NAMES = (
+    *("QHM", "IGT", "Discover", "DiscoverQHM", "QHDiscover", "DiscoverIGT"),
+    *("DiscoverOver", "DiscoverAdam"),
+)
 DTYPES = {
     "float32": np.float32,
     "float64": np.float64,
@@ -54,6 +65,8 @@ class Run(Data):
     moves: tuple
     probabilities: tuple | None = None
     alpha: float = 0.1
+    gain: float | str = 1.0
+    scale: float | str = 1.0
     momentum: float = 0.9
     nu: float = 0.7
     tail_fraction: float = 2.0
@@ -89,6 +102,7 @@ def runs(draw):
     for _ in range(draw(st.integers(1, 8))):
         count = groups if same_number else draw(st.integers(1, 6))
         moves.append(draw(_moves(num_clusters, count)))
+    gain = draw(st.sampled_from([1.0, 1.0, 0.3, "alpha"]))
     return Run(
         draw(st.sampled_from(NAMES)),
         shapes,
@@ -96,6 +110,8 @@ def runs(draw):
         tuple(moves),
         probabilities=probabilities,
         alpha=draw(st.sampled_from([0.1, 0.3, 1.0])),
+        gain=gain,
+        scale=draw(st.sampled_from([1.0, 1.0, 0.4, "auto"] if gain == 1.0 else [1.0, 0.4])),
         momentum=draw(st.sampled_from([0.0, 0.9])),
         nu=draw(st.sampled_from([0.0, 0.7, 1.0])),
         tail_fraction=draw(st.sampled_from([1.0, 2.0, 4.5])),
@@ -148,19 +164,26 @@ def optimizer_of(run):
         "alpha": run.alpha,
         "cluster_probabilities": run.probabilities and list(run.probabilities),
         "buffer_dtype": run.buffer_dtype,
+        "gain": run.gain,
     }
+    scale = {"scale": run.scale}
     slow = {"momentum": run.momentum}
     return {
         "QHM": lambda: QHM(rate, nu=run.nu, **slow, **own),
         "IGT": lambda: IGT(rate, tail_fraction=run.tail_fraction, **slow, **own),
-        "Discover": lambda: Discover(rate, **clusters, **own),
-        "DiscoverQHM": lambda: DiscoverQHM(rate, nu=run.nu, **slow, **clusters, **own),
+        "Discover": lambda: Discover(rate, **clusters, **scale, **own),
+        "DiscoverQHM": lambda: DiscoverQHM(rate, nu=run.nu, **slow, **clusters, **scale, **own),
+        "QHDiscover": lambda: QHDiscover(rate, nu=run.nu, **clusters, **own),
         "DiscoverIGT": lambda: DiscoverIGT(
-            rate, tail_fraction=run.tail_fraction, **slow, **clusters, **own
+            rate, tail_fraction=run.tail_fraction, **slow, **clusters, **scale, **own
         ),
-        "DiscoverOver": lambda: DiscoverOver(keras.optimizers.SGD(rate, **slow, **own), **clusters),
+        "DiscoverOver": lambda: DiscoverOver(
+            keras.optimizers.SGD(rate, **slow, **own), **clusters, **scale
+        ),
         "DiscoverAdam": lambda: DiscoverOver(
-            keras.optimizers.AdamW(rate, beta_2=0.9, **{"weight_decay": 0.0, **own}), **clusters
+            keras.optimizers.AdamW(rate, beta_2=0.9, **{"weight_decay": 0.0, **own}),
+            **clusters,
+            **scale,
         ),
     }[run.name]()
 
@@ -182,10 +205,17 @@ def oracle_of(run):
         "DiscoverAdam": lambda: oracle.Adam(rate, beta_2=0.9, decay=run.decay),
     }
     base["DiscoverQHM"], base["DiscoverIGT"] = base["QHM"], base["IGT"]
+    base["QHDiscover"] = base["Discover"]
     if not run.clustered:
         return base[run.name](), oracle.PlainMean()
     variate = oracle.ControlVariate(
-        run.shapes, run.num_clusters, run.alpha, run.probabilities, rounding(run)
+        run.shapes,
+        run.num_clusters,
+        run.alpha,
+        run.probabilities,
+        rounding(run),
+        run.gain,
+        run.nu if run.name == "QHDiscover" else run.scale,
     )
     return base[run.name](), variate
 

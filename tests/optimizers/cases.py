@@ -9,7 +9,15 @@ import numpy as np
 from keras import ops
 
 from tests.oracles import discover_oracle as oracle
-from tf_gradvar.optimizers import IGT, QHM, Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
+from tf_gradvar.optimizers import (
+    IGT,
+    QHM,
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    DiscoverQHM,
+    QHDiscover,
+)
 
 RATE, ALPHA = 0.05, 0.3
 K = 3
@@ -26,6 +34,8 @@ class Case:
     make: Callable  # of (learning rate, cluster arguments, Keras' own arguments)
     base: Callable  # of (rate, decay=, spared=)
     clustered: bool = True
+    gain: float | str = 1.0
+    scale: float | str = 1.0
 
     def optimizer(self, rate=RATE, *, num_clusters=K, probabilities=PROBABILITIES, alpha=ALPHA,
                   buffer_dtype="float32", **kwargs):  # fmt: skip
@@ -34,6 +44,8 @@ class Case:
             "cluster_probabilities": probabilities if num_clusters == K else None,
             "alpha": alpha,
             "buffer_dtype": buffer_dtype,
+            "gain": self.gain,
+            "scale": self.scale,
         }
         return self.make(rate, clusters, kwargs)
 
@@ -41,7 +53,8 @@ class Case:
         if not self.clustered:
             return oracle.PlainMean()
         q = probabilities if num_clusters == K else None
-        return oracle.ControlVariate(shapes, num_clusters, alpha, q)
+        numbers = {"gain": self.gain, "scale": self.scale}
+        return oracle.ControlVariate(shapes, num_clusters, alpha, q, **numbers)
 
     def __str__(self):
         return self.name
@@ -50,6 +63,11 @@ class Case:
 def _over(inner, **own):
     """DiscoverOver gives Keras' arguments to the optimizer inside."""
     return lambda rate, clusters, kwargs: DiscoverOver(inner(rate, **own, **kwargs), **clusters)
+
+
+def _quasi_hyperbolic(rate, clusters, kwargs):
+    clusters = dict(clusters)
+    return QHDiscover(rate, nu=clusters.pop("scale"), **clusters, **kwargs)
 
 
 CASES = [
@@ -84,6 +102,19 @@ CASES = [
         ),
         lambda rate, **kwargs: oracle.IGT(rate, 0.8, 2.0, **kwargs),
     ),
+    Case(
+        "Discover-gain",
+        lambda rate, clusters, kwargs: Discover(rate, **clusters, **kwargs),
+        oracle.SGD,
+        gain=0.4,
+    ),
+    Case(
+        "Discover-learned-scale",
+        lambda rate, clusters, kwargs: Discover(rate, **clusters, **kwargs),
+        oracle.SGD,
+        scale="auto",
+    ),
+    Case("QHDiscover", _quasi_hyperbolic, oracle.SGD, gain="alpha", scale=0.7),
     Case("DiscoverOver-SGD", _over(keras.optimizers.SGD), oracle.SGD),
     # AdamW has a weight decay by default; the oracle gets the same through `decay`. With the
     # usual beta_2 of 0.999, Keras' float32 bias correction is only right to 6e-5.

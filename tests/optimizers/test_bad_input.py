@@ -7,7 +7,15 @@ from keras import ops
 
 from tests.optimizers import cases
 from tests.optimizers.cases import CLUSTERED, SHIFTING, K
-from tf_gradvar.optimizers import IGT, QHM, Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
+from tf_gradvar.optimizers import (
+    IGT,
+    QHM,
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    DiscoverQHM,
+    QHDiscover,
+)
 
 pytestmark = pytest.mark.jax
 
@@ -36,6 +44,30 @@ def test_alpha(case, value):
         case.optimizer(alpha=value)
 
 
+@pytest.mark.parametrize("value", [*ALPHAS, "auto"], ids=repr)
+@pytest.mark.parametrize("make", [Discover, DiscoverQHM, DiscoverIGT, QHDiscover])
+def test_gain(make, value):
+    match = r"`gain` must be a number in \(0, 1\], or 'alpha'. Received: gain="
+    with pytest.raises(ValueError, match=match):
+        make(0.1, K, gain=value)
+    with pytest.raises(ValueError, match=match):
+        DiscoverOver(keras.optimizers.SGD(), K, gain=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), "alpha", None], ids=repr)
+def test_scale(value):
+    match = r"`scale` must be a number in \[0, 1\], or 'auto'. Received: scale="
+    with pytest.raises(ValueError, match=match):
+        Discover(0.1, K, scale=value)
+
+
+@pytest.mark.parametrize("gain", [0.5, "alpha"])
+def test_a_learned_scale_needs_the_gain_1(gain):
+    with pytest.raises(ValueError, match=r"`scale='auto'` needs gain=1.*Received: gain="):
+        Discover(0.1, K, scale="auto", gain=gain)
+    assert Discover(0.1, K, alpha=1.0, scale="auto", gain="alpha").scale == "auto"
+
+
 @pytest.mark.parametrize(("value", "match"), PROBABILITIES.values(), ids=list(PROBABILITIES))
 def test_cluster_probabilities(value, match):
     with pytest.raises(ValueError, match=f"`cluster_probabilities`.*{match}"):
@@ -56,7 +88,9 @@ def test_momentum(make, momentum):
 
 
 @pytest.mark.parametrize("nu", [-0.1, 1.1])
-@pytest.mark.parametrize("make", [QHM, lambda **k: DiscoverQHM(0.1, K, **k)])
+@pytest.mark.parametrize(
+    "make", [QHM, lambda **k: DiscoverQHM(0.1, K, **k), lambda **k: QHDiscover(0.1, K, **k)]
+)
 def test_nu(make, nu):
     with pytest.raises(ValueError, match=r"`nu` must be a number in \[0, 1\]"):
         make(nu=nu)

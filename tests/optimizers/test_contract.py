@@ -153,6 +153,7 @@ BUFFERS = [
     for name in cases.NAMES
     for kind in ("cluster_gradients", "mean_cluster_gradient")
 ] + ["skipped_groups"]
+LEARNED_SCALE = [f"correction_{name}" for name in ("scale", "covariances", "variances")]
 QHM_SLOTS = [f"{name}_momentum" for name in cases.NAMES]
 IGT_SLOTS = [
     f"{name}_{slot}"
@@ -166,6 +167,11 @@ ORDER = {
     "QHM": [f"qhm/{name}" for name in OWN + QHM_SLOTS],
     "IGT": [f"igt/{name}" for name in OWN + IGT_SLOTS],
     "Discover": [f"discover/{name}" for name in OWN + BUFFERS],
+    "Discover-gain": [f"discover/{name}" for name in OWN + BUFFERS],
+    "Discover-learned-scale": [
+        f"discover/{name}" for name in [*OWN, *BUFFERS[:-1], *LEARNED_SCALE, BUFFERS[-1]]
+    ],
+    "QHDiscover": [f"qh_discover/{name}" for name in OWN + BUFFERS],
     "DiscoverQHM": [f"discover_qhm/{name}" for name in OWN + QHM_SLOTS + BUFFERS],
     "DiscoverIGT": [f"discover_igt/{name}" for name in OWN + IGT_SLOTS + BUFFERS],
     "DiscoverOver-SGD": [f"discover_over/{name}" for name in OWN + BUFFERS]
@@ -176,6 +182,9 @@ ORDER = {
 # After all others, so that files from before they were saved still load.
 LAST = {
     "Discover": "discover",
+    "Discover-gain": "discover",
+    "Discover-learned-scale": "discover",
+    "QHDiscover": "qh_discover",
     "DiscoverQHM": "discover_qhm",
     "DiscoverIGT": "discover_igt",
     "DiscoverOver-SGD": "discover_over",
@@ -221,9 +230,18 @@ def test_gradients_must_be_corrected(case):
         optimizer.apply(gradients)
 
 
-@pytest.mark.parametrize("case", CLUSTERED, ids=str)
+@pytest.mark.parametrize("case", [case for case in CLUSTERED if case.gain == 1.0], ids=str)
 def test_one_cluster_needs_no_correction(case):
     optimizer, weights = case.optimizer(num_clusters=1), cases.variables()
     gradients = [ops.ones(shape) for shape in cases.SHAPES]
     optimizer.apply_gradients(list(zip(gradients, weights, strict=True)))
     assert int(optimizer.iterations) == 1
+
+
+@pytest.mark.parametrize("case", [case for case in CLUSTERED if case.gain != 1.0], ids=str)
+def test_one_cluster_with_a_gain_is_momentum_and_needs_its_correction(case):
+    optimizer, weights = case.optimizer(num_clusters=1), cases.variables()
+    optimizer.build(weights)
+    gradients = [ops.ones(shape) for shape in cases.SHAPES]
+    with pytest.raises(ValueError, match="needs gradients that went through"):
+        optimizer.apply_gradients(list(zip(gradients, weights, strict=True)))

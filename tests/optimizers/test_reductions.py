@@ -8,7 +8,15 @@ from keras import ops
 from tests.optimizers import cases
 from tests.optimizers.cases import BY_NAME, PROBABILITIES, RATE, K, assert_close
 from tests.oracles import discover_oracle as oracle
-from tf_gradvar.optimizers import IGT, QHM, Discover, DiscoverIGT, DiscoverOver, DiscoverQHM
+from tf_gradvar.optimizers import (
+    IGT,
+    QHM,
+    Discover,
+    DiscoverIGT,
+    DiscoverOver,
+    DiscoverQHM,
+    QHDiscover,
+)
 from tf_gradvar.optimizers.igt import averaging_weight
 
 pytestmark = pytest.mark.jax
@@ -32,7 +40,36 @@ ONE_CLUSTER = {
         lambda: keras.optimizers.SGD(RATE * (1 - 0.9), momentum=0.9),
     ),
 }
+# With the gain alpha, a buffer is a momentum: with one, momentum of decay 1 - alpha.
+ONE_CLUSTER |= {
+    "multi-momentum": (
+        lambda: Discover(RATE, 1, alpha=0.1, gain="alpha"),
+        lambda: keras.optimizers.SGD(RATE * 0.1, momentum=1 - 0.1),
+    ),
+    "quasi-hyperbolic": (
+        lambda: QHDiscover(RATE, 1, nu=0.7, alpha=0.1),
+        lambda: QHM(RATE, momentum=1 - 0.1, nu=0.7),
+    ),
+    "quasi-hyperbolic-as-momentum": (
+        lambda: QHDiscover(RATE, 1, nu=1.0, alpha=0.1),
+        lambda: keras.optimizers.SGD(RATE * 0.1, momentum=1 - 0.1),
+    ),
+    "scaled": (lambda: Discover(RATE, 1, scale=0.3), lambda: keras.optimizers.SGD(RATE)),
+    "learned-scale": (lambda: Discover(RATE, 1, scale="auto"), lambda: keras.optimizers.SGD(RATE)),
+}
 SAME = {
+    "quasi-hyperbolic-of-v-alone": (
+        lambda: QHDiscover(RATE, K, nu=1.0, cluster_probabilities=PROBABILITIES),
+        lambda: Discover(RATE, K, gain="alpha", cluster_probabilities=PROBABILITIES),
+    ),
+    "quasi-hyperbolic-as-a-scale": (
+        lambda: QHDiscover(RATE, K, nu=0.4, gain=1.0),
+        lambda: Discover(RATE, K, scale=0.4),
+    ),
+    "gain-of-alpha": (
+        lambda: DiscoverQHM(RATE, K, momentum=0.9, alpha=0.2, gain="alpha"),
+        lambda: DiscoverQHM(RATE, K, momentum=0.9, alpha=0.2, gain=0.2),
+    ),
     "QHM-without-momentum": (
         lambda: DiscoverQHM(RATE, K, nu=0.0, cluster_probabilities=PROBABILITIES),
         lambda: Discover(RATE, K, cluster_probabilities=PROBABILITIES),
@@ -62,6 +99,13 @@ def test_one_cluster_is_the_base_optimizer(special, general, num_groups):
 def test_two_ways_to_write_the_same(one, other):
     draw = cases.draws(2)
     assert_close(run(one(), draw), run(other(), draw))
+
+
+@pytest.mark.parametrize("num_groups", [1, 2])
+def test_no_share_of_the_correction_is_the_base_optimizer_on_the_mean(num_groups):
+    draw = cases.draws(num_groups)
+    expected = run(keras.optimizers.SGD(RATE), draw, clustered=False)
+    assert_close(run(QHDiscover(RATE, K, nu=0.0), draw), expected)
 
 
 @pytest.mark.parametrize("name", ["Discover", "DiscoverQHM", "DiscoverIGT", "DiscoverOver-AdamW"])

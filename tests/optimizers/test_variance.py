@@ -25,9 +25,11 @@ def all_draws(num_groups):
         yield clusters, [e for _, e in draw], np.prod(Q[clusters]) / EXAMPLES**num_groups
 
 
-def corrected_gradients(num_groups, buffers, buffer_dtype="float32"):
+def corrected_gradients(num_groups, buffers, buffer_dtype="float32", **options):
     """v_t of every draw, from the same buffers, and the probability of each."""
-    optimizer = Discover(0.1, K, cluster_probabilities=PROBABILITIES, buffer_dtype=buffer_dtype)
+    optimizer = Discover(
+        0.1, K, cluster_probabilities=PROBABILITIES, buffer_dtype=buffer_dtype, **options
+    )
     optimizer.build([keras.Variable(np.zeros(DIMENSION))])
     buffer, average = optimizer.cluster_gradients[0], optimizer.mean_cluster_gradients[0]
     results, weights = [], []
@@ -60,6 +62,24 @@ def test_unbiased_with_the_variance_of_the_formula(num_groups, buffer_dtype):
     between = Q @ ((means - buffers - (risk - Q @ buffers)) ** 2).sum(axis=1)
     assert between > 0.1
     assert variance == pytest.approx((within + between) / num_groups, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_groups", [1, 2])
+@pytest.mark.parametrize(("gain", "share"), [(0.3, 1.0), ("alpha", 1.0), (1.0, 0.6), (0.3, 0.6)])
+def test_bias_and_variance_for_any_gain_and_scale(gain, share, num_groups):
+    """(1 - a) (gbar - grad R), and a G_c - b g^{k_c} as the only random part."""
+    v, weights = corrected_gradients(num_groups, BUFFERS, gain=gain, scale=share)
+    number = 0.1 if gain == "alpha" else gain
+    a, b = 1 - share + share * number, share * number
+    means, buffers = GRADIENTS.astype("float64").mean(axis=1), BUFFERS.astype("float64")
+    risk, average = Q @ means, Q @ buffers
+    mean = weights @ v
+    np.testing.assert_allclose(mean - risk, (1 - a) * (average - risk), rtol=1e-5, atol=1e-6)
+    within = Q @ ((GRADIENTS.astype("float64") - means[:, None]) ** 2).sum(axis=2).mean(axis=1)
+    rest = a * (means - risk) - b * (buffers - average)
+    variance = weights @ ((v - mean) ** 2).sum(axis=1)
+    expected = (a**2 * within + Q @ (rest**2).sum(axis=1)) / num_groups
+    assert variance == pytest.approx(expected, rel=1e-5)
 
 
 def test_buffers_at_the_cluster_gradients_leave_the_within_cluster_part():

@@ -20,14 +20,21 @@ class PlainMean:
 
 
 class ControlVariate:
-    """v_t = mean_c (G_c - g^{k_c}) + gbar with the buffers g^k, one dictionary a variable.
+    """(1 - scale) mean_c G_c + scale v_t, v_t = gbar + gain mean_c (G_c - g^{k_c}).
+
+    The buffers g^k are one dictionary a variable. A scale of "auto" is Cov / Var in [0, 1] of
+    the past steps for each variable, by moving averages that forget with alpha.
 
     Groups that are not finite in any variable, of an unknown cluster or of size 0 are left out.
     Buffers are kept as `rounded` returns them.
     """
 
-    def __init__(self, shapes, num_clusters, alpha, probabilities=None, rounded=lambda b: b):
+    def __init__(self, shapes, num_clusters, alpha, probabilities=None, rounded=lambda b: b,
+                 gain=1.0, scale=1.0):  # fmt: skip
         self.alpha = alpha
+        self.gain = alpha if gain == "alpha" else gain
+        self.scale = scale
+        self.products = [[0.0, 0.0] for _ in shapes]
         self.rounded = rounded
         self.q = [1.0 / num_clusters] * num_clusters if probabilities is None else probabilities
         self.buffers = [{k: np.zeros(s) for k in range(num_clusters)} for s in shapes]
@@ -50,15 +57,34 @@ class ControlVariate:
 
     def _one(self, i, gradient, clusters, sizes, kept):
         buffers, average = self.buffers[i], self.average(i)
-        corrected = average.copy()
         total = sum(sizes[c] for c in kept)
+        plain = sum((sizes[c] / total * gradient[c] for c in kept), np.zeros_like(average))
+        control = sum(
+            (sizes[c] / total * (buffers[clusters[c]] - average) for c in kept),
+            np.zeros_like(average),
+        )
+        corrected = average.copy()
         for c in kept:
-            corrected += sizes[c] / total * (gradient[c] - buffers[clusters[c]])
+            corrected += self.gain * sizes[c] / total * (gradient[c] - buffers[clusters[c]])
+        scale = self.scale_of(i)
+        self.learn(i, (plain - average) * control, control * control)
         for k in {clusters[c] for c in kept}:
             mine = [c for c in kept if clusters[c] == k]
             mean = sum(sizes[c] * gradient[c] for c in mine) / sum(sizes[c] for c in mine)
             buffers[k] = self.rounded(buffers[k] + self.alpha * (mean - buffers[k]))
-        return corrected
+        return (1 - scale) * plain + scale * corrected
+
+    def scale_of(self, i):
+        if self.scale != "auto":
+            return self.scale
+        covariance, variance = self.products[i]
+        return min(max(covariance / variance, 0.0), 1.0) if variance else 0.0
+
+    def learn(self, i, *found):
+        self.products[i] = [
+            (1 - self.alpha) * held + self.alpha * new.sum()
+            for held, new in zip(self.products[i], found, strict=True)
+        ]
 
     def recluster(self, transfer=None, probabilities=None):
         """Buffers of other clusters: shares `transfer[k][l]` of the old ones, or their mean."""

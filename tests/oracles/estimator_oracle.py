@@ -52,20 +52,27 @@ def stratified(gradients, assignments, draws, replacement=True):
     ]
 
 
-def discover(gradients, assignments, q, buffers, group_size, groups, replacement=True):
-    """v_t for every way to draw the clusters and the examples of the groups."""
+def discover(
+    gradients, assignments, q, buffers, group_size, groups, replacement=True, gain=1.0, scale=1.0
+):
+    """v_t for every way to draw the clusters and the examples of the groups.
+
+    The scale, of the correction, is a number or one for each coordinate.
+    """
     assignments = np.asarray(assignments)
     average = sum(p * buffer for p, buffer in zip(q, buffers, strict=True))
     one_group = []
     for k, p in enumerate(q):
         drawn = batches(np.flatnonzero(assignments == k), group_size, replacement)
         one_group += [
-            (p / len(drawn), gradients[list(batch)].mean(axis=0) - buffers[k]) for batch in drawn
+            (p / len(drawn), gradients[list(batch)].mean(axis=0), buffers[k]) for batch in drawn
         ]
-    return [
-        (np.prod([p for p, _ in step]), np.mean([g for _, g in step], axis=0) + average)
-        for step in itertools.product(one_group, repeat=groups)
-    ]
+    found = []
+    for step in itertools.product(one_group, repeat=groups):
+        plain = np.mean([g for _, g, _ in step], axis=0)
+        corrected = average + gain * np.mean([g - buffer for _, g, buffer in step], axis=0)
+        found.append((np.prod([p for p, _, _ in step]), plain + scale * (corrected - plain)))
+    return found
 
 
 def mean(estimates):

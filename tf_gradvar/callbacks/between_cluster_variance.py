@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ from tf_gradvar.data.examples import as_examples
 from tf_gradvar.estimators.between_clusters import between_values
 from tf_gradvar.estimators.weighted_gradient import WeightedGradient
 from tf_gradvar.losses import ModelLoss
-from tf_gradvar.optimizers.control_variate import find_control_variate
+from tf_gradvar.optimizers.control_variate import ClusterControlVariate, find_control_variate
 from tf_gradvar.optimizers.wrappers import innermost
 
 LOG_PREFIX = "between_cluster_variance"
@@ -36,8 +37,11 @@ class BetweenClusterVariance(ScheduledCallback):
     * ``momentum``: sum_k q_k ||grad R_k - m||^2, for `keras.optimizers.SGD(momentum=...)`, where m
       is the momentum buffer as an average of gradients;
     * ``discover``: sum_k q_k ||grad R_k - g^k||^2, for Discover optimizers with the buffers g^k;
-    * ``discover_exact``: sum_k q_k ||grad R_k - g^k - (grad R - gbar)||^2, the variance that is
-      really left between clusters in the corrected gradient.
+    * ``discover_exact``: sum_k q_k ||a (grad R_k - grad R) - b (g^k - gbar)||^2, the variance that
+      is really left between clusters in the corrected gradient (a = b = 1 by default, otherwise
+      by the optimizer's gain and scale, see `tf_gradvar.DiscoverEstimate`);
+    * ``correction_scale``: with `scale="auto"`, the mean over the variables of the share of the
+      correction that was learned.
 
     Values of an epoch's last measurement join the epoch's logs as `between_cluster_variance_sgd`
     and so on, so that TensorBoard, CSVLogger and History see them (NaN for an epoch without a
@@ -167,17 +171,34 @@ class BetweenClusterVariance(ScheduledCallback):
         variate = find_control_variate(self.model.optimizer)
         values = {"sgd": between_values(gradients, None, q).exact}
         if variate is not None:
-            found = between_values(gradients, [on_host(g) for g in variate.cluster_gradients], q)
-            values |= {"discover": found.buffered, "discover_exact": found.exact}
+            values |= self._of_variate(gradients, variate)
         elif "momentum" in self._value_names():
             buffers = momentum_buffers(innermost(self.model.optimizer))
             values["momentum"] = between_values(gradients, buffers, q).buffered
         return values
 
+    def _of_variate(
+        self, gradients: Sequence[np.ndarray], variate: ClusterControlVariate
+    ) -> dict[str, float]:
+        """Return the values of a Discover optimizer."""
+        q, buffers = self._probabilities, [on_host(g) for g in variate.cluster_gradients]
+        found = between_values(gradients, buffers, q)
+        values = {"discover": found.buffered, "discover_exact": found.exact}
+        a, factors = variate.combination
+        if any(b != a for b in factors):
+            scaled = [b / a * buffer for b, buffer in zip(factors, buffers, strict=True)]
+            values["discover_exact"] = between_values(gradients, scaled, q).exact
+        values["discover_exact"] *= a**2
+        if variate.scale == "auto":
+            values["correction_scale"] = float(np.mean(on_host(variate.correction_scale)))
+        return values
+
     def _value_names(self) -> tuple[str, ...]:
         optimizer = innermost(self.model.optimizer)
-        if find_control_variate(self.model.optimizer) is not None:
-            return "sgd", "discover", "discover_exact"
+        variate = find_control_variate(self.model.optimizer)
+        if variate is not None:
+            names = "sgd", "discover", "discover_exact"
+            return (*names, "correction_scale") if variate.scale == "auto" else names
         if isinstance(optimizer, keras.optimizers.SGD) and 0 < optimizer.momentum < 1:
             return "sgd", "momentum"
         return ("sgd",)

@@ -24,23 +24,25 @@ class DiscoverEstimate(Estimator):
     r"""The variance of v_t, with the buffers that a Discover optimizer has at that moment.
 
     A step draws C groups; group c takes its cluster k_c with probability q_k and b examples of
-    it: ``v_t = mean_c (G_c - g^{k_c}) + gbar``. So
+    it. With the optimizer's gain and scale (a = b = 1 by default),
+    ``v_t = a mean_c G_c - b mean_c g^{k_c} + (1 - a + b) gbar``. So
 
-        V = (1/C) [ sum_k q_k V_k / b  +  sum_k q_k ||R_k - g^k - (R - gbar)||^2 ]
+        E v_t = R + (1 - a) (gbar - R)
+        V     = (1/C) [ a^2 sum_k q_k V_k / n  +  sum_k q_k ||a (R_k - R) - b (g^k - gbar)||^2 ]
 
-    with R_k the mean gradient of cluster k, V_k the variance of one of its examples and
-    R = sum_k q_k R_k. The first term is the result's `parts["within"]`, the second
-    `parts["between"]`; `parts["buffered_between"]` has ``sum_k q_k ||R_k - g^k||^2 / C``
-    instead, the form of the paper's Eq. 5 and figures. All are divided by the number of
-    parameters.
+    with R_k the mean gradient of cluster k, V_k the variance of one of its n examples in a group
+    and R = sum_k q_k R_k. The first term of V is the result's `parts["within"]`, the second
+    `parts["between"]`; `parts["buffered_between"]` has ``sum_k q_k ||a R_k - b g^k||^2 / C``
+    instead, the form of the paper's Eq. 5 and figures. `parts["squared_bias"]` is
+    ``||E v_t - R||^2``, which is not in V. All are divided by the number of parameters.
 
     Args:
         optimizer: A Discover optimizer (or one wrapped in a `LossScaleOptimizer`), built.
         assignments: The cluster of each example, [N], to the K clusters of the optimizer, each
             with an example (see `tf_gradvar.assignments`).
-        group_size: b, the examples of a group.
+        group_size: n, the examples of a group.
         groups_per_batch: C. Defaults to 1.
-        replacement: Whether the b examples are independent draws (default), or distinct as
+        replacement: Whether the n examples are independent draws (default), or distinct as
             `tf_gradvar.data.cluster_batches` draws them.
         name: Key of the results. Defaults to "Discover-Cxb" with the numbers.
 
@@ -119,16 +121,26 @@ class DiscoverEstimate(Estimator):
             )
 
     def coefficients(self, sizes: np.ndarray) -> np.ndarray:
-        """Return q_k / (b C), `[K]`, with the factor of drawing without replacement."""
+        """Return a^2 q_k / (n C), `[K]`, with the factor of drawing without replacement."""
         sizes = np.asarray(sizes, np.float64)
         check_fits(self, "group_size", self.group_size, int(sizes.min()), self.replacement)
         draws = np.full(len(sizes), self.group_size)
         factors = draws_factor(sizes, draws, replacement=self.replacement)
-        return self.probabilities * factors / self.groups_per_batch
+        of_gradients = self._optimizer.combination.of_gradients
+        return of_gradients**2 * self.probabilities * factors / self.groups_per_batch
 
     def between(self) -> Between:
         """Return the part that comes from drawing the clusters."""
-        return Between(self.probabilities, self._buffers, 1.0 / self.groups_per_batch)
+        of_gradients, of_buffers = self._optimizer.combination
+        # ||a m_k - b g^k|| = a ||m_k - (b / a) g^k||
+        ratios = [of_buffer / of_gradients for of_buffer in of_buffers]
+        return Between(
+            self.probabilities,
+            lambda k: [ratio * g for ratio, g in zip(ratios, self._buffers(k), strict=True)],
+            of_gradients**2 / self.groups_per_batch,
+            pull=1.0 - of_gradients,
+            centre=self._mean_buffers,
+        )
 
     def draw(self, members: Sequence[np.ndarray], rng: np.random.Generator) -> list[WeightedBatch]:
         """Return one batch for each group: batch statistics are those of a group."""
@@ -146,13 +158,15 @@ class DiscoverEstimate(Estimator):
     def estimate(
         self, batches: list[WeightedBatch], gradient: GradientFunction, seed: int, prepared: Any
     ) -> Gradients:
-        """Return the mean over the groups, minus their buffers, plus gbar."""
-        total = super().estimate(batches, gradient, seed, prepared)
+        """Return a times the mean over the groups, minus b their buffers', plus gbar's share."""
+        a, factors = self._optimizer.combination
+        total = [a * sum_ for sum_ in super().estimate(batches, gradient, seed, prepared)]
         for batch in batches:
-            for sum_, buffer in zip(total, self._buffers(batch.cluster or 0), strict=True):
-                sum_ -= buffer / self.groups_per_batch
-        for sum_, average in zip(total, self._mean_buffers(), strict=True):
-            sum_ += average
+            buffers = self._buffers(batch.cluster or 0)
+            for sum_, buffer, b in zip(total, buffers, factors, strict=True):
+                sum_ -= b / self.groups_per_batch * buffer
+        for sum_, average, b in zip(total, self._mean_buffers(), factors, strict=True):
+            sum_ += (1.0 - a + b) * average
         return total
 
     def _buffers(self, cluster: int) -> Gradients:

@@ -38,14 +38,16 @@ class Between(NamedTuple):
     """The part of the variance that comes from drawing the stratum itself.
 
     With d_k = factor_k m_k - offset_k: `scale * sum_k q_k ||d_k - sum_l q_l d_l||^2`. Without
-    factors the strata are drawn with the q_k, and sum_k q_k m_k is the estimate's mean; with them
-    it is unbiased.
+    factors the strata are drawn with the q_k, and the estimate's mean is
+    m + pull (centre - m) with m = sum_k q_k m_k; with them it is unbiased.
     """
 
     probabilities: np.ndarray  # q, [K]
     offsets: Callable[[int], Gradients] | None = None  # k -> arrays [*shape]; None: 0
     scale: float = 1.0
     factors: np.ndarray | None = None  # [K]; None: 1
+    pull: float = 0.0
+    centre: Callable[[], Gradients] | None = None  # arrays [*shape]; None: 0
 
     def factor(self, k: int) -> float:
         """Return factor_k."""

@@ -184,4 +184,21 @@ class Strata:
         """Return the square of the estimate's mean in every coordinate."""
         if self._between is None or self._between.factors is not None:
             return population.squared_means
-        return [np.square(mean) for mean in self._mean]
+        pairs = zip(self._mean, self._bias(), strict=True)
+        return [np.square(mean + bias) for mean, bias in pairs]
+
+    @property
+    def squared_bias(self) -> np.ndarray:
+        """The squared distance of the estimate's mean from the mean gradient m, `[L]`."""
+        if self._between is None or not self._between.pull:
+            return np.zeros(len(self._layout.layers))
+        error = self._between.pull**2 * self._centre_error
+        return np.maximum(self._layout.squared_norms(self._bias()) - error, 0.0)
+
+    def _bias(self) -> Arrays:
+        """Return `pull (centre - m)`, `[*shape]` each."""
+        between = self._between
+        if between is None or not between.pull or between.centre is None:
+            return [np.zeros_like(mean) for mean in self._mean]
+        pairs = zip(between.centre(), self._mean, strict=True)
+        return [between.pull * (centre - mean) for centre, mean in pairs]

@@ -239,6 +239,7 @@ def _result(
             }
             if between.offsets is not None:
                 parts["buffered_between"] = float(strata.buffered_between.sum()) / size
+                parts["squared_bias"] = float(strata.squared_bias.sum()) / size
     error = None
     if options.method == "subset" and parts is None:
         error = standard_error(seen, coefficients, clustered=strata is not None) / size

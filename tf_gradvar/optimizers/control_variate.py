@@ -22,7 +22,7 @@ from tf_gradvar.optimizers.correction_scale import LearnedScale
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica
 from tf_gradvar.optimizers.settings import Settings
-from tf_gradvar.optimizers.update_rule import Rule
+from tf_gradvar.optimizers.update_rule import Combination, Rule
 from tf_gradvar.optimizers.wrappers import OptimizerAround, find_optimizer
 
 
@@ -137,6 +137,19 @@ class ClusterControlVariate(OptimizerAround):
         built with.
         """
         return self.scale if self._learned_scale is None else self._learned_scale.values
+
+    @property
+    def combination(self) -> Combination:
+        """What the next v_t is made of: the factors of the group gradients and their buffers.
+
+        With the scale s of a variable, a = 1 - s + s gain and b = s gain.
+        """
+        scale = ops.convert_to_numpy(self.correction_scale)
+        scales = [float(s) for s in np.broadcast_to(scale, (len(self.cluster_gradients),))]
+        of_gradients = (
+            1.0 if self.scale == "auto" else 1.0 - float(self.scale) * (1 - self.gain_value)
+        )
+        return Combination(of_gradients, [s * self.gain_value for s in scales])
 
     @property
     def skipped_groups(self) -> Any:

@@ -78,6 +78,18 @@ class Rule(NamedTuple):
     scales: Sequence[Any] | None = None
 
 
+class Combination(NamedTuple):
+    """The factors of v = a mean_c G_c - b mean_c g^{k_c} + (1 - a + b) gbar.
+
+    Attributes:
+        of_gradients: a.
+        of_buffers: b of each variable, [V].
+    """
+
+    of_gradients: float
+    of_buffers: list[float]
+
+
 class Updated(NamedTuple):
     """A corrected gradient v [*shape], the new buffers [K, *shape], their average [*shape]."""
 

@@ -86,8 +86,10 @@ def build(rule, experiment=EXPERIMENT, **arguments):
         ("IGT", {"tail_fraction": 3.0}),
         ("Discover", {"alpha": 0.5}),
         ("DiscoverQHM", {"alpha": 0.5, "nu": 0.5}),
+        ("QHDiscover", {"alpha": 0.5, "nu": 0.5, "gain": 0.25}),
         ("DiscoverIGT", {"alpha": 0.5, "tail_fraction": 3.0}),
         ("DiscoverOver", {"over": "Adam", "alpha": 0.5, "buffer_dtype": "bfloat16"}),
+        ("DiscoverOver", {"over": "Adam", "gain": "alpha", "scale": 0.5}),
     ],
 )
 def test_rules_get_their_arguments(rule, arguments):
@@ -96,7 +98,7 @@ def test_rules_get_their_arguments(rule, arguments):
     for name, value in arguments.items():
         if name != "over":
             assert config[name] == value
-    if rule.startswith("Discover"):
+    if "Discover" in rule:
         assert config["num_clusters"] == 2
         np.testing.assert_allclose(config["cluster_probabilities"], PROBABILITIES)
 
@@ -105,6 +107,15 @@ def test_arguments_of_the_optimizer_under_discover():
     optimizer = build("DiscoverOver", over="Adam", beta_1=0.5)
     inner = optimizer.get_config()["optimizer"]["config"]
     assert inner["beta_1"] == 0.5
+
+
+def test_chosen_arguments_join_the_others():
+    choice = OptimizerChoice("DiscoverA", rule="DiscoverOver", arguments={"over": "Adam"})
+    optimizer = choice.build(0.5, PROBABILITIES, {"gain": 0.25, "beta_1": 0.5})
+    config = optimizer.get_config()
+    assert config["gain"] == 0.25
+    assert config["optimizer"]["config"]["beta_1"] == 0.5
+    assert choice.arguments == {"over": "Adam"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page stands alone, and its sections say only what the records hold."""
 
+import dataclasses
 import html.parser
 import re
 
@@ -11,9 +12,9 @@ from keras_apps.running.configurations import Loaded
 from tests.keras_apps.synthetic import EXPERIMENT, records
 
 
-def written(folder, found, name="made_up"):
-    loaded = Loaded(name, EXPERIMENT, "What the file says: 1 < 2.")
-    results = Results.of(found, EXPERIMENT)
+def written(folder, found, name="made_up", experiment=EXPERIMENT):
+    loaded = Loaded(name, experiment, "What the file says: 1 < 2.")
+    results = Results.of(found, experiment)
     material = comparison_report.Material(loaded, results, [], "Digits.", folder)
     return page(comparison_report.comparison_report(material))
 
@@ -51,6 +52,7 @@ def test_the_page_stands_alone(tmp_path):
     assert "What the file says: 1 < 2." in text
     for heading in (
         "What was run",
+        "Final training loss",
         "Table",
         "Curves with 1 group in a step",
         "Curves with 8 groups in a step",
@@ -99,6 +101,25 @@ def test_the_whole_experiment_does(tmp_path):
     assert "smoke" not in shown.lower()
     for claim in CLAIMS:
         assert claim in shown
+
+
+def test_an_unfinished_experiment_says_so(tmp_path):
+    found = [r for r in records() if r["optimizer"] != "SGD"]
+    assert "So far 16 of 20 runs of the comparison are finished." in written(tmp_path, found)
+    assert "So far" not in written(tmp_path, records())
+
+
+def test_a_search_is_described(tmp_path):
+    search = {"learning_rate": (0.1, 0.2)}
+    arms = tuple(
+        dataclasses.replace(o, candidates=(), learning_rates={}, search=search)
+        for o in EXPERIMENT.optimizers
+    )
+    experiment = dataclasses.replace(EXPERIMENT, optimizers=arms, tuning_budget=2)
+    shown = written(tmp_path, records(), experiment=experiment)
+    assert "for each C, the best of 2 tuning runs" in shown
+    assert "“none tried above it” that no run" in shown
+    assert "higher on every seed" in shown
 
 
 def test_one_seed_gets_no_verdict_and_no_stars(tmp_path):

@@ -1,6 +1,7 @@
 """The numbers of a comparison, and its tables, against what the made-up records must give."""
 
 import csv
+import dataclasses
 import io
 import math
 import statistics
@@ -8,8 +9,11 @@ import statistics
 import pytest
 from rich.console import Console
 
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.search import Candidate
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.comparison_tables import summary_rows, summary_table
+from keras_apps.reporting.comparison_tables import rivals_table, summary_rows, summary_table
+from keras_apps.reporting.document import MINUS, PERCENT
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.reporting.terminal import rich_table
 from tests.keras_apps.synthetic import EXPERIMENT, LOSSES, loss, records
@@ -85,7 +89,8 @@ def test_a_diverged_seed_shows():
 )
 def test_how_the_rate_was_chosen(rate, text):
     changed = [{**r, "learning_rate": rate} if r["kind"] == "finished" else r for r in records()]
-    assert arm_of(changed, "SGD").chosen == text
+    arm = arm_of(changed, "SGD")
+    assert (arm.chosen, arm.how) == (Candidate(rate), text)
 
 
 def test_the_table_as_text():
@@ -128,3 +133,82 @@ def test_the_csv_has_all_digits(tmp_path):
         float(lines[0]["final_training_loss_mean"]) == results.arms[0].final["training_loss"].mean
     )
     assert lines[0]["rate_chosen"] == "best of 3, the smallest"
+
+
+def searched(tried):
+    """The records with a Discover whose gain was searched; these tuning runs."""
+    search = {"learning_rate": (0.1, 0.2), "gain": (1.0, 0.3)}
+    discover = OptimizerChoice("Discover", base="SGD", search=search)
+    others = tuple(o for o in EXPERIMENT.optimizers if o.name != "Discover")
+    experiment = dataclasses.replace(EXPERIMENT, optimizers=(*others, discover), tuning_budget=3)
+    found = [
+        {**r, "learning_rate": 0.2, "arguments": {"gain": 0.3}}
+        if (r["kind"], r["optimizer"]) == ("finished", "Discover")
+        else r
+        for r in records()
+    ]
+    end = next(r for r in found if r["kind"] == "finished" and r["optimizer"] == "Discover")
+    found += [
+        {**end, "run": f"tuning-{index}", "learning_rate": rate, "tunes": True}
+        for index, rate in enumerate(tried)
+    ]
+    return Results.of(found, experiment)
+
+
+@pytest.mark.parametrize(
+    ("tried", "text"),
+    [
+        ((0.1, 0.2, 0.4), "best of 3"),
+        ((0.2, 0.4), "best of 2; none tried below it"),
+        ((0.1, 0.2), "best of 2; none tried above it"),
+        ((0.2,), "best of 1; none tried above it; none tried below it"),
+    ],
+)
+def test_chosen_arguments_and_what_was_tried_beside_them(tried, text):
+    results = searched(tried)
+    arm = results.arm("Discover", 1)
+    assert arm.chosen == Candidate(0.2, {"gain": 0.3})
+    assert arm.how == text
+    table = summary_table(results)
+    assert table.headings[-4:] == ["learning rate", "arguments", "rate chosen", "steps/s"]
+    assert table.cells[4][-4:-1] == ["0.2", "gain 0.3", text]
+    assert table.cells[0][-4:-2] == ["0.1", ""]
+    row = next(row for row in summary_rows(results) if row["optimizer"] == "Discover")
+    assert (row["learning_rate"], row["argument_gain"]) == (0.2, 0.3)
+
+
+def test_forms_beside_the_best_rival_on_the_same_batches():
+    rows = rivals_table(Results.of(records(), EXPERIMENT)).cells
+    ours, loss_of_adam = (
+        ["Discover", "DiscoverOver(Adam)"] * 2,
+        ["0.21 ± 0.0141", "0.105 ± 0.00707"],
+    )
+    losses = ["0.315 ± 0.0212", "0.189 ± 0.0127", "0.21 ± 0.0141", "0.105 ± 0.00707"]
+    changes = [f"+50{PERCENT}", f"{MINUS}10{PERCENT}", f"+100{PERCENT}", f"+0{PERCENT}"]
+    verdicts = ["higher on every seed", "lower on every seed", "higher on every seed"]
+    assert [row[0] for row in rows] == ["1", "1", "8", "8"]
+    assert [row[1] for row in rows] == ours
+    assert [row[2] for row in rows] == losses
+    assert [row[3] for row in rows] == ["Adam"] * 4
+    assert [row[4] for row in rows] == [loss_of_adam[0]] * 2 + [loss_of_adam[1]] * 2
+    assert [row[5] for row in rows] == changes
+    assert [row[6] for row in rows] == [*verdicts, "lower on some seeds, higher on others"]
+    one = rivals_table(Results.of(records(seeds=(0,)), EXPERIMENT))
+    assert {row[-1] for row in one.cells} == {"one seed: no verdict"}
+
+
+def test_rivals_are_on_the_same_clusters_and_did_not_diverge():
+    on_random = tuple(
+        dataclasses.replace(o, clusters="random") if o.name in ("SGD", "Discover") else o
+        for o in EXPERIMENT.optimizers
+    )
+    experiment = dataclasses.replace(EXPERIMENT, optimizers=on_random)
+    results = Results.of(records(), experiment)
+    assert results.best_rival(results.arm("Discover", 1)).optimizer.name == "SGD"
+    diverged = [
+        {**r, "training_loss": math.nan} if r["optimizer"] == "SGD" and "step" in r else r
+        for r in records()
+    ]
+    results = Results.of(diverged, experiment)
+    assert results.best_rival(results.arm("Discover", 1)) is None
+    assert [row[1] for row in rivals_table(results).cells] == ["DiscoverOver(Adam)"] * 2

@@ -123,7 +123,7 @@ def test_a_file_of_ones_own(tmp_path):
 
 def test_the_rates_of_the_demo_were_among_the_candidates():
     experiment = configs.load("mnist5k_classes:demo").config
-    assert not experiment.tuning_runs()
+    assert not experiment.tuning_runs({})
     for optimizer in experiment.optimizers:
         assert set(optimizer.learning_rates) == {"1", "2", "8"}
         assert set(optimizer.learning_rates.values()) <= set(optimizer.candidates)

@@ -1,0 +1,141 @@
+"""The Discover family against its rivals, each tuned with as many runs, on 5 000 MNIST digits.
+
+Reproduces: nothing published. It is the comparison of the Discover paper (Section 5) in which
+every method is at its best: the gain and the step of the buffers are tuned as the momentum and the
+share nu of the rivals are. An MLP 784-256-10, ten classes as clusters.
+
+Every optimizer gets sixteen tuning runs for each number of groups in a step: twelve points of its
+grid, drawn, then four that go on from the best of them (`experiments/search.py`). The best one by
+the final training loss, with a seed of its own, is then run with three seeds. Momentum is in its
+moving-average form, `QHM` with nu = 1: the same steps as Keras' at 1 - momentum times the rate.
+`gain="alpha"` needs no value of its own in the grid: it is the gain of the same size.
+
+Clusters: the ten classes; ten drawn by chance; ten that Gradient Clustering finds every 300
+steps. What is trained on the batches of these clusters is compared with SGD and QHM on the same
+batches.
+
+Expected: with one group in a step a small gain pays, because a long memory does; how much of it
+one buffer can have, too, is what QHM with momentum 0.99 and 0.999 shows. With eight groups in a
+step, which mix most of the classes, K buffers have little more to give.
+
+Time: not yet measured as a whole.
+
+Commands:
+    python -m keras_apps.train --config mnist5k_family --workdir runs/family
+    python -m keras_apps.train --config mnist5k_family:quick --workdir runs/quick
+"""
+
+from typing import Any
+
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment, GradientClusters
+
+RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
+MOMENTUM_RATES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+ADAM_RATES = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
+# SGD has nothing but a learning rate: sixteen of them, a factor of about 1.4 apart.
+PLAIN_RATES = (
+    *(0.0125, 0.018, 0.025, 0.036, 0.05, 0.072, 0.1, 0.144),
+    *(0.2, 0.288, 0.4, 0.576, 0.8, 1.152, 1.6, 2.304),
+)
+MOMENTA = (0.9, 0.99, 0.999)
+SHARES = (0.7, 0.9, 0.97)
+GAINS = (1.0, 0.3, 0.1, 0.03)
+ALPHAS = (0.03, 0.1, 0.3)
+
+PLAIN = {"learning_rate": PLAIN_RATES}
+QHM = {"learning_rate": RATES, "momentum": MOMENTA, "nu": SHARES}
+DISCOVER = {"learning_rate": RATES, "gain": GAINS, "alpha": ALPHAS}
+OVER_ADAM = {"learning_rate": ADAM_RATES[1:6], "gain": GAINS, "alpha": ALPHAS}
+
+
+def rivals() -> tuple[OptimizerChoice, ...]:
+    """What keeps at most one buffer for all clusters."""
+    return (
+        OptimizerChoice("SGD", search=PLAIN),
+        OptimizerChoice(
+            "Momentum",
+            rule="QHM",
+            arguments={"nu": 1.0},
+            search={"learning_rate": MOMENTUM_RATES, "momentum": (0.9, 0.99)},
+        ),
+        OptimizerChoice("QHM", search=QHM),
+        OptimizerChoice("Adam", search={"learning_rate": ADAM_RATES, "beta_1": (0.9, 0.99)}),
+    )
+
+
+def family() -> tuple[OptimizerChoice, ...]:
+    """The forms with a buffer for each cluster."""
+    return (
+        OptimizerChoice("Discover", base="SGD", search=DISCOVER),
+        OptimizerChoice(
+            "QHDiscover",
+            base="QHM",
+            search={"learning_rate": RATES, "alpha": (0.01, 0.1, 0.3), "nu": SHARES},
+        ),
+        OptimizerChoice("DiscoverQHM", base="QHM", search=QHM | {"alpha": ALPHAS}),
+        OptimizerChoice(
+            "DiscoverAdam",
+            base="Adam",
+            rule="DiscoverOver",
+            arguments={"over": "Adam"},
+            search=OVER_ADAM,
+        ),
+    )
+
+
+def on_clusters(clusters: Any) -> tuple[OptimizerChoice, ...]:
+    """SGD, QHM and Discover on the batches of other clusters."""
+    name = clusters.capitalize()
+    rules: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
+        ("SGD", None, PLAIN),
+        ("QHM", None, QHM),
+        ("Discover", f"SGD{name}", DISCOVER),
+    )
+    return tuple(
+        OptimizerChoice(f"{rule}{name}", rule=rule, base=base, search=search, clusters=clusters)
+        for rule, base, search in rules
+    )
+
+
+def config() -> Experiment:
+    """Fourteen optimizers with one, two and eight groups of 16 digits in a step, three seeds."""
+    experiment = Experiment(
+        title="The Discover family and its rivals, all tuned alike, on digits",
+        problem=Classification(
+            source="mnist5k", model="mlp", model_arguments={"hidden_units": [256]}
+        ),
+    )
+    experiment.optimizers = (
+        *rivals(),
+        *family(),
+        *on_clusters("random"),
+        *on_clusters("gradients"),
+    )
+    experiment.groups_per_batch = (1, 2, 8)
+    experiment.group_size = 16
+    experiment.steps = 1200
+    experiment.seeds = (0, 1, 2)
+    experiment.schedule = "cosine"
+    experiment.evaluate_every = 200
+    experiment.checkpoint_every = 1200
+    experiment.steps_per_execution = 100
+    experiment.tuning_budget = 16
+    experiment.gradient_clusters = GradientClusters(every=300)
+    return experiment
+
+
+def quick() -> Experiment:
+    """Four tuning runs and one seed of a few steps, to see that everything works."""
+    experiment = config()
+    kept = ("SGD", "QHM", "QHDiscover", "DiscoverAdam", "DiscoverGradients")
+    experiment.optimizers = tuple(o for o in experiment.optimizers if o.name in kept)
+    experiment.groups_per_batch = (1,)
+    experiment.seeds = (0,)
+    experiment.steps = 20
+    experiment.evaluate_every = 10
+    experiment.checkpoint_every = 10
+    experiment.tuning_budget = 4
+    experiment.gradient_clusters = GradientClusters(every=10, sketch_size=32)
+    return experiment
