@@ -64,6 +64,20 @@ class MixingWeights(NamedTuple):
     of_clusters: Any
 
 
+class RowSteps(NamedTuple):
+    """The steps of a group along its deviation d_c from the buffer as earlier groups left it.
+
+    Attributes:
+        of_corrected: Of v, float [C].
+        of_buffers: Of g^{k_c}, float [C].
+        of_average: Of gbar, float [C].
+    """
+
+    of_corrected: Any
+    of_buffers: Any
+    of_average: Any
+
+
 class Rule(NamedTuple):
     """The numbers of the update rule.
 
@@ -124,6 +138,37 @@ def mixing_weights(sizes: Any, clusters: Any, probabilities: Any) -> MixingWeigh
         of_groups=ops.divide_no_nan(sizes, ops.sum(sizes)),
         in_clusters=ops.divide_no_nan(same * sizes, in_cluster),
         of_clusters=ops.take(probabilities, clusters) / ops.sum(same, axis=1),
+    )
+
+
+def row_steps(sizes: Any, clusters: Any, probabilities: Any, rule: Rule) -> RowSteps:
+    """Return the steps with which groups taken in one after the other give what `update` does.
+
+    With s_c = n_c / (sum over the groups of cluster k_c), a buffer must end at
+
+        g + alpha sum_{c: k_c = k} s_c (G_c - g)
+
+    It does if group c moves it by b_c d_c, where d_c is the deviation of G_c from the buffer that
+    the groups before it left, and b_c = alpha s_c / (1 - alpha (the sum of s over the groups of
+    the cluster after c)). The change of the buffer is then sum_c b_c d_c, and v and gbar are
+    multiples of it.
+
+    Args:
+        sizes: n_c, float [C]; 0 for what is left out.
+        clusters: k_c, int32 [C].
+        probabilities: q, float [K].
+        rule: The numbers of the update rule.
+    """
+    same = ops.cast(ops.equal(clusters[:, None], clusters[None, :]), sizes.dtype)
+    in_cluster = ops.sum(same * sizes, axis=1)
+    shares = ops.divide_no_nan(sizes, in_cluster)
+    later = ops.sum(ops.triu(same, 1) * shares, axis=1)
+    steps = ops.divide_no_nan(rule.alpha * shares, 1.0 - rule.alpha * later)
+    of_clusters = ops.divide_no_nan(in_cluster, ops.sum(sizes))
+    return RowSteps(
+        of_corrected=rule.gain / rule.alpha * of_clusters * steps,
+        of_buffers=steps,
+        of_average=ops.take(probabilities, clusters) * steps,
     )
 
 
