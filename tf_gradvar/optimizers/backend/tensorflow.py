@@ -123,6 +123,10 @@ def correct(
     elif num_replicas() > 1:
         context = tf.distribute.get_replica_context()
         *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
+        for gathered, like in zip(
+            [*rows, sizes, clusters], [*buffers, sizes, clusters], strict=True
+        ):
+            gathered.set_shape((num_groups, *like.shape[1:]))  # which a gathered tensor has lost
     weights = mixing_weights(sizes, clusters, probabilities)
     one_group = num_groups == 1 and groups.sizes is None and rule.scales is None
     steps = row_steps(sizes, clusters, probabilities, rule)
