@@ -60,6 +60,7 @@ WITH_TENSORFLOW = {
     "clustering",
     "estimators",
     "optimizers/backend/tensorflow.py",
+    "optimizers/backend/tensorflow_rows.py",
     "sampling/cluster_choice.py",
     "sampling/shuffle.py",
     "sampling/systematic_stream.py",

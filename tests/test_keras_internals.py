@@ -172,13 +172,29 @@ def built_sgd(**arguments):
 
 def test_optimizer_functions():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
-    optimizer, variable = built_sgd(learning_rate=schedule, clipvalue=0.5, weight_decay=0.1)
+    optimizer, variable = built_sgd(learning_rate=schedule, weight_decay=0.1)
     assert keras_internals.variable_index(optimizer, variable) == 0
     assert keras_internals.decays_weight(optimizer, variable)
     assert keras_internals.learning_rate_setting(optimizer) is schedule
     assert keras_internals.own_variables(optimizer) == optimizer.variables
-    (clipped,) = keras_internals.clip_gradients(optimizer, [keras.ops.ones(2)])
-    assert keras.ops.convert_to_numpy(clipped).tolist() == [0.5, 0.5]
+
+
+def test_without_all_reduce(monkeypatch):
+    reduced = []
+
+    def doubled(optimizer, pairs):
+        reduced.append(optimizer)
+        return [(2.0 * gradient, variable) for gradient, variable in pairs]
+
+    monkeypatch.setattr(keras.optimizers.SGD, "_all_reduce_sum_gradients", doubled)
+    optimizer, variable = built_sgd(learning_rate=1.0)
+    with keras_internals.without_all_reduce(optimizer):
+        optimizer.apply([keras.ops.ones(2)])
+    assert not reduced
+    assert keras.ops.convert_to_numpy(variable).tolist() == [0.0, 1.0]
+    optimizer.apply([keras.ops.ones(2)])
+    assert reduced == [optimizer]
+    assert keras.ops.convert_to_numpy(variable).tolist() == [-2.0, -1.0]
 
 
 def test_exclusion_from_weight_decay():

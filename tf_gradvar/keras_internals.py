@@ -7,8 +7,9 @@ a release of Keras that renames something breaks one function and one test
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -25,7 +26,6 @@ __all__ = [
     "build_around",
     "build_for_training",
     "call_model",
-    "clip_gradients",
     "compiled_loss",
     "compiled_loss_weights",
     "compute_loss",
@@ -47,6 +47,7 @@ __all__ = [
     "track_variables",
     "training_argument",
     "variable_index",
+    "without_all_reduce",
 ]
 
 # Layers -------------------------------------------------------------------------------------
@@ -304,14 +305,6 @@ def own_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return list(optimizer._variables)
 
 
-def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any]) -> list[Any]:
-    """Return gradients as an optimizer clips them.
-
-    Why: clipping stands inside `apply`, after what must not be clipped per replica.
-    """
-    return optimizer._clip_gradients(list(gradients))
-
-
 def learning_rate_setting(optimizer: keras.optimizers.Optimizer) -> Any:
     """Return the schedule, callable or variable behind an optimizer's learning rate.
 
@@ -326,3 +319,18 @@ def distribution_strategy(optimizer: keras.optimizers.Optimizer) -> Any:
     Why: variables of the optimizer belong to it, whatever strategy is in scope later.
     """
     return optimizer._distribution_strategy
+
+
+@contextlib.contextmanager
+def without_all_reduce(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Let an optimizer step with gradients that every replica holds in full (TensorFlow only).
+
+    Why: `apply` sums gradients over the replicas of `tf.distribute`, and nothing public tells it
+    that they are the sums already. Clipping, decay and averages act on them as on one device.
+    """
+    own = vars(optimizer)  # past Keras' tracking of attributes
+    own["_all_reduce_sum_gradients"] = list
+    try:
+        yield
+    finally:  # the replicas take turns: another one may have been here
+        own.pop("_all_reduce_sum_gradients", None)

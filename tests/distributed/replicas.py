@@ -166,6 +166,30 @@ def run_plain_loop_with_an_optimizer_from_outside():
     next(train_steps(model, dataset, 1, steps_per_call=1))
 
 
+def collectives(optimizer):
+    """Return what the operations between replicas are given in a step with two groups.
+
+    Returns:
+        "sent", the (operation, number of elements) of each, and "sizes", of the weights.
+    """
+    with strategy.scope():
+        model = make_model(optimizer)
+        model.optimizer.build(model.trainable_variables)
+    model.groups_per_batch = 2
+    dataset = strategy.experimental_distribute_dataset(batches(2))
+
+    @tf.function(autograph=False)
+    def step(batch):
+        strategy.run(model.train_step, args=(batch,))
+
+    graph = step.get_concrete_function(next(iter(dataset))).graph
+    operations = [op for op in graph.get_operations() if op.type.startswith("Collective")]
+    return {
+        "sent": [(op.type, op.inputs[0].shape.num_elements()) for op in operations],
+        "sizes": [v.value.shape.num_elements() for v in model.trainable_weights],
+    }
+
+
 def refusals():
     def accumulating(**arguments):
         return lambda: Discover(0.1, NUM_CLUSTERS, **arguments)
@@ -214,6 +238,8 @@ def run_all(replicas):
         )
     if replicas == 2:
         outcome["refusals"] = refusals()
+        outcome["sent by Discover"] = collectives(lambda: Discover(0.1, NUM_CLUSTERS))
+        outcome["sent by SGD"] = collectives(lambda: keras.optimizers.SGD(0.1))
     return outcome
 
 

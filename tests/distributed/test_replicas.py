@@ -94,3 +94,16 @@ def test_validation_sees_the_weights_that_evaluate_sees(outcomes, case, replicas
 )
 def test_what_replicas_lack_is_refused_in_a_sentence(outcomes, what, words):
     assert words in outcomes[2]["refusals"][what]
+
+
+def test_the_corrected_gradient_is_not_summed_again(outcomes):
+    """Replicas exchange their groups; the gradient that they make of them all hold in full."""
+    discover, sgd = outcomes[2]["sent by Discover"], outcomes[2]["sent by SGD"]
+    assert any("Gather" in operation for operation, _ in discover["sent"])
+    assert reduced(discover) < min(discover["sizes"])
+    assert reduced(sgd) == sum(sgd["sizes"])
+
+
+def reduced(found):
+    """The elements of the largest sum over replicas."""
+    return max((n for operation, n in found["sent"] if "Reduce" in operation), default=0)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.optimizers import cases
 from tests.optimizers.cases import BY_NAME, CASES, CLUSTERED, RATE, SHIFTING, assert_close
+from tf_gradvar.optimizers import Discover
 
 STEPS = 4
 
@@ -130,3 +131,41 @@ def test_a_correction_in_one_function_and_the_step_in_another(case):
         case.base(RATE), case.variate(), cases.initial_weights(), cases.draws(2), 3
     )[-1]
     assert_close(cases.values(weights), expected)
+
+
+@pytest.mark.parametrize("settings", [{"gain": 1.0}, {"gain": 0.4}, {"alpha": 1.0}], ids=str)
+@pytest.mark.parametrize("sizes", [None, [2, 0, 5]], ids=str)
+def test_groups_taken_in_one_after_the_other(monkeypatch, settings, sizes):
+    """As large variables are; clusters repeat within a step, and a group is not finite."""
+    import tensorflow as tf
+
+    from tf_gradvar.optimizers.backend import tensorflow as backend
+
+    calls = []
+
+    def small_ones_too(rows, buffers):
+        calls.append(rows.shape)
+        return True
+
+    monkeypatch.setattr(backend, "_goes_row_by_row", small_ones_too)
+    settings = {"alpha": cases.ALPHA, "gain": 1.0, **settings}
+    optimizer = Discover(RATE, cases.K, cluster_probabilities=cases.PROBABILITIES, **settings)
+    optimizer.build(cases.variables())
+    correct = tf.function(optimizer.correct_gradients)
+    expected = cases.oracle.ControlVariate(
+        cases.SHAPES, cases.K, settings["alpha"], cases.PROBABILITIES, gain=settings["gain"]
+    )
+    draw, repeats = cases.draws(3), 0
+    for t in range(8):
+        groups, clusters, _ = draw(t, cases.initial_weights())
+        repeats += len(set(clusters)) < 3
+        if t == 4:
+            groups[0][1, 0, 0] = np.nan
+        found = correct(*cases.tensors(BY_NAME["Discover"], groups, clusters, sizes))
+        assert_close(cases.values(found), expected.correct(groups, clusters, sizes))
+    assert repeats
+    assert calls
+    buffers = [np.stack([held[k] for k in range(cases.K)]) for held in expected.buffers]
+    assert_close(cases.values(optimizer.cluster_gradients), buffers)
+    averages = [expected.average(i) for i in range(len(cases.SHAPES))]
+    assert_close(cases.values(optimizer.mean_cluster_gradients), averages)

@@ -7,6 +7,7 @@ gradient (clipping, weight decay, schedules, averaging, its own moments) acts on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from tf_gradvar.optimizers.buffers import FullBuffers, check_saved, check_transf
 from tf_gradvar.optimizers.correction_scale import LearnedScale
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.low_rank import LowRankBuffers
-from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, share_of_replica
+from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, step_of_replica
 from tf_gradvar.optimizers.settings import Settings
 from tf_gradvar.optimizers.update_rule import Combination, Rule
 from tf_gradvar.optimizers.wrappers import OptimizerAround, find_optimizer
@@ -295,9 +296,9 @@ class ClusterControlVariate(OptimizerAround):
         if not self.built and trainable_variables is not None:
             self.build(list(trainable_variables))
         grads = [backend.dense(gradient) for gradient in grads]
-        if corrected:
-            grads = share_of_replica(self.inner_optimizer, grads)
-        self.inner_optimizer.apply(grads, trainable_variables)
+        in_full = step_of_replica(self.inner_optimizer) if corrected else contextlib.nullcontext()
+        with in_full:
+            self.inner_optimizer.apply(grads, trainable_variables)
 
     def recluster(
         self, transfer: Any = None, cluster_probabilities: Sequence[float] | None = None

@@ -1,12 +1,12 @@
-"""Optimizers on several replicas: the share of each, and what Keras cannot do there."""
+"""Optimizers on several replicas: the step of each, and what Keras cannot do there."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
 
 import keras
 
-from tf_gradvar.keras_internals import clip_gradients, distribution_strategy
+from tf_gradvar.keras_internals import distribution_strategy, without_all_reduce
 from tf_gradvar.optimizers.backend import functions as backend
 
 
@@ -38,22 +38,17 @@ def refuse_what_replicas_lack(optimizer: keras.optimizers.Optimizer) -> None:
             )
 
 
-def share_of_replica(optimizer: keras.optimizers.Optimizer, gradients: list[Any]) -> list[Any]:
-    """Return the share of each replica in gradients that all replicas hold in full.
+def step_of_replica(
+    optimizer: keras.optimizers.Optimizer,
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which an optimizer steps with gradients that all replicas hold in full.
 
-    The optimizer clips, then sums over the replicas. Clipping the full gradient first makes its
-    own clipping of the share do nothing.
+    Every replica has worked out the same corrected gradient from the groups of all; summing it
+    over them again would move as many bytes as the weights have, and count it once for each.
 
     Args:
-        optimizer: The Keras optimizer that is about to step with them.
-        gradients: Tensors, or None.
+        optimizer: The Keras optimizer that is about to step.
     """
-    replicas = backend.num_replicas()
-    if replicas == 1:
-        return gradients
-    given = [g for g in gradients if g is not None]
-    if optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue:
-        scale = optimizer.loss_scale_factor or 1.0
-        given = [g * scale for g in clip_gradients(optimizer, [g / scale for g in given])]
-    shares = iter([g / replicas for g in given])
-    return [None if g is None else next(shares) for g in gradients]
+    return (
+        contextlib.nullcontext() if backend.num_replicas() == 1 else without_all_reduce(optimizer)
+    )

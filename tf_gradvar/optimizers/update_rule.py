@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from tf_gradvar.optimizers.stacked_rows import read_rows, write_rows
+
 
 class Groups(NamedTuple):
     """The groups of a step.
@@ -60,6 +62,20 @@ class MixingWeights(NamedTuple):
     of_groups: Any
     in_clusters: Any
     of_clusters: Any
+
+
+class RowSteps(NamedTuple):
+    """The steps of a group along its deviation d_c from the buffer as earlier groups left it.
+
+    Attributes:
+        of_corrected: Of v, float [C].
+        of_buffers: Of g^{k_c}, float [C].
+        of_average: Of gbar, float [C].
+    """
+
+    of_corrected: Any
+    of_buffers: Any
+    of_average: Any
 
 
 class Rule(NamedTuple):
@@ -125,6 +141,37 @@ def mixing_weights(sizes: Any, clusters: Any, probabilities: Any) -> MixingWeigh
     )
 
 
+def row_steps(sizes: Any, clusters: Any, probabilities: Any, rule: Rule) -> RowSteps:
+    """Return the steps with which groups taken in one after the other give what `update` does.
+
+    With s_c = n_c / (sum over the groups of cluster k_c), a buffer must end at
+
+        g + alpha sum_{c: k_c = k} s_c (G_c - g)
+
+    It does if group c moves it by b_c d_c, where d_c is the deviation of G_c from the buffer that
+    the groups before it left, and b_c = alpha s_c / (1 - alpha (the sum of s over the groups of
+    the cluster after c)). The change of the buffer is then sum_c b_c d_c, and v and gbar are
+    multiples of it.
+
+    Args:
+        sizes: n_c, float [C]; 0 for what is left out.
+        clusters: k_c, int32 [C].
+        probabilities: q, float [K].
+        rule: The numbers of the update rule.
+    """
+    same = ops.cast(ops.equal(clusters[:, None], clusters[None, :]), sizes.dtype)
+    in_cluster = ops.sum(same * sizes, axis=1)
+    shares = ops.divide_no_nan(sizes, in_cluster)
+    later = ops.sum(ops.triu(same, 1) * shares, axis=1)
+    steps = ops.divide_no_nan(rule.alpha * shares, 1.0 - rule.alpha * later)
+    of_clusters = ops.divide_no_nan(in_cluster, ops.sum(sizes))
+    return RowSteps(
+        of_corrected=rule.gain / rule.alpha * of_clusters * steps,
+        of_buffers=steps,
+        of_average=ops.take(probabilities, clusters) * steps,
+    )
+
+
 def update(
     gradients: Any,
     clusters: Any,
@@ -145,7 +192,7 @@ def update(
         alpha: The step of the buffers.
         gain: The step of v from gbar.
     """
-    held = ops.cast(ops.take(buffers, clusters, axis=0), "float32")
+    held = ops.cast(read_rows(buffers, clusters), "float32")
     deviations = gradients - held
     # v = gbar + gain mean_c (G_c - g^{k_c})
     corrected = average + gain * combine_rows(weights.of_groups, deviations)
@@ -155,7 +202,7 @@ def update(
     moved = ops.cast(moved, buffers.dtype)
     change = ops.cast(moved, "float32") - held
     average = average + combine_rows(weights.of_clusters, change)
-    return Updated(corrected, ops.scatter_update(buffers, clusters[:, None], moved), average)
+    return Updated(corrected, write_rows(buffers, clusters, moved), average)
 
 
 def scale_correction(

@@ -8,6 +8,7 @@ from typing import Any
 from keras import ops
 
 from tf_gradvar.keras_internals import in_stateless_scope
+from tf_gradvar.optimizers.stacked_rows import read_rows, write_rows
 from tf_gradvar.optimizers.update_rule import (
     ControlMoments,
     Groups,
@@ -54,7 +55,7 @@ def correct(
         updated = update(finite, groups.clusters, stack, mean, weights, rule.alpha, rule.gain)
         corrected = updated.corrected
         if rule.scales is not None:
-            held = ops.cast(ops.take(stack, groups.clusters, axis=0), "float32")
+            held = ops.cast(read_rows(stack, groups.clusters), "float32")
             corrected, learned = scale_correction(
                 corrected, finite, held, mean, weights.of_groups, rule.scales[i]
             )
@@ -83,7 +84,7 @@ def all_groups(groups: Groups, num_clusters: int) -> tuple[list[Any], Any, Any]:
 
 def rows_of(variable: Any, indices: Any) -> Any:
     """Return rows `indices` [M] of a stacked variable [K, *shape]."""
-    return ops.take(ops.convert_to_tensor(variable), indices, axis=0)
+    return read_rows(ops.convert_to_tensor(variable), indices)
 
 
 def put_rows(variable: Any, indices: Any, rows: Any) -> None:
@@ -92,7 +93,7 @@ def put_rows(variable: Any, indices: Any, rows: Any) -> None:
     An index that occurs twice must come with the same row both times.
     """
     stack = ops.convert_to_tensor(variable)
-    variable.assign(ops.scatter_update(stack, indices[:, None], ops.cast(rows, variable.dtype)))
+    variable.assign(write_rows(stack, indices, ops.cast(rows, variable.dtype)))
 
 
 def add_scaled(variable: Any, scale: Any, value: Any) -> None:

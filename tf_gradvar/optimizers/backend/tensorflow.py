@@ -13,16 +13,30 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
+from tf_gradvar.optimizers.backend.tensorflow_rows import (
+    add_scaled,
+    after,
+    put_rows,
+    read,
+    rows_of,
+    under_xla,
+)
 from tf_gradvar.optimizers.update_rule import (
     ControlMoments,
     Groups,
     MixingWeights,
+    RowSteps,
     Rule,
     as_column,
     combine_rows,
     mixing_weights,
+    row_steps,
     scale_correction,
 )
+
+# Of how many weights a variable's groups are taken in one by one, and of how many groups at most.
+_LARGE_ROW = 2**16
+_MOST_ROWS = 16
 
 
 def dense(gradient: Any) -> Any:
@@ -30,22 +44,9 @@ def dense(gradient: Any) -> Any:
     return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
-def add_scaled(variable: Any, scale: Any, value: Any) -> Any:
-    """Add `scale * value` to a variable, in one sweep over memory."""
-    return tf.raw_ops.ResourceApplyGradientDescent(
-        var=variable.handle,
-        alpha=tf.cast(-scale, variable.dtype),
-        delta=tf.cast(value, variable.dtype),
-    )
-
-
-def _read(variable: Any) -> Any:
-    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.as_dtype(variable.dtype))
-
-
 def move_towards(variable: Any, weight: Any, value: Any) -> None:
     """Add `weight * (value - variable)` to a variable, in place."""
-    add_scaled(variable, -weight, _read(variable) - tf.cast(value, variable.dtype))
+    add_scaled(variable, -weight, read(variable) - tf.cast(value, variable.dtype))
 
 
 def step_with_momentum(
@@ -69,7 +70,7 @@ def copy_if(condition: Any, sources: Sequence[Any], targets: Sequence[Any]) -> N
 
     def copy() -> bool:
         for source, target in zip(sources, targets, strict=True):
-            tf.raw_ops.AssignVariableOp(resource=target.handle, value=_read(source))
+            tf.raw_ops.AssignVariableOp(resource=target.handle, value=read(source))
         return True
 
     tf.cond(condition, copy, lambda: False)
@@ -120,16 +121,19 @@ def correct(
     )
     weights = mixing_weights(sizes, clusters, probabilities)
     one_group = num_groups == 1 and groups.sizes is None and rule.scales is None
+    steps = row_steps(sizes, clusters, probabilities, rule)
     probability = ops.take(probabilities, clusters[0])
     found: list[Any] = []
     moments: list[ControlMoments] = []
     written: list[Any] = [None, None]
     for i, (row, buffer, average) in enumerate(zip(rows, buffers, averages, strict=True)):
-        with _after(written[-2]):  # two variables at a time: copying a row takes one core
+        with after(written[-2]):  # two variables at a time: copying a row takes one core
             if one_group:
                 corrected, write = _correct_one_group(
                     row[0], clusters[0], buffer, average, probability, rule
                 )
+            elif rule.scales is None and _goes_row_by_row(row, buffer):
+                corrected, write = _correct_row_by_row(row, clusters, buffer, average, steps)
             else:
                 corrected, write, learned = _correct_rows(
                     row, clusters, buffer, average, weights, rule, i
@@ -180,8 +184,11 @@ def _of_all_replicas(
     if num_groups > num_clusters and num_groups > 1:
         return _mean_per_cluster(rows, sizes, clusters, num_clusters)
     if num_replicas() > 1:
-        context = tf.distribute.get_replica_context()
-        *rows, sizes, clusters = context.all_gather([*rows, sizes, clusters], axis=0)
+        own = [*rows, sizes, clusters]
+        gathered = tf.distribute.get_replica_context().all_gather(own, axis=0)
+        for tensor, like in zip(gathered, own, strict=True):
+            tensor.set_shape((num_groups, *like.shape[1:]))  # which a gathered tensor has lost
+        *rows, sizes, clusters = gathered
     return list(rows), sizes, clusters
 
 
@@ -210,16 +217,45 @@ def _correct_one_group(
     held = tf.cast(rows_of(buffers, cluster), "float32")
     deviation = gradient - held
     corrected = (deviation if rule.gain == 1.0 else rule.gain * deviation) + average
-    with _after(corrected):
+    with after(corrected):
         if buffers.dtype == "float32":
             moved = add_scaled(average, probability * alpha, deviation)
-            with _after(moved):
+            with after(moved):
                 new = gradient - (1.0 - alpha) * deviation
         else:  # gbar stays the average of the buffers as they are rounded
             new = tf.cast(gradient - (1.0 - alpha) * deviation, buffers.dtype)
             moved = add_scaled(average, probability, tf.cast(new, "float32") - held)
-    with _after(moved):
+    with after(moved):
         return corrected, put_rows(buffers, cluster, new)
+
+
+def _goes_row_by_row(rows: Any, buffers: Any) -> bool:
+    """Return whether a variable's groups are taken in one after the other.
+
+    Rows that overflow the caches are worth the operations that it takes. Rounded buffers are
+    not: their rounding would enter v.
+    """
+    large = rows.shape[1:].num_elements() >= _LARGE_ROW and rows.shape[0] <= _MOST_ROWS
+    return large and buffers.dtype == "float32" and not under_xla()
+
+
+def _correct_row_by_row(
+    rows: Any, clusters: Any, buffers: Any, average: Any, steps: RowSteps
+) -> tuple[Any, Any]:
+    """Return v of one variable and the operation that wrote its last row."""
+    corrected = write = None
+    for c in range(rows.shape[0]):
+        with after(write):
+            held = rows_of(buffers, clusters[c])
+            deviation = rows[c] - held
+            before = read(average) if corrected is None else corrected
+            corrected = before + steps.of_corrected[c] * deviation
+        with after(corrected):
+            moved = add_scaled(average, steps.of_average[c], deviation)
+        with after(moved):
+            new = held + steps.of_buffers[c] * deviation
+            write = put_rows(buffers, clusters[c], new)
+    return corrected, write
 
 
 def _correct_rows(
@@ -238,42 +274,14 @@ def _correct_rows(
     moments: list[ControlMoments] = []
     if rule.scales is not None:
         corrected, learned = scale_correction(
-            corrected, rows, held, _read(average), weights.of_groups, rule.scales[index]
+            corrected, rows, held, read(average), weights.of_groups, rule.scales[index]
         )
         moments = [learned]
     change = combine_rows(rule.alpha * weights.in_clusters, deviations)
     new = tf.cast(held + change, buffers.dtype)
     if buffers.dtype != "float32":  # gbar stays the average of the buffers as rounded
         change = tf.cast(new, "float32") - held
-    with _after(corrected), _after(moments[0].covariance if moments else None):
+    with after(corrected), after(moments[0].covariance if moments else None):
         moved = add_scaled(average, 1.0, combine_rows(weights.of_clusters, change))
-    with _after(moved):
+    with after(moved):
         return corrected, put_rows(buffers, clusters, new), moments
-
-
-def rows_of(variable: Any, indices: Any) -> Any:
-    """Return rows `indices` [M] of a stacked variable [K, *shape]; an index [] gives one row."""
-    rows = tf.raw_ops.ResourceGather(
-        resource=variable.handle, indices=indices, dtype=tf.as_dtype(variable.dtype)
-    )
-    rows.set_shape((*indices.shape, *variable.shape[1:]))
-    return rows
-
-
-def put_rows(variable: Any, indices: Any, rows: Any) -> Any:
-    """Write `rows` [M, *shape] over rows `indices` [M] of a variable [K, *shape]; or one row.
-
-    An index that occurs twice must come with the same row both times. Writing rows is a plain
-    copy; adding to rows (`scatter_add`) took more than twice as long.
-    """
-    return tf.raw_ops.ResourceScatterUpdate(
-        resource=variable.handle, indices=indices, updates=tf.cast(rows, variable.dtype)
-    )
-
-
-def _after(previous: Any) -> Any:
-    """Return a context whose operations start after one, if there is one.
-
-    One variable after the other keeps the temporaries of a large model in the cache.
-    """
-    return tf.control_dependencies([] if previous is None else [previous])
