@@ -98,7 +98,8 @@ class ClusterControlVariate(OptimizerAround):
         self.buffer_dtype = settings.buffer_dtype
         self.buffers = settings.buffers
         self.rank = settings.rank
-        self._given_probabilities = settings.cluster_probabilities
+        given = settings.cluster_probabilities
+        self._given_probabilities = None if given is None else list(given)
         self._learned_scale: LearnedScale | None = None
         self._corrections_pending = 0
         self._corrects_in_graphs = False

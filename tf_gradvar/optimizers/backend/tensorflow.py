@@ -13,14 +13,10 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
-from tf_gradvar.optimizers.backend.tensorflow_rows import (
-    add_scaled,
-    after,
-    put_rows,
-    read,
-    rows_of,
-    under_xla,
-)
+from tf_gradvar.optimizers.backend.tensorflow_rows import add_scaled as add_scaled
+from tf_gradvar.optimizers.backend.tensorflow_rows import after, read, under_xla
+from tf_gradvar.optimizers.backend.tensorflow_rows import put_rows as put_rows
+from tf_gradvar.optimizers.backend.tensorflow_rows import rows_of as rows_of
 from tf_gradvar.optimizers.update_rule import (
     ControlMoments,
     Groups,
