@@ -162,7 +162,9 @@ def row_steps(sizes: Any, clusters: Any, probabilities: Any, rule: Rule) -> RowS
     same = ops.cast(ops.equal(clusters[:, None], clusters[None, :]), sizes.dtype)
     in_cluster = ops.sum(same * sizes, axis=1)
     shares = ops.divide_no_nan(sizes, in_cluster)
-    later = ops.sum(ops.triu(same, 1) * shares, axis=1)
+    places = ops.arange(clusters.shape[0])
+    after = ops.cast(places[:, None] < places[None, :], sizes.dtype)
+    later = ops.sum(after * same * shares, axis=1)
     steps = ops.divide_no_nan(rule.alpha * shares, 1.0 - rule.alpha * later)
     of_clusters = ops.divide_no_nan(in_cluster, ops.sum(sizes))
     return RowSteps(
