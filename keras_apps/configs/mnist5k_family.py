@@ -141,7 +141,7 @@ def config() -> Experiment:
 def quick() -> Experiment:
     """Four tuning runs and one seed of a few steps, to see that everything works."""
     experiment = config()
-    kept = ("SGD", "DiscoverAdam", "DiscoverGradients")
+    kept = ("SGD", "DiscoverAdam")
     experiment.optimizers = tuple(o for o in experiment.optimizers if o.name in kept)
     experiment.groups_per_batch = (1,)
     experiment.seeds = (0,)
@@ -149,5 +149,4 @@ def quick() -> Experiment:
     experiment.evaluate_every = 10
     experiment.checkpoint_every = 10
     experiment.tuning_budget = 4
-    experiment.gradient_clusters = GradientClusters(every=10, sketch_size=32)
     return experiment
