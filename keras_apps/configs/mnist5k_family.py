@@ -97,6 +97,20 @@ def family() -> tuple[OptimizerChoice, ...]:
     )
 
 
+def low_rank() -> tuple[OptimizerChoice, ...]:
+    """Discover with buffers of rank 1, 2 and 4."""
+    return tuple(
+        OptimizerChoice(
+            f"DiscoverRank{rank}",
+            rule="Discover",
+            base="SGD",
+            arguments={"buffers": "low_rank", "rank": rank},
+            search=DISCOVER,
+        )
+        for rank in (1, 2, 4)
+    )
+
+
 def on_clusters(clusters: Any) -> tuple[OptimizerChoice, ...]:
     """SGD, QHM and Discover on the batches of other clusters."""
     name = clusters.capitalize()
@@ -112,7 +126,7 @@ def on_clusters(clusters: Any) -> tuple[OptimizerChoice, ...]:
 
 
 def config() -> Experiment:
-    """Fourteen optimizers with one, two and eight groups of 16 digits in a step, three seeds."""
+    """Seventeen optimizers with one, two and eight groups of 16 digits in a step, three seeds."""
     experiment = Experiment(
         title="The Discover family and its rivals, all tuned alike, on digits",
         problem=Classification(
@@ -122,6 +136,7 @@ def config() -> Experiment:
     experiment.optimizers = (
         *rivals(),
         *family(),
+        *low_rank(),
         *on_clusters("random"),
         *on_clusters("gradients"),
     )
