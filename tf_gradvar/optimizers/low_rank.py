@@ -252,7 +252,7 @@ class LowRankBuffers:
         for i, gradient, scale in zip(given, gradients, scales, strict=True):
             corrected[i], learned = buffers[i].correct(gradient, clusters, weights, rule, scale)
             moments += [] if learned is None else [learned]
-        return corrected, moments
+        return _equal_on_replicas(corrected), moments
 
     def transfer(self, shares: Any, probabilities: Any) -> None:
         """Make buffers for other clusters: mixtures of the old ones, and their average anew.
@@ -273,6 +273,20 @@ class LowRankBuffers:
         places = [*self._factored, *self._others]
         found = dict(zip(places, [*factored, *others], strict=True))
         return [found[i] for i in range(len(places))]
+
+
+def _equal_on_replicas(corrected: list[Any]) -> list[Any]:
+    """Return the mean over the replicas of what they all worked out, up to rounding.
+
+    Thin products have been seen to differ in the last bit, and nothing else brings weights that
+    have drifted apart together again.
+    """
+    replicas = backend.num_replicas()
+    if replicas == 1:
+        return corrected
+    given = [v / replicas for v in corrected if v is not None]
+    sums = iter(backend.sum_over_replicas(given))
+    return [None if v is None else next(sums) for v in corrected]
 
 
 def as_matrix(shape: Sequence[int]) -> tuple[int, int]:
