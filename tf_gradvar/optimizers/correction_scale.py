@@ -20,7 +20,8 @@ class LearnedScale:
 
     Both expectations are moving averages over the steps before, so that beta does not depend on
     the groups of its own step and v stays unbiased. Without any evidence beta is 0, the plain
-    gradient.
+    gradient. h has the mean 0 where clusters are drawn with their probabilities at every step; in
+    an order that leaves out what was just seen it has not, and beta comes out too large.
 
     Args:
         add_variable: Of the optimizer that keeps them.
