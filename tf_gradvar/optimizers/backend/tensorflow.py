@@ -14,7 +14,9 @@ import tensorflow as tf
 from keras import ops
 
 from tf_gradvar.optimizers.backend.tensorflow_rows import (
-    add_scaled,
+    add_scaled as add_scaled,
+)
+from tf_gradvar.optimizers.backend.tensorflow_rows import (
     after,
     put_rows,
     read,
