@@ -117,7 +117,9 @@ def correct(
     )
     weights = mixing_weights(sizes, clusters, probabilities)
     one_group = num_groups == 1 and groups.sizes is None and rule.scales is None
-    steps = row_steps(sizes, clusters, probabilities, rule)
+    steps = None
+    if rule.scales is None and rule.alpha > 0.0:
+        steps = row_steps(sizes, clusters, probabilities, rule)
     probability = ops.take(probabilities, clusters[0])
     found: list[Any] = []
     moments: list[ControlMoments] = []
@@ -128,7 +130,7 @@ def correct(
                 corrected, write = _correct_one_group(
                     row[0], clusters[0], buffer, average, probability, rule
                 )
-            elif rule.scales is None and _goes_row_by_row(row, buffer):
+            elif steps is not None and _goes_row_by_row(row, buffer):
                 corrected, write = _correct_row_by_row(row, clusters, buffer, average, steps)
             else:
                 corrected, write, learned = _correct_rows(
