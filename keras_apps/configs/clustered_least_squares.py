@@ -6,12 +6,15 @@ forms with the control variate stall at the part within the clusters alone.
 
 Expected: the steady excess risk (mean over the second half of the steps) of Discover is at most
 1/50 of SGD's, that of DiscoverIGT at most 1/20 of IGT's; the measured risks lie on the predictions,
-which `experiments/least_squares_theory.py` derives from the second moments of the recursion.
+which `experiments/least_squares_theory.py` derives from the second moments of the recursion, and
+`experiments/discover_theory.py` for Discover with its buffers and any gain.
 
-Measured (three seeds): 1/240 for Discover, 1/213 for DiscoverQHM and 1/187 for DiscoverIGT; within
-17 % of the predictions.
+Measured (three seeds): 1/242 for Discover, 1/208 for DiscoverQHM and 1/216 for DiscoverIGT; within
+18 % of the predictions. With the gains 1, 0.3 and 0.1 the steady risk is 7.6e-4, 6.1e-4 and 7.3e-4
+(predicted 7.6e-4, 5.9e-4 and 7.0e-4), and twice of it is reached at step 120, 180 and 200
+(predicted 116, 170 and 207): at the same learning rate a small gain averages more and starts later.
 
-Time: 55 seconds of processor time.
+Time: 70 seconds of processor time.
 
 Command:
     python -m keras_apps.train --config clustered_least_squares --workdir runs/least_squares

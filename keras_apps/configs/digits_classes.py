@@ -16,7 +16,7 @@ from keras_apps.experiments.classification import Classification
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
 
-ALPHA = {"alpha": 0.1}
+ALPHA = {"alpha": 0.1, "gain": 1.0}
 PLAIN_RATES = (0.05, 0.1, 0.2)
 MOMENTUM_RATES = (0.005, 0.01, 0.02)
 ADAM_RATES = (0.001, 0.002, 0.004)

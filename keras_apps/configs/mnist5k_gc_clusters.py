@@ -51,7 +51,7 @@ def _pair(name: str, clusters: str) -> tuple[OptimizerChoice, OptimizerChoice]:
             f"Discover{name}",
             base=f"SGD{name}",
             rule="Discover",
-            arguments={"alpha": 0.1},
+            arguments={"alpha": 0.1, "gain": 1.0},
             **shared,
         ),
     )

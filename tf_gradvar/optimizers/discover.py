@@ -56,7 +56,10 @@ class Discover(AsOne):
             Defaults to None, which is uniform.
         buffer_dtype: `"float32"` (default) or `"bfloat16"`.
         gain: Of the correction, a number in (0, 1] or `"alpha"` (default), with which v is the
-            average of K momentum buffers; with 1 it is unbiased (see `ClusterControlVariate`).
+            average of K momentum buffers; with 1 it is unbiased (see `ClusterControlVariate`). The
+            default is what trained best: in `keras_apps/configs/mnist5k_family.py`, with one group
+            in a step, the best tuning run with the gain 1 ended at a loss of 0.048, with gain and
+            alpha 0.1 at 0.018; with eight groups at 0.0046, and with both 0.03 at 0.00007.
         scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
             (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
         buffers: `"full"` (default), or `"low_rank"`, which keeps `rank` columns of each buffer of
@@ -338,6 +341,7 @@ class DiscoverOver(ClusterControlVariate):
         buffer_dtype: As in `Discover`.
         name: The name of the optimizer.
         gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
+            (Over Adam, 0.3 trained best in `mnist5k_family`.)
         scale: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.
