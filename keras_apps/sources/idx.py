@@ -7,6 +7,7 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def _file(folder: Path, name: str) -> Path | None:
     return next(found, None)
 
 
-def _array(folder: Path, name: str, dimensions: int, digest: hashlib._Hash) -> np.ndarray:
+def _array(folder: Path, name: str, dimensions: int, digest: Any) -> np.ndarray:
     """Return an array of bytes: two zeros, type, number of dimensions, the lengths, the values."""
     path = _file(folder, name)
     if path is None:
