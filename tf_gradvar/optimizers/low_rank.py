@@ -56,7 +56,7 @@ class FactoredBuffers:
         >>> group_gradients = [keras.ops.ones((1, 3, 3))]
         >>> _ = optimizer.correct_gradients(group_gradients, [7])
         >>> buffers = optimizer.cluster_gradients[0]
-        >>> buffers.shape, buffers.left.shape, tuple(buffers[7].shape)
+        >>> buffers.shape, tuple(buffers.left.shape), tuple(buffers[7].shape)
         ((100, 3, 3), (100, 3, 1), (3, 3))
     """
 

@@ -199,7 +199,7 @@ def test_the_problem_predicts_what_it_has_a_theory_for(data):
         (risks,) = predict("Discover", {"alpha": 0.1, "gain": gain}, 0.2, **numbers).values()
         np.testing.assert_array_equal(risks, predicted_discover_risk(0.2, 0.1, number, *arguments))
     (default,) = predict("Discover", {"alpha": 0.3}, 0.2, **numbers).values()
-    gain = Discover(0.2, 3).gain_value
+    gain = Discover(0.2, 3, alpha=0.3).gain_value
     np.testing.assert_array_equal(default, predicted_discover_risk(0.2, 0.3, gain, *arguments))
     assert predict("DiscoverQHM", {"alpha": 0.1, "gain": 1.0}, 0.2, **numbers) == {}
 
