@@ -36,7 +36,7 @@ pytest: $(READY)
 
 # The optimizers know no TensorFlow: the same tests in a second process.
 jax: $(READY)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers --numprocesses 2 --dist loadfile
 
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
