@@ -39,8 +39,8 @@ class BetweenClusterVariance(ScheduledCallback):
       is the momentum buffer as an average of gradients;
     * ``discover``: sum_k q_k ||grad R_k - g^k||^2, for Discover optimizers with the buffers g^k;
     * ``discover_exact``: sum_k q_k ||a (grad R_k - grad R) - b (g^k - gbar)||^2, the variance that
-      is really left between clusters in the corrected gradient (a = b = 1 by default, otherwise
-      by the optimizer's gain and scale, see `tf_gradvar.DiscoverEstimate`);
+      is really left between clusters in the corrected gradient (with the optimizer's gain c
+      and scale s, a = 1 - s + s c and b = s c);
     * ``correction_scale``: with `scale="auto"`, the mean over the variables of the share of the
       correction that was learned.
 

@@ -23,9 +23,9 @@ from tf_gradvar.estimators.protocol import (
 class DiscoverEstimate(Estimator):
     r"""The variance of v_t, with the buffers that a Discover optimizer has at that moment.
 
-    A step draws C groups; group c takes its cluster k_c with probability q_k and b examples of
-    it. With the optimizer's gain and scale (a = b = 1 by default),
-    ``v_t = a mean_c G_c - b mean_c g^{k_c} + (1 - a + b) gbar``. So
+    A step draws C groups; group c takes its cluster k_c with probability q_k and n examples of
+    it. With the optimizer's gain c and scale s, a = 1 - s + s c and b = s c (both 1 for the plain
+    control variate), ``v_t = a mean_c G_c - b mean_c g^{k_c} + (1 - a + b) gbar``. So
 
         E v_t = R + (1 - a) (gbar - R)
         V     = (1/C) [ a^2 sum_k q_k V_k / n  +  sum_k q_k ||a (R_k - R) - b (g^k - gbar)||^2 ]
@@ -44,7 +44,7 @@ class DiscoverEstimate(Estimator):
         groups_per_batch: C. Defaults to 1.
         replacement: Whether the n examples are independent draws (default), or distinct as
             `tf_gradvar.data.cluster_batches` draws them.
-        name: Key of the results. Defaults to "Discover-Cxb" with the numbers.
+        name: Key of the results. Defaults to "Discover-Cxn" with the numbers.
 
     Raises:
         ValueError: An optimizer without cluster buffers, assignments that leave an example or one
