@@ -245,7 +245,8 @@ class ClusterControlVariate(OptimizerAround):
         )
         self.count_skipped(skipped)
         probabilities = ops.convert_to_tensor(self._probabilities)
-        rule = Rule(self.alpha, self.gain_value, self._scales())
+        learns = self._learned_scale is not None
+        rule = Rule(self.alpha, self.gain_value, self._scales(), learns)
         corrected, moments = self._buffers.correct(groups, probabilities, rule)
         if self._learned_scale is not None:
             given = [i for i, gradient in enumerate(corrected) if gradient is not None]

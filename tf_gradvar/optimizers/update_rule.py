@@ -85,11 +85,13 @@ class Rule(NamedTuple):
         alpha: The step of the buffers.
         gain: The step of the corrected gradient from gbar towards the groups.
         scales: The share of the correction, a scalar for each variable; None: 1 for all.
+        learns: Whether the moments of the control variate are used, of a rule with scales.
     """
 
     alpha: float
     gain: float = 1.0
     scales: Sequence[Any] | None = None
+    learns: bool = False
 
 
 class Combination(NamedTuple):

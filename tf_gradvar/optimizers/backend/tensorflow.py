@@ -279,7 +279,8 @@ def _correct_rows(
     new = tf.cast(held + change, buffers.dtype)
     if buffers.dtype != "float32":  # gbar stays the average of the buffers as rounded
         change = tf.cast(new, "float32") - held
-    with after(corrected), after(moments[0].covariance if moments else None):
+    # Moments that nobody uses are not worth their sweeps.
+    with after(corrected), after(moments[0].covariance if rule.learns else None):
         moved = add_scaled(average, 1.0, combine_rows(weights.of_clusters, change))
     with after(moved):
         return corrected, put_rows(buffers, clusters, new), moments
