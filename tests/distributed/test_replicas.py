@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.distributed.replicas import VALIDATED
+
 pytestmark = pytest.mark.slow
 
 ON_TWO_AND_FOUR = [
@@ -56,7 +58,7 @@ def test_weights_and_state_equal_one_device(outcomes, case, replicas):
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
-@pytest.mark.parametrize("case", ["clipnorm and weight decay", "igt", "igt without clusters"])
+@pytest.mark.parametrize("case", VALIDATED)
 def test_losses_and_validation_equal_one_device(outcomes, case, replicas):
     single, many = outcomes[1][case], outcomes[replicas][case]
     for name in ("training", "validation", "evaluated"):
