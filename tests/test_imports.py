@@ -37,6 +37,7 @@ BELOW = {
         "estimators",
         "clustering",
         "optimizers",
+        "sampling",
         "training",
     },
 }
