@@ -22,6 +22,7 @@ from tf_gradvar.optimizers.buffers import FullBuffers, check_saved, check_transf
 from tf_gradvar.optimizers.correction_scale import LearnedScale
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.low_rank import LowRankBuffers
+from tf_gradvar.optimizers.owned import OwnedBuffers
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, step_of_replica
 from tf_gradvar.optimizers.settings import Settings
 from tf_gradvar.optimizers.update_rule import Combination, Rule
@@ -101,6 +102,7 @@ class ClusterControlVariate(OptimizerAround):
         given = settings.cluster_probabilities
         self._given_probabilities = None if given is None else list(given)
         self._learned_scale: LearnedScale | None = None
+        self._buffers: FullBuffers | LowRankBuffers | None = None
         self._corrections_pending = 0
         self._corrects_in_graphs = False
 
@@ -137,6 +139,15 @@ class ClusterControlVariate(OptimizerAround):
     def mean_cluster_gradients(self) -> list[Any]:
         """The average gbar of the buffers, a list of float32 variables [*shape]."""
         return self._buffers.averages
+
+    @property
+    def num_owners(self) -> int | None:
+        """The replicas that own the clusters, with `buffers="owned"`; else None."""
+        if self.buffers != "owned":
+            return None
+        if isinstance(self._buffers, OwnedBuffers):
+            return self._buffers.ownership.num_replicas
+        return backend.num_owners(self)
 
     @property
     def gain_value(self) -> float:
@@ -197,6 +208,9 @@ class ClusterControlVariate(OptimizerAround):
         self.inner_optimizer.build(variables)
 
     def _make_buffers(self, variables: list[Any]) -> FullBuffers | LowRankBuffers:
+        if self.buffers == "owned":
+            q = self._start_probabilities((self.num_clusters,), "float64")
+            return OwnedBuffers(self, variables, self.num_clusters, q)
         arguments = self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
         return (
             FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)
@@ -240,9 +254,13 @@ class ClusterControlVariate(OptimizerAround):
         if group_sizes is not None:
             group_sizes = ops.convert_to_tensor(group_sizes, "float32")
         check_groups(group_gradients, group_clusters, group_sizes, self.cluster_gradients)
+        if isinstance(self._buffers, OwnedBuffers):
+            self._buffers.check_step(group_clusters.shape[0], group_sizes)
         groups, skipped = judged_groups(
             group_gradients, group_clusters, group_sizes, self.num_clusters
         )
+        if isinstance(self._buffers, OwnedBuffers):
+            groups, skipped = self._buffers.without_foreign(groups, skipped)
         self.count_skipped(skipped)
         probabilities = ops.convert_to_tensor(self._probabilities)
         learns = self._learned_scale is not None

@@ -77,13 +77,16 @@ def owned_draws(
         alpha: The step of the buffer of the rarest cluster for each of its groups.
     """
     masses = ops.segment_sum(probabilities, owners, num_segments=num_replicas)
-    of_owners = ops.take(masses, owners)
     # p(k|r) = q_k / Q_r
-    within = ops.divide_no_nan(probabilities, of_owners)
+    within = ops.divide_no_nan(probabilities, ops.take(masses, owners))
     rarest = ops.min(ops.where(within > 0, within, 1.0))
     # a = min(1, alpha c) min_k p(k|r)
     of_average = min(1.0, alpha * groups) * rarest
-    return Draws(of_owners, ops.divide_no_nan(of_average, within), of_average)
+    return Draws(
+        weights=ops.divide_no_nan(probabilities, within),
+        steps=ops.divide_no_nan(of_average, within),
+        of_average=of_average,
+    )
 
 
 def owned_weights(valid: Any, clusters: Any, draws: Draws) -> OwnedWeights:
