@@ -183,6 +183,10 @@ class VariableInPieces(keras.Variable):
         """Give every replica its part of a tensor."""
         raise NotImplementedError
 
+    def on_host(self, value: Any) -> Any:
+        """Return an array as a tensor in the memory of the host, to be saved from there."""
+        raise NotImplementedError
+
     def _initialize_with_initializer(self, initializer: Any) -> None:
         self._value = self.make_pieces(initializer)
 
@@ -190,7 +194,7 @@ class VariableInPieces(keras.Variable):
         self.write_whole(value)
 
     def _serialize_to_tensors(self) -> dict[str, Any]:
-        return {"VARIABLE_VALUE": self.read_whole()}
+        return {"VARIABLE_VALUE": self.on_host(self.read_whole())}
 
     def _restore_from_tensors(self, restored_tensors: dict[str, Any]) -> None:
         self.write_whole(restored_tensors["VARIABLE_VALUE"])
@@ -199,7 +203,7 @@ class VariableInPieces(keras.Variable):
         """Return the whole as an array."""
         return self.read_whole()
 
-    def __array__(self, dtype: Any = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self.read_whole().astype(dtype or self.dtype)
 
     def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:

@@ -122,3 +122,23 @@ def test_what_owned_buffers_lack_is_refused():
     groups = [ops.ones((2, *shape)) for shape in SHAPES]
     with pytest.raises(ValueError, match="`group_sizes` must be None with `buffers='owned'`"):
         optimizer.correct_gradients(groups, [0, 1], [1, 2])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles every step")
+def test_a_compiled_step_is_the_same():
+    import tensorflow as tf
+
+    draw, ends = cases.draws(3), []
+    for compiled in (False, True):
+        optimizer, weights = Discover(RATE, **OWNED), cases.variables()
+        optimizer.build(weights)
+
+        @tf.function(jit_compile=compiled)
+        def step(groups, clusters, optimizer=optimizer):
+            optimizer.apply(optimizer.correct_gradients(groups, clusters))
+
+        for t in range(3):
+            groups, clusters, _ = draw(t, cases.values(weights))
+            step([tf.constant(g) for g in groups], tf.constant(clusters))
+        ends.append(cases.values([*weights, *optimizer.cluster_gradients]))
+    cases.assert_close(ends[1], ends[0], rtol=1e-6)

@@ -102,7 +102,6 @@ class ClusterControlVariate(OptimizerAround):
         given = settings.cluster_probabilities
         self._given_probabilities = None if given is None else list(given)
         self._learned_scale: LearnedScale | None = None
-        self._buffers: FullBuffers | LowRankBuffers | None = None
         self._corrections_pending = 0
         self._corrects_in_graphs = False
 
@@ -145,8 +144,6 @@ class ClusterControlVariate(OptimizerAround):
         """The replicas that own the clusters, with `buffers="owned"`; else None."""
         if self.buffers != "owned":
             return None
-        if isinstance(self._buffers, OwnedBuffers):
-            return self._buffers.ownership.num_replicas
         return backend.num_owners(self)
 
     @property

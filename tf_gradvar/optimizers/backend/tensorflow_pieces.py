@@ -101,3 +101,9 @@ class OwnedStack(VariableInPieces):
             tf.raw_ops.AssignVariableOp(resource=self.handle, value=piece)
 
         self._strategy.run(put)
+
+    def on_host(self, value: Any) -> Any:
+        """Return an array as a tensor in the memory of the host, to be saved from there."""
+        # Without a device, a checkpoint would have parts that Keras' variables cannot restore.
+        with tf.device("CPU:0"):
+            return tf.constant(value)
