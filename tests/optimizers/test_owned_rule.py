@@ -128,3 +128,50 @@ def test_ownership_is_checked():
         Ownership(2, 3)
     with pytest.raises(ValueError, match="for all 1 clusters of replica 2"):
         Ownership(4, 3).masses([0.5, 0.25, 0.25, 0.0])
+
+
+def steady_risk(make, draws, curvature=0.5, rate=0.1, noise=0.3):
+    """The steady excess risk on a coordinate of clustered least squares, exact.
+
+    A step is linear in (theta, g^1, ..., g^K, 1) for each draw, so second moments follow a linear
+    recursion; its columns and those of the noise are read off the oracle.
+    """
+    optima = np.array([-1.0, 2.0, 0.5, -1.5])
+    k = len(optima)
+
+    def step(state, clusters, noises):
+        theta, buffers, one = state[0], state[1:-1], state[-1]
+        variate = make()
+        variate.buffers[0] = {i: np.array([b]) for i, b in enumerate(buffers)}
+        group = curvature * (theta - one * optima[clusters]) + noises
+        (v,) = variate.correct([group[:, None]], clusters)
+        return np.array([theta - rate * v[0], *(variate.buffers[0][i][0] for i in range(k)), one])
+
+    size, moves, shocks = k + 2, 0.0, 0.0
+    for clusters, probability in draws:
+        silent = np.zeros(len(clusters))
+        matrix = np.stack([step(e, clusters, silent) for e in np.eye(size)], axis=1)
+        moves = moves + probability * np.kron(matrix, matrix)
+        for e in np.eye(len(clusters)):
+            column = step(np.zeros(size), clusters, noise * e)
+            shocks = shocks + probability * np.kron(column, column)
+    # The last entry of the moments is 1; solve for the others.
+    free = np.arange(size**2 - 1)
+    system = np.eye(size**2 - 1) - moves[np.ix_(free, free)]
+    moments = np.linalg.solve(system, moves[free, -1] + shocks[free])
+    mean = optima.mean()
+    delta = moments[0] - 2 * mean * moments[size - 1] + mean**2
+    return 0.5 * curvature * delta
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+@pytest.mark.parametrize("each", [1, 2])
+def test_the_steady_risk_is_that_of_the_central_scheme(each, gain):
+    """Four clusters, two replicas: within 5 % of the central scheme with as many groups."""
+    q = [0.25] * 4
+    own = [(np.array(k), p) for k, _, p in oracle.all_draws(q, 2, each, 1)]
+    every = [(np.array(k), p) for k, _, p in oracle.all_draws(q, 1, 2 * each, 1)]
+    owned = steady_risk(lambda: oracle.OwnedControlVariate([(1,)], q, 2, 0.1, gain), own)
+    central = steady_risk(lambda: ControlVariate([(1,)], 4, 0.1, q, gain=gain), every)
+    print(f"{each} groups, gain {gain}: owned {owned:.4g}, central {central:.4g}")
+    assert owned == pytest.approx(central, rel=0.05)
