@@ -3,10 +3,10 @@
     python -m benchmarks.owned_clusters [--replicas 2] [--groups 4] [--steps 5000] [--seeds 3]
 
 The problem of `keras_apps/configs/clustered_least_squares.py`, trained on logical CPUs as replicas.
-Both schemes have the same learning rate, alpha, gain and groups in a step; with owned clusters, each
-replica draws from its own alone and keeps their buffers alone. Printed is the excess risk above the
-optimum, its mean over the second half of the steps, for each seed and over all. One run takes every
-example once at most.
+Both schemes have the same learning rate, alpha, gain and groups in a step; with owned clusters,
+each replica draws from its own alone and keeps their buffers alone. Printed is the excess risk
+above the optimum, its mean over the second half of the steps, for each seed and over all. One run
+takes every example once at most.
 """
 
 import argparse
