@@ -22,6 +22,7 @@ from tf_gradvar import (
     QHDiscover,
     cluster_batches,
 )
+from tf_gradvar.estimators import DiscoverEstimate
 
 # Five clusters do not divide among two replicas; two groups of a replica can be of one cluster.
 K, Q, SHAPES = 5, [0.1, 0.3, 0.2, 0.25, 0.15], [(5, 2), (2,)]
@@ -125,6 +126,7 @@ def fit_and_save(folder):
     model = make_model()
     model.fit(batches(), steps_per_epoch=STEPS, verbose=0)
     trained = state_of(model)
+    assert int(model.optimizer.skipped_groups.numpy()) == 0
     model.save(folder / "model.keras")
     model.save_weights(folder / "model.weights.h5")
     tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(folder / "checkpoint")
@@ -172,6 +174,12 @@ def fit_with(make=FORMS["Discover"], **changes):
     make_model(make).fit(batches(**changes), steps_per_epoch=1, verbose=0)
 
 
+def fit_mapped_batches():
+    """Mapping the dataset hides the number of groups: the step falls back to sizes."""
+    model = make_model()
+    model.fit(batches().map(lambda *batch: batch), steps_per_epoch=1, verbose=0)
+
+
 def refusals():
     model = make_model()
     groups = [tf.zeros((2, *w.shape)) for w in model.trainable_variables]
@@ -182,6 +190,10 @@ def refusals():
         "outside of the replicas": message_of(
             lambda: model.optimizer.correct_gradients(groups, [0, 3])
         ),
+        "an estimate": message_of(
+            lambda: DiscoverEstimate(model.optimizer, IDS, group_size=4, groups_per_batch=2)
+        ),
+        "groups of unknown number": message_of(fit_mapped_batches),
         "too few clusters": message_of(
             lambda: make_model(lambda: Discover(0.1, num_clusters=1, buffers="owned"))
         ),

@@ -97,6 +97,8 @@ def test_one_device_restores_what_two_replicas_saved(folder):
         ("batches of all clusters", "with buffers='owned'. Pass `owned_by=2` to `cluster_batches`"),
         ("full buffers", "owned_by=2 with buffers='full'. Pass `owned_by=None`"),
         ("outside of the replicas", "must be called on the replicas that own them"),
+        ("an estimate", "`optimizer` must draw all groups from all clusters"),
+        ("groups of unknown number", "`group_sizes` must be None with `buffers='owned'`"),
         ("too few clusters", "`num_clusters` must be at least the number of replicas"),
     ],
 )

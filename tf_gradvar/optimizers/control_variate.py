@@ -69,8 +69,17 @@ class ClusterControlVariate(OptimizerAround):
     leaves out is kept in one part that all clusters share, so that gbar moves as with full
     buffers; v_t stays unbiased with gain 1 (`tf_gradvar.optimizers.low_rank_rule`).
 
+    With `buffers="owned"`, each of R replicas draws its groups from its own clusters alone
+    (`cluster_batches(..., owned_by=R)`) and keeps only their buffers. v_t is unbiased with gain 1,
+    and one sum over the replicas of as many numbers as there are weights serves it and gbar, in
+    place of gathering the group gradients. `alpha` is then what a group moves the buffer of the
+    rarest cluster by, and the others move in proportion (`tf_gradvar.optimizers.owned_rule`). On
+    one replica all clusters are its own. There is no `recluster`, `scale="auto"`, group of another
+    size, or bfloat16.
+
     Memory: K + 1 copies of the trainable weights beside what the inner optimizer keeps; with low
-    rank, for a matrix [I, O], K r (I + O) + 2 I O numbers.
+    rank, for a matrix [I, O], K r (I + O) + 2 I O numbers; with owned clusters K / R + 1 copies on
+    each replica.
 
     Args:
         optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
@@ -207,7 +216,7 @@ class ClusterControlVariate(OptimizerAround):
     def _make_buffers(self, variables: list[Any]) -> FullBuffers | LowRankBuffers:
         if self.buffers == "owned":
             q = self._start_probabilities((self.num_clusters,), "float64")
-            return OwnedBuffers(self, variables, self.num_clusters, q)
+            return OwnedBuffers(self, variables, q.tolist())
         arguments = self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
         return (
             FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)

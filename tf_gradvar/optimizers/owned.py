@@ -36,8 +36,7 @@ class OwnedBuffers(FullBuffers):
     Args:
         optimizer: That keeps them.
         variables: The model's trainable variables.
-        num_clusters: K, at least R; on JAX a multiple of R.
-        probabilities: q, K floats.
+        probabilities: q, K floats; K is at least R, on JAX a multiple of R.
 
     Attributes:
         ownership: Of the clusters.
@@ -47,21 +46,22 @@ class OwnedBuffers(FullBuffers):
         self,
         optimizer: Any,
         variables: Sequence[Any],
-        num_clusters: int,
         probabilities: Sequence[float],
     ) -> None:
+        num_clusters = len(probabilities)
         self.ownership = Ownership(num_clusters, backend.num_owners(optimizer))
         self.ownership.masses(probabilities)
 
-        def add_variable(shape: Sequence[int], dtype: str, name: str) -> Any:
-            if self.ownership.num_replicas == 1 or not name.endswith("_cluster_gradients"):
+        def add_stack(shape: Sequence[int], dtype: str, name: str) -> Any:
+            if self.ownership.num_replicas == 1:
                 return optimizer.add_shared_variable(shape, dtype, name)
             with keras.name_scope(optimizer.name, caller=optimizer):
                 stack = backend.make_owned_stack(optimizer, self.ownership, shape, name)
             track_variables(optimizer, [stack])
             return stack
 
-        super().__init__(add_variable, variables, num_clusters, "float32")
+        add_variable = optimizer.add_shared_variable
+        super().__init__(add_variable, variables, num_clusters, "float32", add_stack)
 
     def announce(self, optimizer: str) -> None:
         """Print the memory of the buffers on each replica, once for each text in a process.
