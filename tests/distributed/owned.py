@@ -17,7 +17,6 @@ from tf_gradvar import (
     ClusterModel,
     Discover,
     DiscoverIGT,
-    DiscoverOver,
     DiscoverQHM,
     QHDiscover,
     cluster_batches,
@@ -32,8 +31,6 @@ FORMS = {
     "Discover": lambda: Discover(0.1, clipnorm=0.5, **OWNED),
     "QHDiscover": lambda: QHDiscover(0.1, nu=0.7, gain=1.0, **OWNED),
     "DiscoverQHM": lambda: DiscoverQHM(0.1, momentum=0.9, gain=0.4, **OWNED),
-    "DiscoverIGT": lambda: DiscoverIGT(0.1, momentum=0.8, **OWNED),
-    "DiscoverOver": lambda: DiscoverOver(keras.optimizers.SGD(0.1), **OWNED),
 }
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3)).astype("float32")
@@ -99,7 +96,7 @@ def run_form(make):
     }
 
 
-def make_model(optimizer=FORMS["DiscoverIGT"]):
+def make_model(optimizer=lambda: DiscoverIGT(0.1, momentum=0.8, **OWNED)):
     with strategy.scope():
         keras.utils.set_random_seed(1)
         plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

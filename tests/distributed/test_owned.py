@@ -17,8 +17,6 @@ NUMBERS = {
     "Discover": ("alpha", 1.0),
     "QHDiscover": (1.0, 0.7),
     "DiscoverQHM": (0.4, 1.0),
-    "DiscoverIGT": (1.0, 1.0),
-    "DiscoverOver": (1.0, 1.0),
 }
 
 

@@ -11,7 +11,7 @@ from tests.oracles.owned_oracle import OwnedControlVariate
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("jax")
-WEIGHTS = 5 * 3 + 3
+WEIGHTS, GROUPS = 5 * 3 + 3, 8
 NUMBERS = {"Discover": (0.4, 1.0), "QHDiscover": (1.0, 0.7)}  # gain and scale
 
 
@@ -48,9 +48,10 @@ def test_a_device_keeps_the_buffers_of_its_block_alone(outcome):
 
 @pytest.mark.parametrize(("form", "numbers"), [("Discover", WEIGHTS), ("QHDiscover", 2 * WEIGHTS)])
 def test_the_compiled_step_exchanges_one_gradient(outcome, form, numbers):
-    """One sum of so many float32 numbers, beside that of the counts of left out groups."""
-    assert [kind for kind, _ in outcome[form]["collectives"]] == ["all-reduce"] * 2
-    assert sorted(n for _, n in outcome[form]["collectives"]) == [0, numbers]
+    """Sums of so many float32 numbers, and otherwise a flag for each group at most."""
+    found = outcome[form]["collectives"]
+    assert sum(n for kind, n in found if kind == "all-reduce" and n > 1) == numbers
+    assert all(n <= GROUPS for kind, n in found if kind != "all-reduce")
 
 
 def test_what_does_not_divide_is_refused(outcome):
