@@ -175,3 +175,21 @@ def test_what_does_not_fit_is_refused():
             make(**changes)
     with pytest.raises(ValueError, match=r"`reassign` needs cluster batches .* nobody owns"):
         make(owned_by=2, read_ahead=False).reassign(IDS)
+
+
+def test_workers_read_a_dataset_of_tfds_without_overlap():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=40):
+        data = tfds.load("mnist", split="train", as_supervised=True)
+        batches = cluster_batches(
+            data, lambda x, y: y % 2, num_clusters=2, group_size=4, groups_per_batch=2, seed=0
+        )
+        seen = []
+        for worker in range(2):
+            found = list(batches.for_worker(context(worker)).take(20))
+            assert all((b["cluster_ids"].numpy() == y.numpy() % 2).all() for b, y in found)
+            seen.append({x.numpy().tobytes() for b, _ in found for x in b["inputs"]})
+        everything = {x.numpy().tobytes() for x, _ in data}
+    assert len(everything) == 40
+    assert seen[0].isdisjoint(seen[1])
+    assert seen[0] | seen[1] == everything
