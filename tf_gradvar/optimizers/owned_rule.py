@@ -116,6 +116,9 @@ def take_in(deviations: Any, held: Any, weights: OwnedWeights) -> tuple[Any, Any
         held: g^{k_i}, float32 [c, *shape].
         weights: Of the groups.
     """
+    if deviations.shape[0] == 1:  # the same without two products of matrices
+        part = weights.of_groups[0] * deviations[0]
+        return part, held + weights.of_rows[0, 0] * deviations
     part = combine_rows(weights.of_groups, deviations)
     return part, held + combine_rows(weights.of_rows, deviations)
 
