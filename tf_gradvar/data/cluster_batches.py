@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from typing import Any, NoReturn
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,11 +18,13 @@ from tf_gradvar.arguments import (
 )
 from tf_gradvar.assignments import check_none_empty, hash_of, shares_of, sizes_of
 from tf_gradvar.data.arrays import as_tensors, check_arrays
+from tf_gradvar.data.cluster_filters import batches_by_cluster, divide
 from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
 from tf_gradvar.data.cluster_sampling import ClusterSampling
-from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
+from tf_gradvar.data.cluster_stream import ClusterTables, batches_by_index
 from tf_gradvar.data.fingerprint import fingerprint
-from tf_gradvar.sampling.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
+from tf_gradvar.data.worker_share import WorkerShare, check_owned_by, share_of_worker
+from tf_gradvar.sampling.cluster_choice import ORDERS
 
 
 def cluster_batches(
@@ -39,6 +40,8 @@ def cluster_batches(
     state: dict[str, Any] | None = None,
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
+    owned_by: int | None = None,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Return an endless dataset of batches made of single-cluster groups.
 
@@ -62,6 +65,19 @@ def cluster_batches(
     0 may be empty. `optimizer.recluster` must follow, with the probabilities that
     `dataset.sampling` then has; `tf_gradvar.Recluster` does both. A distribution strategy still
     draws a few batches ahead, of which the step does not know that their clusters are old.
+
+    **Replicas.** A distribution strategy cuts a batch into equal parts, one for each replica, whose
+    groups are drawn independently. With several workers, each makes the parts of its own replicas:
+    `strategy.distribute_datasets_from_function(batches.for_worker)`, which calls this function
+    again with the `input_context` of the worker. From arrays these are the parts of the same
+    batches on any number of workers; a tf.data dataset is divided, worker w of W reads the
+    examples w, w + W, ... and draws from them alone.
+
+    For an optimizer with `buffers="owned"`, pass its number of replicas as `owned_by`: the groups
+    of replica r are then of the clusters that it owns (`tf_gradvar.ownership`), drawn with
+    p(k|r) = q_k / Q_r. A plain optimizer on such batches is unbiased only where all Q_r are equal.
+    With `input_context`, a worker needs examples of its own clusters only and may be given no
+    others: data that never leave their worker.
 
     Args:
         data: Arrays `(x, y)` or `(x, y, sample_weight)` with N examples along axis 0 (x and
@@ -88,11 +104,16 @@ def cluster_batches(
             tf.data.Dataset only. Defaults to 10 000.
         read_ahead: Whether batches are made while the step before is taken (default). False
             makes each when it is asked for, so that `reassign` holds at once.
+        owned_by: The number of replicas R each of which draws from its own clusters, for
+            `buffers="owned"`. Defaults to None: all draw from all.
+        input_context: Of the worker that calls this in `distribute_datasets_from_function`. The
+            dataset then holds the batches of its replicas in turn, C b / R examples each, and
+            `state` counts steps. Defaults to None: whole batches.
 
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
-        `ClusterSampling`, and it has the method `reassign`.
+        `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -117,15 +138,18 @@ def cluster_batches(
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
+    owned_by = check_owned_by(owned_by, num_clusters, groups, order)
+    share = share_of_worker(input_context, groups, owned_by)
     seed = check_seed(seed)
-    if isinstance(data, tf.data.Dataset):
+    from_dataset = isinstance(data, tf.data.Dataset)
+    if from_dataset:
         examples, ids, known = ids_of_dataset(data, clusters, num_clusters)
     else:
-        data = check_arrays(data, ", or a tf.data.Dataset of such examples")
-        known = fingerprint(*data[:2])
-        ids = ids_of_arrays(data, clusters, num_clusters, known)
+        checked = check_arrays(data, ", or a tf.data.Dataset of such examples")
+        known = fingerprint(*checked[:2])
+        ids = ids_of_arrays(checked, clusters, num_clusters, known)
+    divided = from_dataset and share is not None and share.num_workers > 1 and owned_by is None
     sizes = sizes_of(ids, num_clusters)
-    check_none_empty(sizes, "clusters")
     sampling = ClusterSampling(
         num_clusters,
         group_size,
@@ -135,29 +159,66 @@ def cluster_batches(
         hash_of(ids),
         seed,
         order,
-        shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
+        shuffle_buffer if from_dataset else None,
         known,
+        owned_by=owned_by,
+        shards=share.num_workers if share is not None and divided else None,
     )
     sampling = sampling.resumed(state)
-    if isinstance(data, tf.data.Dataset):
-        batches = _from_dataset(examples, sampling)
+    if sampling.blocks is not None:
+        sampling.blocks.ownership.masses(sampling.cluster_probabilities)
+    if share is not None and divided:
+        examples, ids = divide(examples, ids, share)
+        sizes = sizes_of(ids, num_clusters)
+    _check_drawn_from(sizes, sampling, share)
+    if from_dataset:
+        batches = batches_by_cluster(examples, sizes, sampling, share)
     else:
         tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
-        batches = batches_by_index(as_tensors(data), tables, sampling, read_ahead=read_ahead)
+        batches = batches_by_index(
+            as_tensors(checked), tables, sampling, read_ahead=read_ahead, share=share
+        )
     dataset = batches.prefetch(tf.data.AUTOTUNE) if read_ahead else batches
     dataset.sampling = sampling
-    if isinstance(data, tf.data.Dataset) or read_ahead:
-        dataset.reassign = _refuse_to_reassign
-    else:
-        dataset.reassign = functools.partial(_reassign, dataset, tables, data)
+    dataset.reassign = _refuse_to_reassign
+    if not from_dataset and not read_ahead and owned_by is None and share is None:
+        dataset.reassign = functools.partial(_reassign, dataset, tables, checked)
+    if share is None:
+        dataset.for_worker = lambda input_context: cluster_batches(
+            data,
+            clusters,
+            num_clusters=num_clusters,
+            group_size=group_size,
+            groups_per_batch=groups,
+            cluster_probabilities=probabilities,
+            seed=seed,
+            order=order,
+            state=state,
+            shuffle_buffer=shuffle_buffer,
+            read_ahead=read_ahead,
+            owned_by=owned_by,
+            input_context=input_context,
+        )
     return dataset
+
+
+def _check_drawn_from(
+    sizes: np.ndarray, sampling: ClusterSampling, share: WorkerShare | None
+) -> None:
+    """Raise unless every cluster that is drawn from here has an example here."""
+    if share is not None:
+        ownership = None if sampling.blocks is None else sampling.blocks.ownership
+        drawn = share.clusters(ownership, sampling.num_clusters)
+        elsewhere = ~np.isin(np.arange(sampling.num_clusters), drawn)
+        sizes = np.where(elsewhere, 1, sizes)
+    check_none_empty(sizes, "clusters")
 
 
 def _refuse_to_reassign(clusters: Any = None, cluster_probabilities: Any = None) -> NoReturn:
     raise ValueError(
-        "`reassign` needs cluster batches that are drawn from arrays when they are asked for: "
-        "those that were drawn ahead would have outdated clusters. Make them with "
-        "`cluster_batches((x, y), ..., read_ahead=False)`."
+        "`reassign` needs cluster batches that are drawn from arrays when they are asked for "
+        "(drawn ahead they would have outdated clusters), whole, of clusters nobody owns. Make "
+        "them with `cluster_batches((x, y), ..., read_ahead=False)`."
     )
 
 
@@ -193,47 +254,3 @@ def _check_order(order: str, probabilities: list[float] | None) -> None:
             "`cluster_probabilities`: use order='random'. Received: probabilities from "
             f"{min(probabilities):g} to {max(probabilities):g}."
         )
-
-
-def _choices(sampling: ClusterSampling) -> tf.data.Dataset:
-    edges = choice_edges(sampling.cluster_probabilities)
-    numbers = choice_numbers(sampling.num_clusters, sampling.seed, sampling.order, 0)
-    return numbers.map(lambda number: choose(number[tf.newaxis], edges)[0])
-
-
-def _from_dataset(examples: tf.data.Dataset, sampling: ClusterSampling) -> tf.data.Dataset:
-    """Read each cluster through a filter of its own and interleave their groups."""
-    size = sampling.group_size
-
-    def cluster_groups(k: int) -> tf.data.Dataset:
-        number = tf.constant(k, tf.int64)
-        mine = examples.filter(lambda example, cluster: tf.equal(cluster, number))
-        mine = mine.map(lambda example, cluster: example)
-        buffer = min(sampling.shuffle_buffer or 1, sampling.cluster_sizes[k])
-
-        def shuffled_pass(number: tf.Tensor) -> tf.data.Dataset:
-            # Within this function's graph only: the global seed must not change the batches.
-            tf.random.set_seed(1 + (sampling.seed * sampling.num_clusters + k) % (2**31 - 2))
-            return mine.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
-
-        passes = tf.data.Dataset.counter().flat_map(shuffled_pass)
-        return passes.batch(size, drop_remainder=True)
-
-    groups = tf.data.Dataset.choose_from_datasets(
-        [cluster_groups(k) for k in range(sampling.num_clusters)],
-        _choices(sampling).map(lambda cluster: tf.cast(cluster, tf.int64)),
-    )
-    named = tf.data.Dataset.zip((groups, _choices(sampling)))
-
-    def join(example: Any, clusters: tf.Tensor) -> tuple[Any, ...]:
-        def merged(leaf: tf.Tensor) -> tf.Tensor:
-            whole = tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], 0))
-            whole.set_shape([sampling.groups_per_batch * size, *leaf.shape[2:]])
-            return whole
-
-        return as_cluster_batch(
-            keras.tree.map_structure(merged, example), tf.repeat(clusters, size)
-        )
-
-    batches = named.batch(sampling.groups_per_batch, drop_remainder=True)
-    return batches.map(join, num_parallel_calls=tf.data.AUTOTUNE).skip(sampling.batches_taken)

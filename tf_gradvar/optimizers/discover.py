@@ -62,8 +62,9 @@ class Discover(AsOne):
             alpha 0.1 at 0.018; with eight groups at 0.0046, and with both 0.03 at 0.00007.
         scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
             (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
-        buffers: `"full"` (default), or `"low_rank"`, which keeps `rank` columns of each buffer of
-            a matrix (see `ClusterControlVariate`).
+        buffers: `"full"` (default); `"low_rank"`, which keeps `rank` columns of each buffer of a
+            matrix; or `"owned"`, with which replicas keep the buffers of their own clusters (see
+            `ClusterControlVariate`).
         rank: r, at least 1, with low rank only.
         **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
 

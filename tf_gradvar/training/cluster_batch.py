@@ -70,7 +70,7 @@ def check_same_clusters(sampling: Any, variate: ClusterControlVariate) -> None:
         variate: The Discover optimizer.
 
     Raises:
-        ValueError: If the numbers of clusters or their probabilities differ.
+        ValueError: If the numbers of clusters, their probabilities or their owners differ.
     """
     k = variate.num_clusters
     if sampling.num_clusters != k:
@@ -85,6 +85,14 @@ def check_same_clusters(sampling: Any, variate: ClusterControlVariate) -> None:
             "The batches are drawn with other cluster probabilities than the optimizer's, which "
             "would bias its gradient. Pass the same `cluster_probabilities` to "
             "`cluster_batches` and to the optimizer."
+        )
+    owners = variate.num_owners or 1
+    if (sampling.owned_by or 1) != owners:
+        raise ValueError(
+            "The batches must be drawn from the clusters that each replica owns for an optimizer "
+            "with `buffers='owned'`, and from all clusters for any other. Received: "
+            f"owned_by={sampling.owned_by} with buffers={variate.buffers!r}. Pass "
+            f"`owned_by={variate.num_owners}` to `cluster_batches`."
         )
 
 
