@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_gradvar.arguments import (
     check_choice,
@@ -18,12 +18,12 @@ from tf_gradvar.arguments import (
     check_seed,
 )
 from tf_gradvar.assignments import check_none_empty, hash_of, shares_of, sizes_of
-from tf_gradvar.data.arrays import as_tensors, check_arrays
-from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
+from tf_gradvar.data.array_batches import ArrayClusterBatches
+from tf_gradvar.data.arrays import check_arrays, is_tf_dataset
+from tf_gradvar.data.cluster_ids import ids_of_arrays
 from tf_gradvar.data.cluster_sampling import ClusterSampling
-from tf_gradvar.data.cluster_stream import ClusterTables, as_cluster_batch, batches_by_index
 from tf_gradvar.data.fingerprint import fingerprint
-from tf_gradvar.sampling.cluster_choice import ORDERS, choice_edges, choice_numbers, choose
+from tf_gradvar.sampling.cluster_draws import ORDERS
 
 
 def cluster_batches(
@@ -39,7 +39,7 @@ def cluster_batches(
     state: dict[str, Any] | None = None,
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
-) -> tf.data.Dataset:
+) -> Any:
     """Return an endless dataset of batches made of single-cluster groups.
 
     Each of the C groups of a batch draws its cluster with the probabilities q_k, then
@@ -55,6 +55,10 @@ def cluster_batches(
     order); put `.cache()` before it where it fits into memory. Resuming such a dataset reads what
     was taken again.
 
+    **On JAX**, batches of arrays are drawn by NumPy, without TensorFlow, and are the same batches:
+    what is returned is a `keras.utils.PyDataset` that also iterates. A tf.data dataset of single
+    examples is read by tf.data there, too. On a GPU or a TPU Keras asks for one batch ahead.
+
     **Changing the clusters.** With arrays and `read_ahead=False`,
     `dataset.reassign(clusters, cluster_probabilities=None)` holds from the next batch that is
     drawn: batch number n is then what a new dataset of these clusters would hold. The default
@@ -67,8 +71,8 @@ def cluster_batches(
         data: Arrays `(x, y)` or `(x, y, sample_weight)` with N examples along axis 0 (x and
             y may be nested), or a finite tf.data.Dataset of such single examples.
         clusters: The cluster of each example, numbers [N] in [0, K) or names (see
-            `tf_gradvar.assignments`); or a function of `(x, y)` of one example (of TensorFlow
-            operations) that returns a number; or the result of `GradientClustering.fit` on the
+            `tf_gradvar.assignments`); or a function of `(x, y)` of one example that returns a
+            number (of TensorFlow operations; of NumPy arrays on JAX); or the result of `GradientClustering.fit` on the
             same data. Examples with -1 are not drawn. An array for a dataset holds for its order.
         num_clusters: The number of clusters K, each with at least one example.
         group_size: Examples in a group, b. A cluster with fewer repeats some in a group.
@@ -86,8 +90,9 @@ def cluster_batches(
         state: What `dataset.sampling.state(batches_taken)` returned, to go on from there.
         shuffle_buffer: Examples of a cluster that are shuffled at a time, for a
             tf.data.Dataset only. Defaults to 10 000.
-        read_ahead: Whether batches are made while the step before is taken (default). False
-            makes each when it is asked for, so that `reassign` holds at once.
+        read_ahead: Whether batches are made while the step before is taken (default; on JAX a
+            step does not wait for the device). False makes each when it is asked for, so that
+            `reassign` holds at once.
 
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
@@ -118,7 +123,10 @@ def cluster_batches(
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
     seed = check_seed(seed)
-    if isinstance(data, tf.data.Dataset):
+    from_dataset = is_tf_dataset(data)
+    if from_dataset:
+        from tf_gradvar.data.dataset_ids import ids_of_dataset
+
         examples, ids, known = ids_of_dataset(data, clusters, num_clusters)
     else:
         data = check_arrays(data, ", or a tf.data.Dataset of such examples")
@@ -135,22 +143,40 @@ def cluster_batches(
         hash_of(ids),
         seed,
         order,
-        shuffle_buffer if isinstance(data, tf.data.Dataset) else None,
+        shuffle_buffer if from_dataset else None,
         known,
     )
     sampling = sampling.resumed(state)
-    if isinstance(data, tf.data.Dataset):
-        batches = _from_dataset(examples, sampling)
+    if from_dataset:
+        from tf_gradvar.data.cluster_filters import batches_by_filter
+
+        dataset = batches_by_filter(examples, sampling)
     else:
-        tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
-        batches = batches_by_index(as_tensors(data), tables, sampling, read_ahead=read_ahead)
-    dataset = batches.prefetch(tf.data.AUTOTUNE) if read_ahead else batches
+        dataset, follow = _batches_of_arrays(data, ids, sampling, read_ahead)
+    if read_ahead and hasattr(dataset, "prefetch"):
+        dataset = dataset.prefetch(-1)  # as many as tf.data finds best
     dataset.sampling = sampling
-    if isinstance(data, tf.data.Dataset) or read_ahead:
+    if from_dataset or read_ahead:
         dataset.reassign = _refuse_to_reassign
     else:
-        dataset.reassign = functools.partial(_reassign, dataset, tables, data)
+        dataset.reassign = functools.partial(_reassign, dataset, follow, data)
     return dataset
+
+
+def _batches_of_arrays(
+    data: tuple[Any, ...], ids: np.ndarray, sampling: ClusterSampling, read_ahead: bool
+) -> tuple[Any, Callable[[np.ndarray, list[float]], None]]:
+    """Return the batches, and the function by which they take other clusters."""
+    if keras.backend.backend() != "tensorflow":
+        batches = ArrayClusterBatches(data, ids, sampling)
+        return batches, batches.follow
+    from tf_gradvar.data.cluster_stream import ClusterTables, batches_by_index
+    from tf_gradvar.data.example_dataset import as_tensors
+
+    tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
+    return batches_by_index(as_tensors(data), tables, sampling, read_ahead=read_ahead), (
+        tables.follow
+    )
 
 
 def _refuse_to_reassign(clusters: Any = None, cluster_probabilities: Any = None) -> NoReturn:
@@ -163,7 +189,7 @@ def _refuse_to_reassign(clusters: Any = None, cluster_probabilities: Any = None)
 
 def _reassign(
     dataset: Any,
-    tables: ClusterTables,
+    follow: Callable[[np.ndarray, list[float]], None],
     data: tuple[Any, ...],
     clusters: Any,
     cluster_probabilities: Any = None,
@@ -176,7 +202,7 @@ def _reassign(
     probabilities = check_probabilities(cluster_probabilities, k) or shares_of(ids, k).tolist()
     _check_order(sampling.order, probabilities)
     check_none_empty(np.where(np.array(probabilities) > 0, sizes, 1), "clusters")
-    tables.follow(ids, probabilities)
+    follow(ids, probabilities)
     dataset.sampling = dataclasses.replace(
         sampling,
         cluster_probabilities=tuple(probabilities),
@@ -193,47 +219,3 @@ def _check_order(order: str, probabilities: list[float] | None) -> None:
             "`cluster_probabilities`: use order='random'. Received: probabilities from "
             f"{min(probabilities):g} to {max(probabilities):g}."
         )
-
-
-def _choices(sampling: ClusterSampling) -> tf.data.Dataset:
-    edges = choice_edges(sampling.cluster_probabilities)
-    numbers = choice_numbers(sampling.num_clusters, sampling.seed, sampling.order, 0)
-    return numbers.map(lambda number: choose(number[tf.newaxis], edges)[0])
-
-
-def _from_dataset(examples: tf.data.Dataset, sampling: ClusterSampling) -> tf.data.Dataset:
-    """Read each cluster through a filter of its own and interleave their groups."""
-    size = sampling.group_size
-
-    def cluster_groups(k: int) -> tf.data.Dataset:
-        number = tf.constant(k, tf.int64)
-        mine = examples.filter(lambda example, cluster: tf.equal(cluster, number))
-        mine = mine.map(lambda example, cluster: example)
-        buffer = min(sampling.shuffle_buffer or 1, sampling.cluster_sizes[k])
-
-        def shuffled_pass(number: tf.Tensor) -> tf.data.Dataset:
-            # Within this function's graph only: the global seed must not change the batches.
-            tf.random.set_seed(1 + (sampling.seed * sampling.num_clusters + k) % (2**31 - 2))
-            return mine.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
-
-        passes = tf.data.Dataset.counter().flat_map(shuffled_pass)
-        return passes.batch(size, drop_remainder=True)
-
-    groups = tf.data.Dataset.choose_from_datasets(
-        [cluster_groups(k) for k in range(sampling.num_clusters)],
-        _choices(sampling).map(lambda cluster: tf.cast(cluster, tf.int64)),
-    )
-    named = tf.data.Dataset.zip((groups, _choices(sampling)))
-
-    def join(example: Any, clusters: tf.Tensor) -> tuple[Any, ...]:
-        def merged(leaf: tf.Tensor) -> tf.Tensor:
-            whole = tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], 0))
-            whole.set_shape([sampling.groups_per_batch * size, *leaf.shape[2:]])
-            return whole
-
-        return as_cluster_batch(
-            keras.tree.map_structure(merged, example), tf.repeat(clusters, size)
-        )
-
-    batches = named.batch(sampling.groups_per_batch, drop_remainder=True)
-    return batches.map(join, num_parallel_calls=tf.data.AUTOTUNE).skip(sampling.batches_taken)

@@ -70,3 +70,9 @@ class ClusterSampling:
         """
         taken = check_state(state, self.fingerprint(), "cluster batches")
         return dataclasses.replace(self, batches_taken=taken)
+
+
+def as_cluster_batch(example: tuple[Any, ...], ids: tf.Tensor) -> tuple[Any, ...]:
+    """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
+    inputs, *rest = example
+    return ({"inputs": inputs, "cluster_ids": ids}, *rest)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.assignments import rows_by_cluster
-from tf_gradvar.data.cluster_sampling import ClusterSampling
+from tf_gradvar.data.cluster_sampling import ClusterSampling, as_cluster_batch
 from tf_gradvar.sampling.cluster_choice import choice_edges, choice_numbers, choose, count_choices
 from tf_gradvar.sampling.shuffle import shuffled_places
 
@@ -133,9 +133,3 @@ def batches_by_index(
     # Batches that were drawn ahead would have outdated clusters.
     options.experimental_optimization.inject_prefetch = False
     return stream.scan(nothing_seen, advance_or_replay).map(pick).with_options(options)
-
-
-def as_cluster_batch(example: tuple[Any, ...], ids: tf.Tensor) -> tuple[Any, ...]:
-    """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
-    inputs, *rest = example
-    return ({"inputs": inputs, "cluster_ids": ids}, *rest)

@@ -10,10 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# Draws are made in blocks, so that the stream can be replayed to any place by arithmetic
-# on whole blocks instead of one operation for each draw.
-_BLOCK = 1024
-ORDERS = ("random", "cycle")
+from tf_gradvar.sampling.cluster_draws import BLOCK, block_size
 
 
 def _block(index: tf.Tensor, num_clusters: int, seed: int, order: str) -> tf.Tensor:
@@ -23,12 +20,7 @@ def _block(index: tf.Tensor, num_clusters: int, seed: int, order: str) -> tf.Ten
         ids = tf.range(num_clusters, dtype=tf.int32)
         ids = tf.random.experimental.stateless_shuffle(ids, stream)
         return (tf.cast(ids, tf.float64) + 0.5) / num_clusters
-    return tf.random.stateless_uniform([_BLOCK], stream, dtype=tf.float64)
-
-
-def block_size(num_clusters: int, order: str) -> int:
-    """Return how many draws a block of the stream holds."""
-    return num_clusters if order == "cycle" else _BLOCK
+    return tf.random.stateless_uniform([BLOCK], stream, dtype=tf.float64)
 
 
 def choice_edges(probabilities: Any) -> tf.Tensor:
