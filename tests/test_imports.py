@@ -52,13 +52,23 @@ ROOMS_BELOW = {
 # The most files of a folder that import each other in a row.
 LONGEST_CHAINS = {"keras_apps": 7, "tf_gradvar/per_example": 7}
 WITH_TENSORFLOW = {
-    "data",
-    "losses",
+    "data/cluster_filters.py",
+    "data/cluster_stream.py",
+    "data/dataset_ids.py",
+    "data/example_dataset.py",
+    "data/loss_shapes.py",
+    "data/strata_stream.py",
+    "data/stratified_batches.py",
     "per_example",
-    "training",
-    "callbacks",
+    "training/group_gradients.py",
+    "training/grouping.py",
+    "training/outside_groups.py",
+    "training/strategies.py",
+    "training/tensorflow_step.py",
     "clustering",
-    "estimators",
+    "estimators/measurable.py",
+    "estimators/weighted_gradient.py",
+    "estimators/whole.py",
     "optimizers/backend/tensorflow.py",
     "optimizers/backend/tensorflow_rows.py",
     "sampling/cluster_choice.py",
@@ -152,6 +162,7 @@ SNIPPETS = {
     "package": "import tf_gradvar",
     "optimizers": "import tf_gradvar.optimizers",
     "by name": "from tf_gradvar import Discover, DiscoverIGT, DiscoverOver, DiscoverQHM, IGT, QHM",
+    "training": "from tf_gradvar import ClusterModel, cluster_batches",
     "moments": "import tf_gradvar.moments, tf_gradvar.records, tf_gradvar.sampling",
 }
 

@@ -110,9 +110,7 @@ class ModelLoss:
         """
         return self.weighted_total(losses, added, ops.ones_like(losses))
 
-    def weighted_total(
-        self, losses: Any, added: Sequence[Any], coefficients: Any
-    ) -> Any:
+    def weighted_total(self, losses: Any, added: Sequence[Any], coefficients: Any) -> Any:
         """`sum_i a_i L_i` with coefficients `[B]`, added losses as in `total`."""
         coefficients = ops.cast(coefficients, losses.dtype)
         total = ops.sum(coefficients * losses)

@@ -82,9 +82,7 @@ def terms_of(
     return numerators, _sum_positions(factors)
 
 
-def unreduced_values(
-    loss: keras.losses.Loss, given: LossLike, y: Any, prediction: Any
-) -> Any:
+def unreduced_values(loss: keras.losses.Loss, given: LossLike, y: Any, prediction: Any) -> Any:
     """The values `[B, ...]` that Keras would reduce."""
     dtype = _loss_dtype(loss, prediction)
     cast = ops.cast(prediction, dtype)
