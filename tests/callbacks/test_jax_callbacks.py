@@ -124,7 +124,7 @@ def test_given_clusters_reach_the_sampler_and_the_optimizer():
     np.testing.assert_allclose(model.optimizer.cluster_probabilities, shares, rtol=1e-6)
     batch, _ = data[3]
     for place, k in zip(batch["inputs"], batch["cluster_ids"], strict=True):
-        row = int(np.flatnonzero((X == place).all(axis=1))[0])
+        row = int(np.flatnonzero((place == X).all(axis=1))[0])
         assert second[row] == k
 
 

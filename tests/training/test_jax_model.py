@@ -74,7 +74,7 @@ def test_several_outputs_with_metrics_and_layer_losses():
     """What Keras keeps of the loss of each output is that of the whole batch."""
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(5, activity_regularizer=keras.regularizers.L2(0.1))(inputs)
-    outputs = {name: keras.layers.Dense(size, name=name)(hidden) for name, size in (("a", 3), ("b", 1))}  # fmt: skip
+    outputs = {"a": keras.layers.Dense(3)(hidden), "b": keras.layers.Dense(1)(hidden)}
     model = ClusterModel.from_model(keras.Model(inputs, outputs), groups_per_batch=4)
     model.compile(
         Discover(1e-6, K),  # which leaves the weights nearly as they are
@@ -234,7 +234,7 @@ def test_what_does_not_work_is_refused_in_a_sentence(what):
 
 
 def test_loops_of_tf_distribute_need_tensorflow():
-    with pytest.raises(ImportError, match="call `keras.distribution.set_distribution"):
+    with pytest.raises(ImportError, match=r"call `keras\.distribution\.set_distribution"):
         from tf_gradvar.training import train_steps  # noqa: F401
 
 

@@ -39,10 +39,10 @@ class Recluster(ScheduledCallback):
 
     Both 1 and 2 hold from the next step on, and the corrected gradient stays unbiased whatever the
     clusters and the buffers are. A distribution strategy has read a few batches ahead by then
-    (three with two CPU replicas): they still come from the old clusters, and the steps that take
-    them are not unbiased. (So has Keras on JAX one batch, on a GPU or a TPU.) Without `dataset`, sampler and optimizer keep theirs. Clustering itself
-    changes nothing: where nothing listens, the same seed with and without this callback gives
-    bit-identical weights.
+    (three with two CPU replicas; so has Keras on JAX one batch, on a GPU or a TPU): they still
+    come from the old clusters, and the steps that take them are not unbiased. Without `dataset`,
+    sampler and optimizer keep theirs. Clustering itself changes nothing: where nothing listens,
+    the same seed with and without this callback gives bit-identical weights.
 
     A clustering that fails while the model trains, for example because its gradients are no
     longer finite, is reported by a warning in the log; all go on with the clusters they have.

@@ -72,8 +72,9 @@ def cluster_batches(
             y may be nested), or a finite tf.data.Dataset of such single examples.
         clusters: The cluster of each example, numbers [N] in [0, K) or names (see
             `tf_gradvar.assignments`); or a function of `(x, y)` of one example that returns a
-            number (of TensorFlow operations; of NumPy arrays on JAX); or the result of `GradientClustering.fit` on the
-            same data. Examples with -1 are not drawn. An array for a dataset holds for its order.
+            number (of TensorFlow operations; of NumPy arrays on JAX); or the result of
+            `GradientClustering.fit` on the same data. Examples with -1 are not drawn. An array
+            for a dataset holds for its order.
         num_clusters: The number of clusters K, each with at least one example.
         group_size: Examples in a group, b. A cluster with fewer repeats some in a group.
         groups_per_batch: Groups in a batch, C. Defaults to 1. Under a distribution

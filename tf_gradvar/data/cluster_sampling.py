@@ -72,7 +72,7 @@ class ClusterSampling:
         return dataclasses.replace(self, batches_taken=taken)
 
 
-def as_cluster_batch(example: tuple[Any, ...], ids: tf.Tensor) -> tuple[Any, ...]:
+def as_cluster_batch(example: tuple[Any, ...], ids: Any) -> tuple[Any, ...]:
     """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
     inputs, *rest = example
     return ({"inputs": inputs, "cluster_ids": ids}, *rest)

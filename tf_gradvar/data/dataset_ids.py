@@ -1,4 +1,4 @@
-"""The cluster of each example of a dataset, or of arrays where a function of TensorFlow tells it."""
+"""The cluster of each example where TensorFlow reads it: of a dataset, or told by a function."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if keras.backend.backend() != "tensorflow":
         raise ImportError(
-            f"`tf_gradvar.training.{name}` is about `tf.distribute` and needs the TensorFlow backend "
-            f"of Keras. Received: KERAS_BACKEND={keras.backend.backend()}. On JAX, call "
+            f"`tf_gradvar.training.{name}` is about `tf.distribute` and needs the TensorFlow "
+            f"backend of Keras. Received: KERAS_BACKEND={keras.backend.backend()}. On JAX, call "
             "`keras.distribution.set_distribution(keras.distribution.DataParallel())` before the "
             "model is made, then `model.fit`."
         )

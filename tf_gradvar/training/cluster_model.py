@@ -152,9 +152,8 @@ class ClusterModel(ClusterSteps):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
         self.check_ready()
-        if hasattr(x, "element_spec") or hasattr(x, "sampling"):
-            if len(args) < 3:
-                kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
+        if (hasattr(x, "element_spec") or hasattr(x, "sampling")) and len(args) < 3:
+            kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
 
     def use_sampling_of(self, dataset: Any) -> None:

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import keras
 
 from tf_gradvar.keras_internals import given_losses, is_seed, training_argument
 from tf_gradvar.losses import ModelLoss
