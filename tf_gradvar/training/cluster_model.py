@@ -33,8 +33,13 @@ class ClusterModel(ClusterSteps):
     `cluster_batches` returned. Where it cannot (a dataset that was mapped or distributed
     afterwards, a loop of your own around `train_step`), set `groups_per_batch`; else the
     step falls back to one pass over the batch for each cluster in it, which is exact for
-    any batch, also of single examples with ids, and slower. Under a distribution strategy
-    C counts the groups on all replicas.
+    any batch, also of single examples with ids, and slower (on JAX it is refused). Under a
+    distribution strategy C counts the groups on all replicas.
+
+    **On JAX** it is the same class: the step is one compiled function of the state, on one device
+    or under `keras.distribution.DataParallel`, whose devices share the groups of a batch. Both,
+    and TensorFlow, give the same numbers. Set the distribution before the model is made. A
+    variable without a gradient has the gradient 0 there, as in Keras.
 
     **What belongs to no group.** The gradient of weight regularisers joins the corrected
     gradient outside the buffers. Batch normalization normalises each group by its own
@@ -45,7 +50,8 @@ class ClusterModel(ClusterSteps):
     Attributes:
         groups_per_batch: C, or None where it is not known.
         group_method: `"auto"` (default), `"loop"` or `"vectorized"`: how the gradients of
-            several groups are computed; `benchmarks/training_step.py` compares them.
+            several groups are computed; `benchmarks/training_step.py` compares them. On JAX,
+            "auto" vectorises.
 
     Example:
         >>> import contextlib, keras, numpy as np
@@ -143,8 +149,9 @@ class ClusterModel(ClusterSteps):
 
         Raises:
             ValueError: If the batches are drawn with other probabilities or numbers of
-                clusters than the optimizer's, `steps_per_execution` is above 1 with several
-                CPU replicas, or the model was made outside the scope of its strategy.
+                clusters than the optimizer's, batches without end come without
+                `steps_per_epoch`, `steps_per_execution` is above 1 with several CPU replicas, or
+                the model was made outside the scope of its strategy.
         """
         self.use_sampling_of(x)
         variate = find_control_variate(self.optimizer)
@@ -152,6 +159,12 @@ class ClusterModel(ClusterSteps):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
         self.check_ready()
+        steps = args[6] if len(args) > 6 else kwargs.get("steps_per_epoch")
+        if steps is None and getattr(x, "num_batches", 0) is None:  # Keras would never stop
+            raise ValueError(
+                "`steps_per_epoch` must be given for cluster batches, which have no end. Received: "
+                "steps_per_epoch=None."
+            )
         if (hasattr(x, "element_spec") or hasattr(x, "sampling")) and len(args) < 3:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
