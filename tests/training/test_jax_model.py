@@ -129,7 +129,7 @@ def test_dynamic_loss_scale_learns_of_an_overflow():
 
 
 def test_a_saved_model_trains_on(tmp_path):
-    model = fit(make_model(Discover(0.1, K), dropout=0.5), batches(2))
+    model = fit(make_model(Discover(0.1, K), normalized=True), batches(2))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
