@@ -69,6 +69,7 @@ WITH_TENSORFLOW = {
     "estimators/measurable.py",
     "estimators/weighted_gradient.py",
     "estimators/whole.py",
+    "losses/one_by_one.py",
     "optimizers/backend/tensorflow.py",
     "optimizers/backend/tensorflow_rows.py",
     "sampling/cluster_choice.py",

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.jax_cases import K, X, Y, batches
-from tf_gradvar import cluster_batches
+from tests.training.jax_cases import K, X, Y, batches, make_model
+from tf_gradvar import Discover, cluster_batches, stratified_batches
 from tf_gradvar.data.array_batches import ArrayClusterBatches
 
 pytestmark = [
@@ -40,3 +40,17 @@ def test_an_unknown_name():
 
     with pytest.raises(AttributeError, match="has no attribute 'batches'"):
         tf_gradvar.data.batches  # noqa: B018
+
+
+def test_pipelines_of_tf_data_train_on_jax():
+    tf = pytest.importorskip("tensorflow")
+    model = make_model(Discover(0.1, K))
+    examples = tf.data.Dataset.from_tensor_slices((X, Y))
+    data = cluster_batches(examples, lambda x, y: y, num_clusters=K, group_size=4, seed=0)
+    assert isinstance(data, tf.data.Dataset)
+    model.fit(data, steps_per_epoch=2, verbose=0)
+    assert int(model.optimizer.iterations) == 2
+    assert int(model.optimizer.skipped_groups) == 0
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(K)])
+    plain.compile("sgd", "sparse_categorical_crossentropy")
+    plain.fit(stratified_batches((X, Y), Y, seed=0), steps_per_epoch=2, verbose=0, shuffle=False)

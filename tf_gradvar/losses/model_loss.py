@@ -215,7 +215,9 @@ class ModelLoss:
             x, y, outputs, sample_weight = keras.tree.pack_sequence_as(data, one)
             return ops.cast(self.of_batch(x, y, outputs, sample_weight, added), dtype)
 
-        return ops.map(of_one, [leaf for leaf in (*leaves, *masks) if leaf is not None])
+        from tf_gradvar.losses.one_by_one import map_examples
+
+        return map_examples(of_one, [leaf for leaf in (*leaves, *masks) if leaf is not None], dtype)
 
 
 def overrides_compute_loss(model: keras.Model) -> bool:
