@@ -34,9 +34,10 @@ types: $(READY)
 pytest: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# The optimizers know no TensorFlow: the same tests in a second process.
+# The optimizers know no TensorFlow: the same tests in a second process. Models train on JAX, on one
+# device and on four (tests/conftest.py).
 jax: $(READY)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers --numprocesses 2 --dist loadfile
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers tests/*/test_jax_*.py --numprocesses 2 --dist loadfile
 
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb

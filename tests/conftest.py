@@ -3,8 +3,10 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if os.environ.get("KERAS_BACKEND") == "jax":  # tiny functions: compiling them is all that costs
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # Tiny functions: compiling them is all that costs. Four devices for `keras.distribution`.
+    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
+    os.environ.setdefault("XLA_FLAGS", flags)
 
 import keras
 import pytest

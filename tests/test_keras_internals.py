@@ -205,6 +205,13 @@ def test_exclusion_from_weight_decay():
     assert not keras_internals.decays_weight(optimizer, variable)
 
 
+def test_given_losses():
+    model = small_model()
+    with keras_internals.given_losses(model, ["of the call"]):
+        assert model.losses == ["of the call"]
+    assert model.losses == []
+
+
 def test_build_for_training():
     model = small_model()
     model.compile("adam", "mse", metrics=["mae"])

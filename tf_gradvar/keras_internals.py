@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.models import Functional
 from keras.src.trainers.compile_utils import get_loss
@@ -34,6 +35,7 @@ __all__ = [
     "distribution_strategy",
     "flatten_layers",
     "get_mask",
+    "given_losses",
     "in_stateless_scope",
     "is_seed",
     "learning_rate_setting",
@@ -151,14 +153,14 @@ def call_model(model: keras.Model, x: Any, training: bool) -> Any:
 def get_mask(tensor: Any) -> Any:
     """Return the mask that Keras attached to a tensor, or None.
 
-    Why: masks travel as an attribute of the tensor, for which there is no accessor.
+    Why: masks travel as an attribute of the tensor, or beside it on JAX; nothing public reads them.
     """
-    return getattr(tensor, "_keras_mask", None)
+    return get_keras_mask(tensor)
 
 
 def set_mask(tensor: Any, mask: Any) -> None:
     """Attach a mask to a tensor as Keras does."""
-    tensor._keras_mask = mask
+    set_keras_mask(tensor, mask)
 
 
 class VariableInPieces(keras.Variable):
@@ -253,6 +255,19 @@ def compute_loss(model: keras.Model, **arguments: Any) -> Any:
     Why: a `compute_loss` written for Keras before 3.3 takes no `training`.
     """
     return model._compute_loss(**arguments)
+
+
+@contextlib.contextmanager
+def given_losses(model: keras.Model, losses: list[Any]) -> Iterator[None]:
+    """Let `model.losses` be a list that a call without state returned (JAX only).
+
+    Why: `compute_loss` adds up `model.losses`, which holds what the last call left there.
+    """
+    model._losses_override = losses
+    try:
+        yield
+    finally:
+        model._losses_override = []
 
 
 def resolve_loss(loss: Any, y_true: Any, y_pred: Any) -> keras.losses.Loss:

@@ -17,11 +17,17 @@ from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, schedule_of
 from tf_gradvar.data.examples import as_examples
 from tf_gradvar.estimators.between_clusters import between_values
-from tf_gradvar.estimators.weighted_gradient import WeightedGradient
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate, find_control_variate
 from tf_gradvar.optimizers.low_rank import FactoredBuffers
 from tf_gradvar.optimizers.wrappers import innermost
+
+if keras.backend.backend() == "jax":
+    from tf_gradvar.estimators.jax_weighted_gradient import WeightedGradient
+else:
+    from tf_gradvar.estimators.weighted_gradient import (  # type: ignore[assignment]
+        WeightedGradient,
+    )
 
 LOG_PREFIX = "between_cluster_variance"
 

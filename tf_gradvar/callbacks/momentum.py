@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_gradvar.keras_internals import learning_rate_setting
 
@@ -41,4 +40,4 @@ def _learning_rate(optimizer: keras.optimizers.Optimizer, step: int) -> float:
 
 def on_host(variable: Any) -> np.ndarray:
     """Return the value of a variable; of its first copy where a strategy mirrors it."""
-    return np.asarray(tf.convert_to_tensor(variable))
+    return keras.ops.convert_to_numpy(variable)

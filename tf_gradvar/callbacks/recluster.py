@@ -14,6 +14,7 @@ from tf_gradvar.arguments import check_choice
 from tf_gradvar.assignments import check_assignments, cluster_transfer
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, schedule_of
+from tf_gradvar.callbacks.steps import strategy_scope
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.sampling import design_of
 
@@ -39,10 +40,10 @@ class Recluster(ScheduledCallback):
 
     Both 1 and 2 hold from the next step on, and the corrected gradient stays unbiased whatever the
     clusters and the buffers are. A distribution strategy has read a few batches ahead by then
-    (three with two CPU replicas): they still come from the old clusters, and the steps that take
-    them are not unbiased. Without `dataset`, sampler and optimizer keep theirs. Clustering itself
-    changes nothing: where nothing listens, the same seed with and without this callback gives
-    bit-identical weights.
+    (three with two CPU replicas; so has Keras on JAX one batch, on a GPU or a TPU): they still
+    come from the old clusters, and the steps that take them are not unbiased. Without `dataset`,
+    sampler and optimizer keep theirs. Clustering itself changes nothing: where nothing listens,
+    the same seed with and without this callback gives bit-identical weights.
 
     A clustering that fails while the model trains, for example because its gradients are no
     longer finite, is reported by a warning in the log; all go on with the clusters they have.
@@ -209,7 +210,7 @@ class Recluster(ScheduledCallback):
         if previous is not None and self._buffers == "match":
             transfer = cluster_transfer(previous, found, variate.num_clusters)
         if not variate.built:
-            with self.model.distribute_strategy.scope():
+            with strategy_scope(self.model):
                 self.model.optimizer.build(self.model.trainable_variables)
         variate.recluster(transfer, probabilities)
 

@@ -12,7 +12,7 @@ import keras
 
 from tf_gradvar.callbacks.log_values import check_name, join_logs
 from tf_gradvar.callbacks.schedules import Schedule
-from tf_gradvar.callbacks.steps import build_from_data, steps_taken
+from tf_gradvar.callbacks.steps import StepCount, build_from_data, sync_variables
 from tf_gradvar.records import RecordFile
 
 # How far beyond the end of a run a step that is due is looked for.
@@ -80,7 +80,8 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Count on from the optimizer's steps, and act before the first one if that is due."""
         build_from_data(self.model, self._inputs)
-        self._first = self._last = steps_taken(self.model)
+        self._count = StepCount(self.model)
+        self._first = self._last = self._count.steps
         self.prepare()
         if self._last == 0 and self._is_due(range(1)):
             self.act(0)
@@ -88,13 +89,15 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the epoch for the records."""
         self._epoch = epoch
+        self._count.begin_epoch()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Act if a step is due: of one step, or of several with `steps_per_execution`."""
-        steps = range(self._last + 1, steps_taken(self.model) + 1)
+        steps = range(self._last + 1, self._count.after(batch) + 1)
         self._last = steps.stop - 1
         self.passed(steps)
         if self._is_due(steps):
+            sync_variables(self.model)
             self.act(self._last)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

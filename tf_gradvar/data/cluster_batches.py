@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NoReturn
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_gradvar.arguments import (
     check_choice,
@@ -17,14 +18,13 @@ from tf_gradvar.arguments import (
     check_seed,
 )
 from tf_gradvar.assignments import check_none_empty, hash_of, shares_of, sizes_of
-from tf_gradvar.data.arrays import as_tensors, check_arrays
-from tf_gradvar.data.cluster_filters import batches_by_cluster, divide
-from tf_gradvar.data.cluster_ids import ids_of_arrays, ids_of_dataset
+from tf_gradvar.data.array_batches import ArrayClusterBatches
+from tf_gradvar.data.arrays import check_arrays, is_tf_dataset
+from tf_gradvar.data.cluster_ids import ids_of_arrays
 from tf_gradvar.data.cluster_sampling import ClusterSampling
-from tf_gradvar.data.cluster_stream import ClusterTables, batches_by_index
 from tf_gradvar.data.fingerprint import fingerprint
 from tf_gradvar.data.worker_share import WorkerShare, check_owned_by, share_of_worker
-from tf_gradvar.sampling.cluster_choice import ORDERS
+from tf_gradvar.sampling.cluster_draws import ORDERS
 
 
 def cluster_batches(
@@ -41,8 +41,8 @@ def cluster_batches(
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
     owned_by: int | None = None,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
+    input_context: Any = None,
+) -> Any:
     """Return an endless dataset of batches made of single-cluster groups.
 
     Each of the C groups of a batch draws its cluster with the probabilities q_k, then
@@ -57,6 +57,10 @@ def cluster_batches(
     and once more beforehand to count the clusters (twice where they are an array, to compare the
     order); put `.cache()` before it where it fits into memory. Resuming such a dataset reads what
     was taken again.
+
+    **On JAX**, batches of arrays are drawn by NumPy, without TensorFlow, and are the same batches:
+    what is returned is a `keras.utils.PyDataset` that also iterates. A tf.data dataset of single
+    examples is read by tf.data there, too. On a GPU or a TPU Keras asks for one batch ahead.
 
     **Changing the clusters.** With arrays and `read_ahead=False`,
     `dataset.reassign(clusters, cluster_probabilities=None)` holds from the next batch that is
@@ -83,9 +87,10 @@ def cluster_batches(
         data: Arrays `(x, y)` or `(x, y, sample_weight)` with N examples along axis 0 (x and
             y may be nested), or a finite tf.data.Dataset of such single examples.
         clusters: The cluster of each example, numbers [N] in [0, K) or names (see
-            `tf_gradvar.assignments`); or a function of `(x, y)` of one example (of TensorFlow
-            operations) that returns a number; or the result of `GradientClustering.fit` on the
-            same data. Examples with -1 are not drawn. An array for a dataset holds for its order.
+            `tf_gradvar.assignments`); or a function of `(x, y)` of one example that returns a
+            number (of TensorFlow operations; of NumPy arrays on JAX); or the result of
+            `GradientClustering.fit` on the same data. Examples with -1 are not drawn. An array
+            for a dataset holds for its order.
         num_clusters: The number of clusters K, each with at least one example.
         group_size: Examples in a group, b. A cluster with fewer repeats some in a group.
         groups_per_batch: Groups in a batch, C. Defaults to 1. Under a distribution
@@ -102,13 +107,14 @@ def cluster_batches(
         state: What `dataset.sampling.state(batches_taken)` returned, to go on from there.
         shuffle_buffer: Examples of a cluster that are shuffled at a time, for a
             tf.data.Dataset only. Defaults to 10 000.
-        read_ahead: Whether batches are made while the step before is taken (default). False
-            makes each when it is asked for, so that `reassign` holds at once.
+        read_ahead: Whether batches are made while the step before is taken (default; on JAX a
+            step does not wait for the device). False makes each when it is asked for, so that
+            `reassign` holds at once.
         owned_by: The number of replicas R each of which draws from its own clusters, for
             `buffers="owned"`. Defaults to None: all draw from all.
-        input_context: Of the worker that calls this in `distribute_datasets_from_function`. The
-            dataset then holds the batches of its replicas in turn, C b / R examples each, and
-            `state` counts steps. Defaults to None: whole batches.
+        input_context: Of the worker that calls this in `distribute_datasets_from_function`, a
+            `tf.distribute.InputContext`. The dataset then holds the batches of its replicas in
+            turn, C b / R examples each, and `state` counts steps. Defaults to None: whole batches.
 
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
@@ -141,8 +147,10 @@ def cluster_batches(
     owned_by = check_owned_by(owned_by, num_clusters, groups, order)
     share = share_of_worker(input_context, groups, owned_by)
     seed = check_seed(seed)
-    from_dataset = isinstance(data, tf.data.Dataset)
+    from_dataset = is_tf_dataset(data)
     if from_dataset:
+        from tf_gradvar.data.dataset_ids import ids_of_dataset
+
         examples, ids, known = ids_of_dataset(data, clusters, num_clusters)
     else:
         checked = check_arrays(data, ", or a tf.data.Dataset of such examples")
@@ -167,22 +175,23 @@ def cluster_batches(
     sampling = sampling.resumed(state)
     if sampling.blocks is not None:
         sampling.blocks.ownership.masses(sampling.cluster_probabilities)
-    if share is not None and divided:
-        examples, ids = divide(examples, ids, share)
-        sizes = sizes_of(ids, num_clusters)
-    _check_drawn_from(sizes, sampling, share)
     if from_dataset:
-        batches = batches_by_cluster(examples, sizes, sampling, share)
+        from tf_gradvar.data.cluster_filters import batches_by_cluster, divide
+
+        if share is not None and divided:
+            examples, ids = divide(examples, ids, share)
+            sizes = sizes_of(ids, num_clusters)
+        _check_drawn_from(sizes, sampling, share)
+        dataset = batches_by_cluster(examples, sizes, sampling, share)
     else:
-        tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
-        batches = batches_by_index(
-            as_tensors(checked), tables, sampling, read_ahead=read_ahead, share=share
-        )
-    dataset = batches.prefetch(tf.data.AUTOTUNE) if read_ahead else batches
+        _check_drawn_from(sizes, sampling, share)
+        dataset, follow = _batches_of_arrays(checked, ids, sampling, read_ahead, share)
+    if read_ahead and hasattr(dataset, "prefetch"):
+        dataset = dataset.prefetch(-1)  # as many as tf.data finds best
     dataset.sampling = sampling
     dataset.reassign = _refuse_to_reassign
     if not from_dataset and not read_ahead and owned_by is None and share is None:
-        dataset.reassign = functools.partial(_reassign, dataset, tables, checked)
+        dataset.reassign = functools.partial(_reassign, dataset, follow, checked)
     if share is None:
         dataset.for_worker = lambda input_context: cluster_batches(
             data,
@@ -200,6 +209,27 @@ def cluster_batches(
             input_context=input_context,
         )
     return dataset
+
+
+def _batches_of_arrays(
+    data: tuple[Any, ...],
+    ids: np.ndarray,
+    sampling: ClusterSampling,
+    read_ahead: bool,
+    share: WorkerShare | None,
+) -> tuple[Any, Callable[[np.ndarray, list[float]], None]]:
+    """Return the batches, and the function by which they take other clusters."""
+    if keras.backend.backend() != "tensorflow" and share is None:
+        batches = ArrayClusterBatches(data, ids, sampling)
+        return batches, batches.follow
+    from tf_gradvar.data.cluster_stream import ClusterTables, batches_by_index
+    from tf_gradvar.data.example_dataset import as_tensors
+
+    tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
+    dataset = batches_by_index(
+        as_tensors(data), tables, sampling, read_ahead=read_ahead, share=share
+    )
+    return dataset, tables.follow
 
 
 def _check_drawn_from(
@@ -224,7 +254,7 @@ def _refuse_to_reassign(clusters: Any = None, cluster_probabilities: Any = None)
 
 def _reassign(
     dataset: Any,
-    tables: ClusterTables,
+    follow: Callable[[np.ndarray, list[float]], None],
     data: tuple[Any, ...],
     clusters: Any,
     cluster_probabilities: Any = None,
@@ -237,7 +267,7 @@ def _reassign(
     probabilities = check_probabilities(cluster_probabilities, k) or shares_of(ids, k).tolist()
     _check_order(sampling.order, probabilities)
     check_none_empty(np.where(np.array(probabilities) > 0, sizes, 1), "clusters")
-    tables.follow(ids, probabilities)
+    follow(ids, probabilities)
     dataset.sampling = dataclasses.replace(
         sampling,
         cluster_probabilities=tuple(probabilities),

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.data.cluster_sampling import ClusterSampling
-from tf_gradvar.data.cluster_stream import as_cluster_batch
+from tf_gradvar.data.cluster_sampling import ClusterSampling, as_cluster_batch
 from tf_gradvar.data.worker_share import WorkerShare
 from tf_gradvar.sampling.cluster_choice import choice_edges, choice_numbers, choose
 

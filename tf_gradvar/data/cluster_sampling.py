@@ -10,7 +10,7 @@ from typing import Any
 from tf_gradvar.arguments import check_batches_taken
 from tf_gradvar.data.resuming import check_state
 from tf_gradvar.ownership import Ownership
-from tf_gradvar.sampling.cluster_choice import Blocks
+from tf_gradvar.sampling.cluster_draws import Blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,3 +87,9 @@ class ClusterSampling:
         """
         taken = check_state(state, self.fingerprint(), "cluster batches")
         return dataclasses.replace(self, batches_taken=taken)
+
+
+def as_cluster_batch(example: tuple[Any, ...], ids: Any) -> tuple[Any, ...]:
+    """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
+    inputs, *rest = example
+    return ({"inputs": inputs, "cluster_ids": ids}, *rest)

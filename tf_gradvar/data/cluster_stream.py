@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.assignments import rows_by_cluster
-from tf_gradvar.data.cluster_sampling import ClusterSampling
+from tf_gradvar.data.cluster_sampling import ClusterSampling, as_cluster_batch
 from tf_gradvar.data.worker_share import WorkerShare
 from tf_gradvar.sampling.cluster_choice import choice_edges, choice_numbers, choose, count_choices
 from tf_gradvar.sampling.shuffle import shuffled_places
@@ -164,9 +164,3 @@ def take_share(groups: tf.data.Dataset, share: WorkerShare) -> tf.data.Dataset:
         return parts[0] if len(parts) == 1 else parts
 
     return groups.map(of_replicas).unbatch()
-
-
-def as_cluster_batch(example: tuple[Any, ...], ids: tf.Tensor) -> tuple[Any, ...]:
-    """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""
-    inputs, *rest = example
-    return ({"inputs": inputs, "cluster_ids": ids}, *rest)

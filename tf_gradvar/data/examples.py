@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_gradvar.assignments import members_of
-from tf_gradvar.data.arrays import as_arrays, refuse_another_order
+from tf_gradvar.data.arrays import as_arrays, is_tf_dataset, refuse_another_order
 from tf_gradvar.data.fingerprint import Fingerprint, fingerprint
+
+# What `tf.data` says of a dataset without end.
+_INFINITE = -1
 
 
 class Piece(NamedTuple):
@@ -74,7 +76,7 @@ class ArrayExamples:
 
     def take(self, indices: np.ndarray) -> tuple[Any, Any, Any]:
         """Return x, y and weights of the examples with these numbers."""
-        return tf.nest.map_structure(
+        return keras.tree.map_structure(
             lambda leaf: None if leaf is None else leaf[indices], self._data
         )
 
@@ -113,11 +115,9 @@ class StreamedExamples:
         ValueError: an endless dataset, or elements of another form.
     """
 
-    def __init__(self, dataset: tf.data.Dataset | keras.utils.PyDataset):
+    def __init__(self, dataset: Any):
         self._elements = (
-            _of_tf_dataset(dataset)
-            if isinstance(dataset, tf.data.Dataset)
-            else _of_py_dataset(dataset)
+            _of_tf_dataset(dataset) if is_tf_dataset(dataset) else _of_py_dataset(dataset)
         )
         self._known: tuple[int, str] | None = None
 
@@ -147,7 +147,7 @@ class StreamedExamples:
             first, last = np.searchsorted(wanted, (start, start + _length(batch)))
             if last > first:
                 rows.append(_rows(batch, wanted[first:last] - start))
-        joined = tf.nest.map_structure(
+        joined = keras.tree.map_structure(
             lambda *parts: None if parts[0] is None else np.concatenate(parts), *rows
         )
         return _LoadedExamples(wanted, *joined)
@@ -193,9 +193,9 @@ class StreamedExamples:
             refuse_another_order("x", before, seen.digest())
 
 
-def _of_tf_dataset(dataset: tf.data.Dataset) -> Callable[[], Iterator[tuple[Any, Any, Any]]]:
+def _of_tf_dataset(dataset: Any) -> Callable[[], Iterator[tuple[Any, Any, Any]]]:
     """Return a function that reads the batches (x, y, sample_weight or None)."""
-    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+    if int(dataset.cardinality()) == _INFINITE:
         raise ValueError(
             "`x` must be a finite dataset: measure on `dataset.take(number_of_batches)`, before "
             "any `repeat()`. Received: a dataset that repeats without end."
@@ -268,7 +268,7 @@ def as_examples(x: Any, y: Any, sample_weight: Any) -> Examples:
             "output_signature=...)` with the function that makes the generator. Received: a "
             f"{type(x).__name__}, which is used up after one reading."
         )
-    if not isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
+    if not (is_tf_dataset(x) or isinstance(x, keras.utils.PyDataset)):
         return ArrayExamples(x, y, sample_weight)
     if y is not None or sample_weight is not None:
         raise ValueError(
@@ -279,7 +279,7 @@ def as_examples(x: Any, y: Any, sample_weight: Any) -> Examples:
 
 
 def _leaves(part: Any) -> list[Any]:
-    return [leaf for leaf in tf.nest.flatten(part) if leaf is not None]
+    return [leaf for leaf in keras.tree.flatten(part) if leaf is not None]
 
 
 def _length(batch: Any) -> int:
@@ -287,4 +287,4 @@ def _length(batch: Any) -> int:
 
 
 def _rows(batch: Any, indices: np.ndarray) -> Any:
-    return tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[indices], batch)
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[indices], batch)

@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.arguments import check_seed
-from tf_gradvar.data.arrays import ExampleDataset, as_tensors, check_arrays
+from tf_gradvar.data.arrays import check_arrays
+from tf_gradvar.data.example_dataset import ExampleDataset, as_tensors
 from tf_gradvar.data.fingerprint import fingerprint
 from tf_gradvar.data.loss_shapes import weight_shapes
 from tf_gradvar.data.strata_stream import stratified_dataset

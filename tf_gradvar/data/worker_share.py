@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import tensorflow as tf
-
 from tf_gradvar.arguments import check_count
 from tf_gradvar.ownership import Ownership
 
@@ -87,6 +85,8 @@ def share_of_worker(
     """
     if input_context is None:
         return None
+    import tensorflow as tf
+
     if not isinstance(input_context, tf.distribute.InputContext):
         raise ValueError(
             "`input_context` must be the `tf.distribute.InputContext` that "

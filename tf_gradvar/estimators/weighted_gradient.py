@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_gradvar.data.examples import Piece
+from tf_gradvar.estimators.cluster_means import MeansOfClusters
 from tf_gradvar.estimators.protocol import Gradients
 from tf_gradvar.keras_internals import call_model, is_seed
 from tf_gradvar.losses import ModelLoss
-from tf_gradvar.moments import added
 from tf_gradvar.per_example import check_examples
 
 
-class WeightedGradient:
+class WeightedGradient(MeansOfClusters):
     """The compiled gradient of `sum_i a_i loss_i` over a batch; the model is not changed."""
 
     def __init__(self, loss: ModelLoss, training: bool):
@@ -42,25 +40,6 @@ class WeightedGradient:
         a = tf.constant(coefficients, tf.float64)
         gradients = self._compiled(x, y, sample_weight, a, trainable, other, as_it_is)
         return [np.asarray(gradient).astype(np.float64) for gradient in gradients]
-
-    def means(
-        self, pieces: Iterable[Piece], counts: Sequence[int], weights: Any = None
-    ) -> list[Gradients]:
-        """Return the mean gradient of each cluster's examples.
-
-        Args:
-            pieces: Examples, each piece of one cluster.
-            counts: How many there are of each cluster, `[K]`.
-            weights: As in a call.
-        """
-        totals: list[Gradients] = [[] for _ in counts]
-        for place, piece in enumerate(pieces):
-            length = len(keras.tree.flatten(piece.x)[0])
-            shares = np.full(length, 1.0 / counts[piece.cluster])
-            data = (piece.x, piece.y, piece.sample_weight)
-            part = self(data, shares, weights, place)
-            totals[piece.cluster] = added(totals[piece.cluster], part)
-        return totals
 
     def _values(self, weights: Any, seed: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         model = self._model

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from tf_gradvar.keras_internals import (
     compiled_loss,
@@ -75,8 +76,8 @@ class ModelLoss:
         y: Any,
         outputs: Any,
         sample_weight: Any = None,
-        added: Sequence[tf.Tensor] = (),
-    ) -> tf.Tensor:
+        added: Sequence[Any] = (),
+    ) -> Any:
         """The loss of each example, summed over the outputs of the model.
 
         Args:
@@ -98,26 +99,24 @@ class ModelLoss:
             return self._own_losses((x, y, outputs, sample_weight), added)
         terms = self.terms(y, outputs, sample_weight, alone=True)
         values = [term.of_examples() for term in terms]
-        return tf.add_n([tf.cast(value, values[0].dtype) for value in values])
+        return _sum([ops.cast(value, values[0].dtype) for value in values])
 
-    def total(self, losses: tf.Tensor, added: Sequence[tf.Tensor]) -> tf.Tensor:
+    def total(self, losses: Any, added: Sequence[Any]) -> Any:
         """The sum over the examples of the whole loss, a scalar.
 
         Args:
             losses: What `of_examples` gave, `[B]`.
             added: What layers added in the same call: means over the examples.
         """
-        return self.weighted_total(losses, added, tf.ones_like(losses))
+        return self.weighted_total(losses, added, ops.ones_like(losses))
 
-    def weighted_total(
-        self, losses: tf.Tensor, added: Sequence[tf.Tensor], coefficients: tf.Tensor
-    ) -> tf.Tensor:
+    def weighted_total(self, losses: Any, added: Sequence[Any], coefficients: Any) -> Any:
         """`sum_i a_i L_i` with coefficients `[B]`, added losses as in `total`."""
-        coefficients = tf.cast(coefficients, losses.dtype)
-        total = tf.reduce_sum(coefficients * losses)
+        coefficients = ops.cast(coefficients, losses.dtype)
+        total = ops.sum(coefficients * losses)
         if not added or self.computes_itself:
             return total
-        return total + tf.reduce_sum(coefficients) * sum_of_added(added, losses.dtype)
+        return total + ops.sum(coefficients) * sum_of_added(added, losses.dtype)
 
     def of_batch(
         self,
@@ -125,8 +124,8 @@ class ModelLoss:
         y: Any,
         outputs: Any,
         sample_weight: Any = None,
-        added: Sequence[tf.Tensor] = (),
-    ) -> tf.Tensor:
+        added: Sequence[Any] = (),
+    ) -> Any:
         """What a model's own `compute_loss` gives for the batch as it is, a scalar."""
         scope = keras.StatelessScope(_values_in_scope(self.model), collect_losses=True)
         scope.losses = list(added)
@@ -134,8 +133,7 @@ class ModelLoss:
             value = compute_loss(
                 self.model, x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=True
             )
-        replicas = self.model.distribute_strategy.num_replicas_in_sync  # Keras divides by it
-        return tf.reduce_sum(value) * tf.cast(replicas, value.dtype)
+        return ops.sum(value) * num_replicas(self.model)  # Keras divides by it
 
     def terms(
         self, y: Any, outputs: Any, sample_weight: Any = None, *, alone: bool = False
@@ -153,7 +151,7 @@ class ModelLoss:
         for loss, *data, factor in zip(*columns, strict=True):
             if loss is not None:
                 n, d = terms_of(loss, *data, alone=alone)
-                found.append(Terms(n if factor is None else n * tf.cast(factor, n.dtype), d))
+                found.append(Terms(n if factor is None else n * ops.cast(factor, n.dtype), d))
         if not found:
             raise ValueError(
                 "`loss` must name a loss for at least one output, received None for all."
@@ -202,23 +200,24 @@ class ModelLoss:
         named = isinstance(outputs, Mapping)
         return dict(zip(names, found, strict=True)) if named else found
 
-    def _own_losses(self, data: tuple[Any, ...], added: Sequence[tf.Tensor]) -> tf.Tensor:
+    def _own_losses(self, data: tuple[Any, ...], added: Sequence[Any]) -> Any:
         """`compute_loss` of one example after the other, from (x, y, outputs, sample_weight)."""
-        leaves = tf.nest.flatten(data)
+        leaves = keras.tree.flatten(data)
         masks = [get_mask(leaf) for leaf in leaves]
-        dtype = max((tf.float32, *_float_dtypes(data[2])), key=lambda d: d.size)
+        dtype = keras.backend.result_type("float32", *_float_dtypes(data[2]))
 
-        def of_one(slices: list[tf.Tensor]) -> tf.Tensor:
+        def of_one(slices: list[Any]) -> Any:
             remaining = iter(slices)
-            one = [next(remaining)[tf.newaxis] if tf.is_tensor(e) else e for e in leaves]
+            one = [e if e is None else next(remaining)[None] for e in leaves]
             for leaf, mask in zip(one, masks, strict=True):
                 if mask is not None:
-                    set_mask(leaf, next(remaining)[tf.newaxis])
-            x, y, outputs, sample_weight = tf.nest.pack_sequence_as(data, one)
-            return tf.cast(self.of_batch(x, y, outputs, sample_weight, added), dtype)
+                    set_mask(leaf, next(remaining)[None])
+            x, y, outputs, sample_weight = keras.tree.pack_sequence_as(data, one)
+            return ops.cast(self.of_batch(x, y, outputs, sample_weight, added), dtype)
 
-        tensors = [leaf for leaf in (*leaves, *masks) if tf.is_tensor(leaf)]
-        return tf.map_fn(of_one, tensors, fn_output_signature=tf.TensorSpec([], dtype))
+        from tf_gradvar.losses.one_by_one import map_examples
+
+        return map_examples(of_one, [leaf for leaf in (*leaves, *masks) if leaf is not None], dtype)
 
 
 def overrides_compute_loss(model: keras.Model) -> bool:
@@ -226,9 +225,19 @@ def overrides_compute_loss(model: keras.Model) -> bool:
     return type(model).compute_loss is not keras.Model.compute_loss
 
 
-def sum_of_added(added: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+def num_replicas(model: keras.Model) -> int:
+    """Return by how many replicas of `tf.distribute` Keras divides a model's loss."""
+    strategy = getattr(model, "distribute_strategy", None)  # on TensorFlow only
+    return 1 if strategy is None else int(strategy.num_replicas_in_sync)
+
+
+def sum_of_added(added: Sequence[Any], dtype: Any) -> Any:
     """Return the sum of the losses that layers added in one call of a model, a scalar."""
-    return tf.add_n([tf.zeros([], dtype), *(tf.cast(tf.reduce_sum(a), dtype) for a in added)])
+    return _sum([ops.zeros((), dtype), *(ops.cast(ops.sum(a), dtype) for a in added)])
+
+
+def _sum(values: list[Any]) -> Any:
+    return functools.reduce(ops.add, values)
 
 
 def _values_in_scope(model: keras.Model) -> list[tuple[Any, Any]]:
@@ -236,7 +245,7 @@ def _values_in_scope(model: keras.Model) -> list[tuple[Any, Any]]:
     return [(variable, variable.value) for variable in model.variables]
 
 
-def _named_outputs(outputs: Any, output_names: Any) -> tuple[list[str], list[tf.Tensor]]:
+def _named_outputs(outputs: Any, output_names: Any) -> tuple[list[str], list[Any]]:
     if isinstance(outputs, Mapping):
         return list(outputs), list(outputs.values())
     flat = keras.tree.flatten(outputs)
@@ -269,8 +278,9 @@ def _per_output(name: str, value: Any, names: list[str], *, same_for_all: bool) 
     return [value] * len(names)
 
 
-def _float_dtypes(outputs: Any) -> list[tf.DType]:
-    return [leaf.dtype for leaf in keras.tree.flatten(outputs) if leaf.dtype.is_floating]
+def _float_dtypes(outputs: Any) -> list[str]:
+    dtypes = [keras.backend.standardize_dtype(leaf.dtype) for leaf in keras.tree.flatten(outputs)]
+    return [dtype for dtype in dtypes if "float" in dtype]
 
 
 def _name(loss: Any) -> str:

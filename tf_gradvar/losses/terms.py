@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from tf_gradvar.keras_internals import get_mask, resolve_loss
 
@@ -36,27 +36,27 @@ class Terms(NamedTuple):
         denominators: d, `[B]`; None for losses that are sums.
     """
 
-    numerators: tf.Tensor
-    denominators: tf.Tensor | None
+    numerators: Any
+    denominators: Any
 
-    def of_examples(self) -> tf.Tensor:
+    def of_examples(self) -> Any:
         """The loss of each example alone, `[B]`."""
         if self.denominators is None:
             return self.numerators
-        return tf.math.divide_no_nan(self.numerators, self.denominators)
+        return ops.divide_no_nan(self.numerators, self.denominators)
 
-    def of_group(self, members: tf.Tensor) -> tf.Tensor:
+    def of_group(self, members: Any) -> Any:
         """The loss of the examples where `members` `[B]` is 1 and not 0, a scalar."""
-        members = tf.cast(members, self.numerators.dtype)
-        total = tf.reduce_sum(members * self.numerators)
+        members = ops.cast(members, self.numerators.dtype)
+        total = ops.sum(members * self.numerators)
         if self.denominators is None:
             return total
-        return tf.math.divide_no_nan(total, tf.reduce_sum(members * self.denominators))
+        return ops.divide_no_nan(total, ops.sum(members * self.denominators))
 
 
 def terms_of(
-    loss: LossLike, y: Any, prediction: tf.Tensor, weight: Any, *, alone: bool
-) -> tuple[tf.Tensor, tf.Tensor | None]:
+    loss: LossLike, y: Any, prediction: Any, weight: Any, *, alone: bool
+) -> tuple[Any, Any]:
     """The numerators and denominators of one output, `[B]` each."""
     if not callable(loss) and not isinstance(loss, str):
         raise TypeError(
@@ -69,7 +69,7 @@ def terms_of(
     _check_one_value_per_example(given, values, prediction)
     mask = _common_mask(get_mask(prediction), get_mask(values))
     _check_one_value_per_position(given, values, mask)
-    ones = tf.ones_like(values)
+    ones = ops.ones_like(values)
     mask = ones if mask is None else expanded("mask", mask, values) * ones
     factors = mask if weight is None else mask * expanded("sample_weight", weight, values)
     numerators = _sum_positions(factors * values)
@@ -82,38 +82,36 @@ def terms_of(
     return numerators, _sum_positions(factors)
 
 
-def unreduced_values(
-    loss: keras.losses.Loss, given: LossLike, y: Any, prediction: tf.Tensor
-) -> tf.Tensor:
+def unreduced_values(loss: keras.losses.Loss, given: LossLike, y: Any, prediction: Any) -> Any:
     """The values `[B, ...]` that Keras would reduce."""
     dtype = _loss_dtype(loss, prediction)
-    cast = tf.cast(prediction, dtype)
+    cast = ops.cast(prediction, dtype)
     if y is None and not isinstance(given, str | keras.losses.Loss):
-        return tf.convert_to_tensor(given(None, cast))
-    label = None if y is None else tf.cast(tf.convert_to_tensor(y), dtype)
+        return ops.convert_to_tensor(given(None, cast))
+    label = None if y is None else ops.cast(ops.convert_to_tensor(y), dtype)
     values = loss.call(label, cast)
-    return values if tf.is_tensor(values) else tf.convert_to_tensor(values)
+    return ops.convert_to_tensor(values)
 
 
-def _loss_dtype(loss: Any, prediction: tf.Tensor) -> tf.DType:
+def _loss_dtype(loss: Any, prediction: Any) -> str:
     """At least float32, at least what the loss asks for, and never less than the model has."""
-    asked = tf.as_dtype(getattr(loss, "dtype", None) or "float32")
-    return max((tf.float32, asked, prediction.dtype), key=lambda dtype: dtype.size)
+    asked = getattr(loss, "dtype", None) or "float32"
+    return keras.backend.result_type("float32", asked, prediction.dtype)
 
 
 def _common_mask(of_prediction: Any, of_values: Any) -> Any:
     """Positions that neither the model nor the loss (`ignore_class`) leaves out."""
     if of_prediction is None or of_values is None:
         return of_values if of_prediction is None else of_prediction
-    return tf.logical_and(tf.cast(of_prediction, tf.bool), tf.cast(of_values, tf.bool))
+    return ops.logical_and(ops.cast(of_prediction, "bool"), ops.cast(of_values, "bool"))
 
 
-def expanded(name: str, factor: Any, values: tf.Tensor) -> tf.Tensor:
+def expanded(name: str, factor: Any, values: Any) -> Any:
     """The factor with as many axes as the values, trailing ones of length one."""
-    factor = tf.cast(tf.convert_to_tensor(factor), values.dtype)
-    extra = values.shape.rank - factor.shape.rank
+    factor = ops.cast(ops.convert_to_tensor(factor), values.dtype)
+    extra = len(values.shape) - len(factor.shape)
     if extra == -1 and factor.shape[-1] == 1:
-        return tf.squeeze(factor, -1)
+        return ops.squeeze(factor, -1)
     pairs = zip(factor.shape, values.shape, strict=False)
     fits = all(None in (a, b) or a in (1, b) for a, b in pairs)
     if extra < 0 or not fits:
@@ -121,16 +119,16 @@ def expanded(name: str, factor: Any, values: tf.Tensor) -> tf.Tensor:
             f"`{name}` must match the leading axes of the unreduced loss of shape {values.shape}, "
             f"received the shape {factor.shape}; pass one weight per example, shape [B]."
         )
-    return tf.reshape(factor, tf.concat([tf.shape(factor), [1] * extra], 0))
+    return factor[(..., *[None] * extra)]
 
 
-def _sum_positions(values: tf.Tensor) -> tf.Tensor:
+def _sum_positions(values: Any) -> Any:
     """`[B, ...]` -> `[B]`."""
-    return tf.reduce_sum(values, list(range(1, values.shape.rank)))
+    return ops.sum(values, axis=tuple(range(1, len(values.shape))))
 
 
-def _refuse_weights_that_cancel(weight: Any, values: tf.Tensor) -> None:
-    shape = tf.convert_to_tensor(weight).shape
+def _refuse_weights_that_cancel(weight: Any, values: Any) -> None:
+    shape = ops.convert_to_tensor(weight).shape
     if all(length == 1 for length in shape[1:]):
         raise ValueError(
             "`sample_weight` must be None, or one weight for each position of the loss of shape "
@@ -140,9 +138,9 @@ def _refuse_weights_that_cancel(weight: Any, values: tf.Tensor) -> None:
         )
 
 
-def _check_one_value_per_example(loss: Any, values: tf.Tensor, prediction: tf.Tensor) -> None:
+def _check_one_value_per_example(loss: Any, values: Any, prediction: Any) -> None:
     batch, got = prediction.shape[0], values.shape
-    if got.rank and (batch is None or got[0] is None or got[0] == batch):
+    if len(got) and (batch is None or got[0] is None or got[0] == batch):
         return
     raise ValueError(
         f"`loss` must give one value per example, {loss!r} gave a result of shape {got} for "
@@ -152,10 +150,10 @@ def _check_one_value_per_example(loss: Any, values: tf.Tensor, prediction: tf.Te
     )
 
 
-def _check_one_value_per_position(loss: Any, values: tf.Tensor, mask: Any) -> None:
+def _check_one_value_per_position(loss: Any, values: Any, mask: Any) -> None:
     """Refuse masks whose axes Keras would count from the last axis of the values."""
-    ignored = 1 if values.shape[-1:] == [1] else 0
-    if mask is None or values.shape.rank - mask.shape.rank <= ignored:
+    ignored = 1 if tuple(values.shape[-1:]) == (1,) else 0
+    if mask is None or len(values.shape) - len(mask.shape) <= ignored:
         return
     raise ValueError(
         f"`loss` must give one value for each position of the mask of shape {mask.shape}, "

@@ -6,16 +6,11 @@ clusters. So the probabilities may change while the stream goes on.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
-from tf_gradvar.ownership import Ownership
-
-# Draws are made in blocks, so that the stream can be replayed to any place by arithmetic
-# on whole blocks instead of one operation for each draw.
-_BLOCK = 1024
-ORDERS = ("random", "cycle")
+from tf_gradvar.sampling.cluster_draws import BLOCK, Blocks, block_size
 
 
 def _block(index: tf.Tensor, num_clusters: int, seed: int, order: str) -> tf.Tensor:
@@ -25,12 +20,7 @@ def _block(index: tf.Tensor, num_clusters: int, seed: int, order: str) -> tf.Ten
         ids = tf.range(num_clusters, dtype=tf.int32)
         ids = tf.random.experimental.stateless_shuffle(ids, stream)
         return (tf.cast(ids, tf.float64) + 0.5) / num_clusters
-    return tf.random.stateless_uniform([_BLOCK], stream, dtype=tf.float64)
-
-
-def block_size(num_clusters: int, order: str) -> int:
-    """Return how many draws a block of the stream holds."""
-    return num_clusters if order == "cycle" else _BLOCK
+    return tf.random.stateless_uniform([BLOCK], stream, dtype=tf.float64)
 
 
 def choice_edges(probabilities: Any) -> tf.Tensor:
@@ -40,18 +30,6 @@ def choice_edges(probabilities: Any) -> tf.Tensor:
         probabilities: The probability of each cluster, K floats; uniform for `order="cycle"`.
     """
     return tf.cumsum(tf.constant(probabilities, tf.float64))
-
-
-class Blocks(NamedTuple):
-    """Replicas that draw in turns, each from its own clusters.
-
-    Attributes:
-        ownership: Of the clusters.
-        groups: How many numbers in a row belong to one replica.
-    """
-
-    ownership: Ownership
-    groups: int
 
 
 def choose(numbers: Any, edges: Any, blocks: Blocks | None = None, first: Any = 0) -> tf.Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Keys of few bits make permutations that hardly differ from none: that of (0, 0, 0) is none.
-_MIX = (0x5DEECE66D1CE4E5B, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
+from tf_gradvar.sampling.cluster_draws import KEY_MIX
 
 
 def shuffled_places(
@@ -23,7 +22,7 @@ def shuffled_places(
     key = (seeds, tf.cast(clusters, tf.int64), position // sizes)
     mixed = [
         tf.bitwise.bitwise_xor(part, tf.constant(bits, tf.int64))
-        for part, bits in zip(key, _MIX, strict=True)
+        for part, bits in zip(key, KEY_MIX, strict=True)
     ]
     return tf.raw_ops.RandomIndexShuffle(
         index=position % sizes, seed=tf.stack(mixed, axis=1), max_index=sizes - 1

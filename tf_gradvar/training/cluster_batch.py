@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
+import numpy as np
+from keras import ops
 
 from tf_gradvar.keras_internals import distribution_strategy
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
@@ -14,17 +15,26 @@ from tf_gradvar.optimizers.wrappers import innermost
 _KEYS = {"inputs", "cluster_ids"}
 
 
+class Batch(NamedTuple):
+    """A batch without its cluster ids: inputs x, targets y, sample weights (or None)."""
+
+    x: Any
+    y: Any
+    sample_weight: Any = None
+
+
 def plain_inputs(x: Any) -> Any:
     """Return the inputs of a cluster batch, or plain inputs unchanged."""
     return x["inputs"] if isinstance(x, dict) and set(x) == _KEYS else x
 
 
-def split_cluster_batch(x: Any) -> tuple[Any, tf.Tensor]:
+def split_cluster_batch(x: Any) -> tuple[Any, Any]:
     """Return the inputs of a cluster batch and the cluster of each example, int32 [B].
 
     Args:
         x: `{"inputs": x, "cluster_ids": ids}` with ids of any integer type, [B] or [B, 1]. Those
-            that int32 does not hold become -1, which is no cluster, or the largest int32.
+            that int32 does not hold become -1, which is no cluster, or the largest int32 (on
+            JAX, whose integers have 32 bits, the pipeline must do so).
 
     Raises:
         ValueError: If it has another form, or ids of another dtype, shape or number.
@@ -36,7 +46,7 @@ def split_cluster_batch(x: Any) -> tuple[Any, tf.Tensor]:
             f"inputs of another form: {received}. Make the batches with "
             "`tf_gradvar.data.cluster_batches`, or train a plain keras.Model."
         )
-    ids = _as_int32(tf.convert_to_tensor(x["cluster_ids"]))
+    ids = _as_int32(ops.convert_to_tensor(x["cluster_ids"]))
     size = keras.tree.flatten(x["inputs"])[0].shape[0]
     if size is not None and ids.shape[0] is not None and size != ids.shape[0]:
         raise ValueError(
@@ -46,20 +56,60 @@ def split_cluster_batch(x: Any) -> tuple[Any, tf.Tensor]:
     return x["inputs"], ids
 
 
-def _as_int32(ids: tf.Tensor) -> tf.Tensor:
+def _as_int32(ids: Any) -> Any:
     """Return ids [B] or [B, 1] of any integer type as int32 [B]; nothing wraps."""
-    column = ids.shape.rank == 2 and ids.shape[1] == 1
-    if not ids.dtype.is_integer or not (ids.shape.rank == 1 or column):
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    column = len(ids.shape) == 2 and ids.shape[1] == 1
+    if "int" not in dtype or not (len(ids.shape) == 1 or column):
         raise ValueError(
             "`cluster_ids` must be integers of shape [B], the cluster of each example. Received "
-            f"dtype {ids.dtype.name} and shape {ids.shape}."
+            f"dtype {dtype} and shape {ids.shape}."
         )
     if column:
         ids = ids[:, 0]
-    if ids.dtype.max <= tf.int32.max:
-        return tf.cast(ids, tf.int32)
-    ids = tf.minimum(ids, tf.cast(tf.int32.max, ids.dtype))
-    return tf.cast(tf.maximum(tf.cast(ids, tf.int64), -1), tf.int32)
+    largest = np.iinfo(np.int32).max
+    if np.iinfo(dtype).max <= largest:
+        return ops.cast(ids, "int32")
+    too_large = ids > ops.cast(largest, dtype)  # `ops.minimum` would make uint32 of uint64
+    ids = ops.maximum(ops.cast(ids, "int64"), -1)
+    return ops.cast(ops.where(too_large, largest, ids), "int32")
+
+
+def groups_of_batch(cluster_ids: Any, num_groups: int) -> Any:
+    """Return the cluster of each group, int32 [C]; -1 for a group of two clusters.
+
+    Args:
+        cluster_ids: The cluster of each example, int32 [B].
+        num_groups: C, on this replica.
+
+    Raises:
+        ValueError: If the batch does not divide into its groups.
+    """
+    size = cluster_ids.shape[0]
+    if size is None or size % num_groups:
+        raise ValueError(
+            f"A batch must divide into its groups: {num_groups} equal groups on this replica. "
+            f"Received {'an unknown number of' if size is None else size} examples. Batch "
+            "with `drop_remainder=True` and a multiple of the number of groups."
+        )
+    ids = ops.reshape(cluster_ids, (num_groups, -1))
+    # A group of two clusters gets an id that no cluster has: it is left out and reported.
+    uniform = ops.all(ops.equal(ids, ids[:, :1]), axis=1)
+    return ops.where(uniform, ids[:, 0], -1)
+
+
+def track_loss(model: keras.Model, loss: Any, size: Any) -> None:
+    """Add the loss of a batch to the metric `loss`, if the model has it.
+
+    Args:
+        model: A compiled model.
+        loss: The mean loss, a scalar.
+        size: The examples in the batch.
+    """
+    for metric in model.metrics:
+        if metric.name == "loss":
+            metric.update_state(loss, sample_weight=size)
+            return
 
 
 def check_same_clusters(sampling: Any, variate: ClusterControlVariate) -> None:

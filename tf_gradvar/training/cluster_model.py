@@ -5,28 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tf_gradvar.arguments import check_count
 from tf_gradvar.keras_internals import Functional, training_argument
 from tf_gradvar.optimizers.control_variate import find_control_variate
 from tf_gradvar.optimizers.wrappers import build_optimizer
-from tf_gradvar.training.cluster_batch import (
-    check_made_in_scope,
-    check_same_clusters,
-    plain_inputs,
-    refuse_what_cpu_replicas_lack,
-    split_cluster_batch,
-)
-from tf_gradvar.training.group_gradients import Batch
-from tf_gradvar.training.grouping import grouped_gradients, groups_per_replica
-from tf_gradvar.training.outside_groups import scaled, with_regularization
+from tf_gradvar.training.backend import ClusterSteps
+from tf_gradvar.training.cluster_batch import check_same_clusters, plain_inputs
 from tf_gradvar.training.plain_models import check_plain_model, graph_ends, is_graph
 from tf_gradvar.training.skipped_groups import SkippedGroupsWarning
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
-class ClusterModel(keras.Model):
+class ClusterModel(ClusterSteps):
     """A Keras model that trains on batches of single-cluster groups.
 
     It reads `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights), with ids int32
@@ -42,8 +33,13 @@ class ClusterModel(keras.Model):
     `cluster_batches` returned. Where it cannot (a dataset that was mapped or distributed
     afterwards, a loop of your own around `train_step`), set `groups_per_batch`; else the
     step falls back to one pass over the batch for each cluster in it, which is exact for
-    any batch, also of single examples with ids, and slower. Under a distribution strategy
-    C counts the groups on all replicas.
+    any batch, also of single examples with ids, and slower (on JAX it is refused). Under a
+    distribution strategy C counts the groups on all replicas.
+
+    **On JAX** it is the same class: the step is one compiled function of the state, on one device
+    or under `keras.distribution.DataParallel`, whose devices share the groups of a batch. Both,
+    and TensorFlow, give the same numbers. Set the distribution before the model is made. A
+    variable without a gradient has the gradient 0 there, as in Keras.
 
     **What belongs to no group.** The gradient of weight regularisers joins the corrected
     gradient outside the buffers. Batch normalization normalises each group by its own
@@ -54,7 +50,8 @@ class ClusterModel(keras.Model):
     Attributes:
         groups_per_batch: C, or None where it is not known.
         group_method: `"auto"` (default), `"loop"` or `"vectorized"`: how the gradients of
-            several groups are computed; `benchmarks/training_step.py` compares them.
+            several groups are computed; `benchmarks/training_step.py` compares them. On JAX,
+            "auto" vectorises.
 
     Example:
         >>> import contextlib, keras, numpy as np
@@ -152,17 +149,23 @@ class ClusterModel(keras.Model):
 
         Raises:
             ValueError: If the batches are drawn with other probabilities or numbers of
-                clusters than the optimizer's, `steps_per_execution` is above 1 with several
-                CPU replicas, or the model was made outside the scope of its strategy.
+                clusters than the optimizer's, batches without end come without
+                `steps_per_epoch`, `steps_per_execution` is above 1 with several CPU replicas, or
+                the model was made outside the scope of its strategy.
         """
         self.use_sampling_of(x)
         variate = find_control_variate(self.optimizer)
         if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
-        refuse_what_cpu_replicas_lack(self)
-        check_made_in_scope(self)
-        if isinstance(x, tf.data.Dataset) and len(args) < 3:
+        self.check_ready()
+        steps = args[6] if len(args) > 6 else kwargs.get("steps_per_epoch")
+        if steps is None and getattr(x, "num_batches", 0) is None:  # Keras would never stop
+            raise ValueError(
+                "`steps_per_epoch` must be given for cluster batches, which have no end. Received: "
+                "steps_per_epoch=None."
+            )
+        if (hasattr(x, "element_spec") or hasattr(x, "sampling")) and len(args) < 3:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
 
@@ -180,65 +183,13 @@ class ClusterModel(keras.Model):
         sampling = getattr(dataset, "sampling", None)
         if sampling is not None:
             self.groups_per_batch = sampling.groups_per_batch
-            groups_per_replica(self)
+            self.check_sampling(sampling)
             variate = find_control_variate(self.optimizer)
             if variate is not None:
                 check_same_clusters(sampling, variate)
         elif self._groups_are_learnt:
             self.groups_per_batch = None
         self._groups_are_learnt = sampling is not None
-
-    @tf.autograph.experimental.do_not_convert
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Take one step on a cluster batch; callable from `strategy.run` as well.
-
-        Args:
-            data: `({"inputs": x, "cluster_ids": ids}, y)` or with sample weights.
-
-        Returns:
-            The metrics, a dict of scalars.
-
-        Raises:
-            ValueError: If the batch is not a cluster batch of whole groups.
-        """
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        inputs, cluster_ids = split_cluster_batch(x)
-        variate = find_control_variate(self.optimizer)
-        if variate is None:
-            return super().train_step((inputs, y, sample_weight))
-        if not self.built:  # a subclass that was not called yet
-            self(keras.tree.map_structure(_symbol, inputs))
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        batch = Batch(inputs, y, sample_weight)
-        groups, clusters, sizes, left_out = grouped_gradients(
-            self, batch, cluster_ids, variate.num_clusters
-        )
-        if left_out is not None:
-            variate.count_skipped(left_out)
-        skipped = tf.identity(variate.skipped_groups.value)
-        gradients = variate.correct_gradients(groups.gradients, clusters, sizes)
-        gradients = with_regularization(self, gradients)
-        gradients = scaled(self.optimizer, gradients, variate.skipped_groups.value > skipped)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        self._track_loss(groups.loss, cluster_ids)
-        return self.compute_metrics(inputs, y, groups.predictions, sample_weight=sample_weight)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Evaluate one batch, plain or of clusters."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        return super().test_step((plain_inputs(x), y, sample_weight))
-
-    def predict_step(self, data: Any) -> Any:
-        """Predict one batch, plain or of clusters."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        return super().predict_step((plain_inputs(x), y, sample_weight))
-
-    def _track_loss(self, loss: tf.Tensor, cluster_ids: tf.Tensor) -> None:
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(loss, sample_weight=tf.shape(cluster_ids)[0])
-                return
 
 
 @keras.saving.register_keras_serializable(package="tf_gradvar")
@@ -273,7 +224,3 @@ class _WrappedClusterModel(ClusterModel):
             config.pop("model"), custom_objects=custom_objects
         )
         return cls(model, **config)
-
-
-def _symbol(tensor: tf.Tensor) -> keras.KerasTensor:
-    return keras.KerasTensor(tensor.shape, tensor.dtype.name)

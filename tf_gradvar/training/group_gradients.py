@@ -24,15 +24,8 @@ import tensorflow as tf
 from tf_gradvar.keras_internals import compute_loss, flatten_layers, training_argument
 from tf_gradvar.losses import ModelLoss, overrides_compute_loss
 from tf_gradvar.per_example import check_examples
+from tf_gradvar.training.cluster_batch import Batch
 from tf_gradvar.training.outside_groups import loss_scale, regularization_loss
-
-
-class Batch(NamedTuple):
-    """A batch without its cluster ids: inputs x, targets y, sample weights (or None)."""
-
-    x: Any
-    y: Any
-    sample_weight: Any = None
 
 
 class GroupGradients(NamedTuple):

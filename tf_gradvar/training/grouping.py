@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from tf_gradvar.keras_internals import flatten_layers
+from tf_gradvar.training.cluster_batch import Batch, groups_of_batch
 from tf_gradvar.training.group_gradients import (
-    Batch,
     GroupGradients,
     by_cluster,
     by_loop,
@@ -55,17 +55,15 @@ def grouped_gradients(
         groups, sizes = by_cluster(model, batch, cluster_ids, num_clusters)
         in_clusters = tf.cast(tf.reduce_sum(sizes), "int32")
         return Grouped(groups, tf.range(num_clusters), sizes, tf.size(cluster_ids) - in_clusters)
-    num_groups = _groups_of_batch(model, cluster_ids)
+    num_groups = groups_per_replica(model)
+    clusters = groups_of_batch(cluster_ids, num_groups)
     if num_groups == 1:
         groups = of_one_group(model, batch)
     elif _vectorizes(model):
         groups = vectorized(model, batch, num_groups)
     else:
         groups = by_loop(model, batch, num_groups)
-    ids = tf.reshape(cluster_ids, [num_groups, -1])
-    # A group of two clusters gets an id that no cluster has: it is left out and reported.
-    uniform = tf.reduce_all(tf.equal(ids, ids[:, :1]), axis=1)
-    return Grouped(groups, tf.where(uniform, ids[:, 0], -1))
+    return Grouped(groups, clusters)
 
 
 def groups_per_replica(model: Any) -> int:
@@ -83,18 +81,6 @@ def groups_per_replica(model: Any) -> int:
         raise ValueError(
             f"A batch of {model.groups_per_batch} groups does not divide among "
             f"{replicas} replicas. Make `groups_per_batch` a multiple of {replicas}."
-        )
-    return groups
-
-
-def _groups_of_batch(model: Any, cluster_ids: tf.Tensor) -> int:
-    groups = groups_per_replica(model)
-    size = cluster_ids.shape[0]
-    if size is None or size % groups:
-        raise ValueError(
-            f"A batch must divide into its groups: {groups} equal groups on this replica. "
-            f"Received {'an unknown number of' if size is None else size} examples. Batch "
-            "with `drop_remainder=True` and a multiple of the number of groups."
         )
     return groups
 
