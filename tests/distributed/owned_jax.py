@@ -15,6 +15,7 @@ import jax
 import keras
 import numpy as np
 
+from tf_gradvar import ClusterModel, cluster_batches
 from tf_gradvar.optimizers import Discover, QHDiscover
 
 K, R, EACH, STEPS = 8, 4, 2, 5
@@ -66,7 +67,6 @@ def run_form(make):
         for variable, value in zip(state, after, strict=True):
             variable.assign(value)
         corrected.append([np.asarray(x) for x in v])
-    stack = optimizer.cluster_gradients[0].value
     return {
         "settings": {"q": Q, "shapes": SHAPES},
         "draws": list(draws()),
@@ -74,9 +74,15 @@ def run_form(make):
         "buffers": [np.asarray(b.value) for b in optimizer.cluster_gradients],
         "averages": [np.asarray(a.value) for a in optimizer.mean_cluster_gradients],
         "skipped": int(optimizer.skipped_groups.value),
-        "pieces": [tuple(shard.data.shape) for shard in stack.addressable_shards],
+        "pieces": pieces_of(optimizer),
         "collectives": collectives(text),
     }
+
+
+def pieces_of(optimizer):
+    """The shapes of what the devices hold of the first stack of buffers."""
+    stack = optimizer.cluster_gradients[0].value
+    return [tuple(shard.data.shape) for shard in stack.addressable_shards]
 
 
 def collectives(text):
@@ -90,6 +96,42 @@ def collectives(text):
             numbers = sum(int(np.prod([int(n) for n in s.split(",") if n])) for s in shapes)
             found.append((match[2], numbers))
     return found
+
+
+def fit(folder):
+    """Train a ClusterModel on batches of owned clusters, save it, and load it again."""
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=(80, 3)).astype("float32"), np.arange(80) % K
+    y = x @ rng.normal(size=(3, 2)).astype("float32")
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model = ClusterModel.from_model(plain)
+    model.compile(Discover(0.05, **OWNED), "mse")
+    settings = {"num_clusters": K, "cluster_probabilities": Q, "group_size": 4, "seed": 0}
+    batches = cluster_batches((x, y), ids, groups_per_batch=R * EACH, owned_by=R, **settings)
+    losses = model.fit(batches, epochs=2, steps_per_epoch=30, verbose=0).history["loss"]
+    path = f"{folder}.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    unowned = cluster_batches((x, y), ids, groups_per_batch=R * EACH, **settings)
+    optimizer = model.optimizer
+    return {
+        "losses": losses,
+        "skipped": int(optimizer.skipped_groups.value),
+        "buffers": np.asarray(optimizer.cluster_gradients[0].value),
+        "average": np.asarray(optimizer.mean_cluster_gradients[0].value),
+        "pieces": [
+            [
+                tuple(shard.data.shape)
+                for shard in m.optimizer.cluster_gradients[0].value.addressable_shards
+            ]
+            for m in (model, loaded)
+        ],
+        "apart": max(
+            float(np.abs(np.asarray(a.value) - np.asarray(b.value)).max())
+            for a, b in zip(optimizer.variables, loaded.optimizer.variables, strict=True)
+        ),
+        "refusal": message_of(lambda: model.fit(unowned, steps_per_epoch=1, verbose=0)),
+    }
 
 
 def message_of(action):
@@ -118,6 +160,7 @@ if __name__ == "__main__":
     distribution = keras.distribution.DataParallel(devices=keras.distribution.list_devices())
     keras.distribution.set_distribution(distribution)
     outcome = {name: run_form(make) for name, make in FORMS.items()}
+    outcome["fit"] = fit(sys.argv[1])
     outcome["refusals"] = refusals()
     with open(sys.argv[1], "wb") as file:
         pickle.dump(outcome, file)

@@ -54,6 +54,18 @@ def test_the_compiled_step_exchanges_one_gradient(outcome, form, numbers):
     assert all(n <= GROUPS for kind, n in found if kind != "all-reduce")
 
 
+def test_a_model_trains_saves_and_loads(outcome):
+    found = outcome["fit"]
+    assert found["skipped"] == 0
+    assert found["losses"][-1] < 0.5 * found["losses"][0]
+    average = np.tensordot(outcome["Discover"]["settings"]["q"], found["buffers"], axes=1)
+    assert np.abs(average).max() > 1e-3
+    np.testing.assert_allclose(found["average"], average, atol=1e-6)
+    assert found["pieces"] == [[(2, 3, 2)] * 4] * 2
+    assert found["apart"] == 0.0
+    assert "Pass `owned_by=4` to `cluster_batches`" in found["refusal"]
+
+
 def test_what_does_not_divide_is_refused(outcome):
     refusals = outcome["refusals"]
     assert "`num_clusters` must be a multiple of the devices" in refusals["clusters"]
