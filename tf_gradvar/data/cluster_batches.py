@@ -92,7 +92,8 @@ def cluster_batches(
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
-        `ClusterSampling`, and it has the method `reassign`.
+        `ClusterSampling`, and it has the method `reassign`; from arrays also `after(count)`, which
+        is what `skip(count)` returns without making the batches in between.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -143,9 +144,14 @@ def cluster_batches(
         batches = _from_dataset(examples, sampling)
     else:
         tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
-        batches = batches_by_index(as_tensors(data), tables, sampling, read_ahead=read_ahead)
+        by_index = functools.partial(
+            batches_by_index, as_tensors(data), tables, read_ahead=read_ahead
+        )
+        batches = by_index(sampling)
     dataset = batches.prefetch(tf.data.AUTOTUNE) if read_ahead else batches
     dataset.sampling = sampling
+    if not isinstance(data, tf.data.Dataset):  # else `skip` is as good
+        dataset.after = lambda count: by_index(sampling.after(count))
     if isinstance(data, tf.data.Dataset) or read_ahead:
         dataset.reassign = _refuse_to_reassign
     else:

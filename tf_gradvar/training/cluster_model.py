@@ -15,9 +15,9 @@ from tf_gradvar.training.cluster_batch import (
     check_made_in_scope,
     check_same_clusters,
     plain_inputs,
-    refuse_what_cpu_replicas_lack,
     split_cluster_batch,
 )
+from tf_gradvar.training.fit_limits import refuse_what_fit_lacks
 from tf_gradvar.training.group_gradients import Batch
 from tf_gradvar.training.grouping import grouped_gradients, groups_per_replica
 from tf_gradvar.training.outside_groups import scaled, with_regularization
@@ -152,15 +152,16 @@ class ClusterModel(keras.Model):
 
         Raises:
             ValueError: If the batches are drawn with other probabilities or numbers of
-                clusters than the optimizer's, `steps_per_execution` is above 1 with several
-                CPU replicas, or the model was made outside the scope of its strategy.
+                clusters than the optimizer's, the strategy has several workers,
+                `steps_per_execution` is above 1 or `jit_compile` is set with several CPU
+                replicas, or the model was made outside the scope of its strategy.
         """
         self.use_sampling_of(x)
         variate = find_control_variate(self.optimizer)
         if variate is not None and not isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             callbacks = [SkippedGroupsWarning(variate), *(c for c in given if c is not None)]
-        refuse_what_cpu_replicas_lack(self)
+        refuse_what_fit_lacks(self)
         check_made_in_scope(self)
         if isinstance(x, tf.data.Dataset) and len(args) < 3:
             kwargs.setdefault("shuffle", False)  # Keras warns that it cannot shuffle a dataset
