@@ -31,16 +31,21 @@ class Preempted(SystemExit):
 class StopRequest:
     """Notes a SIGTERM inside a `with` block instead of ending the process by it.
 
+    Args:
+        wanted: Whether to do so; else SIGTERM ends the process as ever.
+
     Attributes:
         received: Whether there was one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: bool = True) -> None:
         self.received = False
+        self._wanted = wanted
         self._previous: Any = None
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():  # Python allows no other
+        main = threading.current_thread() is threading.main_thread()  # Python allows no other
+        if self._wanted and main:
             self._previous = signal.signal(signal.SIGTERM, self._note)
         return self
 

@@ -143,11 +143,12 @@ class TrainingLoop:
         self._callbacks, self._validation = callbacks, validation
         self._checkpoints = checkpoints
         self._step = 0
-        self._must_stop = False
+        self._must_stop = self._preempted = False
 
     def results(self) -> Iterator[dict[str, float]]:
         """Train, and yield the logs of each epoch."""
-        with naming_lost_workers(self._strategy), StopRequest() as request:
+        wanted = self._checkpoints is not None
+        with naming_lost_workers(self._strategy), StopRequest(wanted) as request:
             start = self._checkpoints.restore() if self._checkpoints else Progress()
             self._step = start.step
             if start.finished or start.step >= self._plan.steps:
@@ -168,6 +169,7 @@ class TrainingLoop:
             while self._step < plan.steps and not self._must_stop:
                 logs = self._epoch(take_steps, request)
                 yield logs
+                self._end_if_preempted()
         finalize = getattr(model.optimizer, "finalize_variable_values", None)
         if finalize is not None:
             finalize(model.trainable_weights)
@@ -194,6 +196,7 @@ class TrainingLoop:
             )
             if place < plan.steps_per_epoch and not self._must_stop:
                 self._save_if_due(asked)
+                self._end_if_preempted()
         results = {name: float(value) for name, value in logs.items()}
         if self._validation is not None:
             results |= self._validation.run(callbacks)
@@ -203,14 +206,17 @@ class TrainingLoop:
         return results
 
     def _save_if_due(self, asked_to_stop: bool) -> None:
-        """Write a checkpoint after a call, and end the process if that was asked for."""
+        """Write a checkpoint after a call, if it is time or a worker is asked to stop."""
         if self._checkpoints is None:
             return
         at_the_end = self._must_stop or self._step == self._plan.steps
         if asked_to_stop or at_the_end or self._step % self._plan.checkpoint_every == 0:
             state = self._reading.state(self._step)
             self._checkpoints.save(Progress(self._step, self._must_stop, state))
-        if asked_to_stop and not at_the_end:
+        self._preempted = asked_to_stop and not at_the_end
+
+    def _end_if_preempted(self) -> None:
+        if self._checkpoints is not None and self._preempted:
             raise Preempted(
                 f"Stopped by SIGTERM after step {self._step}, of which {self._checkpoints.folder} "
                 "holds a checkpoint: the same command goes on from there."
