@@ -43,10 +43,12 @@ class Reading:
 
 def _taken(dataset: Any, saved: dict[str, Any]) -> int:
     """Return how many batches of a dataset were taken before a state of its sampler."""
-    sampling = getattr(dataset, "sampling", None)
-    given = None if sampling is None else sampling.state(0)
-    taken = saved["batches_taken"] - (given or saved)["batches_taken"]
-    if given is None or taken < 0 or sampling.state(taken)["fingerprint"] != saved["fingerprint"]:
+    sampling: Any = getattr(dataset, "sampling", None)
+    given, taken = None, -1
+    if sampling is not None:
+        given = sampling.state(0)
+        taken = saved["batches_taken"] - given["batches_taken"]
+    if taken < 0 or sampling.state(taken)["fingerprint"] != saved["fingerprint"]:
         raise ValueError(
             "`dataset` must draw as before the checkpoint: from the same data and clusters, with "
             f"the same settings and seed. Received: a dataset whose sampler is at {given}, and the "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -165,11 +165,14 @@ class TrainingLoop:
         model.stop_training = self._must_stop = False
         logs: dict[str, float] = {}
         callbacks.on_train_begin()
-        with contextlib.suppress(GeneratorExit):  # nobody may want the other results
+        try:
             while self._step < plan.steps and not self._must_stop:
                 logs = self._epoch(take_steps, request)
                 yield logs
                 self._end_if_preempted()
+        except GeneratorExit:  # nobody wants the other results
+            if sys.is_finalizing():  # the whole process ends: callbacks find nothing any more
+                return
         finalize = getattr(model.optimizer, "finalize_variable_values", None)
         if finalize is not None:
             finalize(model.trainable_weights)
@@ -226,8 +229,8 @@ class TrainingLoop:
 def _steps_of(model: keras.Model, batches: Any, count: int) -> Callable[[], dict[str, Any]]:
     """Return a function that takes so many steps and returns the metrics since their reset."""
     step = functools.partial(model.distribute_strategy.run, model.train_step)
-    if model.jit_compile and not model.run_eagerly:
-        step = tf.function(step, autograph=False, jit_compile=True)
+    if not model.run_eagerly:  # a function of its own, as in `fit`, is faster in the loop
+        step = tf.function(step, autograph=False, jit_compile=model.jit_compile)
 
     def call() -> dict[str, Any]:
         def one_more(taken: tf.Tensor) -> tuple[tf.Tensor]:
