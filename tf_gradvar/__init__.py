@@ -1,8 +1,8 @@
 """Measure, explain and reduce the variance of gradients in Keras 3.
 
 Every per-example quantity of this package is of the unreduced loss: it is never divided by
-a batch size. Sub-packages that need TensorFlow are imported when first used, so that the
-optimizers alone also run on the JAX backend.
+a batch size. Whatever needs TensorFlow is imported when first used: training runs on the JAX
+backend without it.
 """
 
 import importlib

@@ -50,6 +50,8 @@ def test_the_same_batches_from_the_start_and_resumed(settings):
     resumed, drawn_on = both(state=state, **settings)
     assert_same(resumed.take(3).as_numpy_iterator(), drawn_on.take(3))
     assert_same(resumed.take(3).as_numpy_iterator(), (drawn[9 + i] for i in range(3)))
+    later = drawn.with_sampling(drawn.sampling.after(9))
+    assert_same(resumed.take(3).as_numpy_iterator(), later.take(3))
 
 
 def test_structures_and_weights():

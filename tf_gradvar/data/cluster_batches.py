@@ -119,7 +119,9 @@ def cluster_batches(
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
-        `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`.
+        `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`;
+        from arrays also `after(count)`, which is what `skip(count)` returns without making the
+        batches in between.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -185,10 +187,13 @@ def cluster_batches(
         dataset = batches_by_cluster(examples, sizes, sampling, share)
     else:
         _check_drawn_from(sizes, sampling, share)
-        dataset, follow = _batches_of_arrays(checked, ids, sampling, read_ahead, share)
+        make, follow = _batches_of_arrays(checked, ids, sampling, read_ahead, share)
+        dataset = make(sampling)
     if read_ahead and hasattr(dataset, "prefetch"):
         dataset = dataset.prefetch(-1)  # as many as tf.data finds best
     dataset.sampling = sampling
+    if not from_dataset:  # else `skip` is as good
+        dataset.after = lambda count: make(sampling.after(count))
     dataset.reassign = _refuse_to_reassign
     if not from_dataset and not read_ahead and owned_by is None and share is None:
         dataset.reassign = functools.partial(_reassign, dataset, follow, checked)
@@ -217,19 +222,19 @@ def _batches_of_arrays(
     sampling: ClusterSampling,
     read_ahead: bool,
     share: WorkerShare | None,
-) -> tuple[Any, Callable[[np.ndarray, list[float]], None]]:
-    """Return the batches, and the function by which they take other clusters."""
+) -> tuple[Callable[[ClusterSampling], Any], Callable[[np.ndarray, list[float]], None]]:
+    """Return what makes the batches, and the function by which they take other clusters."""
     if keras.backend.backend() != "tensorflow" and share is None:
         batches = ArrayClusterBatches(data, ids, sampling)
-        return batches, batches.follow
+        return batches.with_sampling, batches.follow
     from tf_gradvar.data.cluster_stream import ClusterTables, batches_by_index
     from tf_gradvar.data.example_dataset import as_tensors
 
     tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
-    dataset = batches_by_index(
-        as_tensors(data), tables, sampling, read_ahead=read_ahead, share=share
+    make = functools.partial(
+        batches_by_index, as_tensors(data), tables, read_ahead=read_ahead, share=share
     )
-    return dataset, tables.follow
+    return make, tables.follow
 
 
 def _check_drawn_from(

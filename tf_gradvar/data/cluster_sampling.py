@@ -88,6 +88,15 @@ class ClusterSampling:
         taken = check_state(state, self.fingerprint(), "cluster batches")
         return dataclasses.replace(self, batches_taken=taken)
 
+    def after(self, count: int) -> ClusterSampling:
+        """Return the same, with so many more batches left out.
+
+        Raises:
+            ValueError: If `count` is not an integer of at least 0.
+        """
+        total = self.batches_taken + check_batches_taken(count)
+        return dataclasses.replace(self, batches_taken=total)
+
 
 def as_cluster_batch(example: tuple[Any, ...], ids: Any) -> tuple[Any, ...]:
     """Return (x, y) or (x, y, sample_weight) with the ids beside the inputs."""

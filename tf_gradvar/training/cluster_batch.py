@@ -172,26 +172,3 @@ def check_made_in_scope(model: keras.Model) -> None:
             "one that is given to `ClusterModel.from_model`, and its optimizer under "
             "`with strategy.scope():`."
         )
-
-
-def refuse_what_cpu_replicas_lack(model: keras.Model) -> None:
-    """Raise if a compiled model asks for what TensorFlow cannot do on logical CPUs.
-
-    Args:
-        model: The model that is about to be trained.
-
-    Raises:
-        ValueError: If `steps_per_execution` is above 1 with several CPU replicas.
-    """
-    strategy = model.distribute_strategy
-    if strategy.num_replicas_in_sync == 1 or model.steps_per_execution == 1:
-        return  # the default strategy does not even name its devices
-    devices = strategy.extended.worker_devices
-    if "CPU" in devices[0]:
-        raise ValueError(
-            "`steps_per_execution` above 1 fails in TensorFlow when several logical CPUs are the "
-            "replicas, for every Keras model and optimizer. Received: "
-            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU replicas. "
-            "Compile with steps_per_execution=1 there, or take several steps in one call with "
-            "`tf_gradvar.training.train_steps`."
-        )
