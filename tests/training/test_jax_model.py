@@ -17,6 +17,9 @@ pytestmark = [
 ]
 
 
+SIZES = {"a": 3, "b": 1}  # of two outputs
+
+
 def fit(model, data=None, steps=3, **arguments):
     model.fit(batches() if data is None else data, steps_per_epoch=steps, verbose=0, **arguments)
     return model
@@ -73,7 +76,7 @@ def test_several_outputs_with_metrics_and_layer_losses():
     """What Keras keeps of the loss of each output is that of the whole batch."""
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(5, activity_regularizer=keras.regularizers.L2(0.1))(inputs)
-    outputs = {"a": keras.layers.Dense(3)(hidden), "b": keras.layers.Dense(1)(hidden)}
+    outputs = {name: keras.layers.Dense(size, name=name)(hidden) for name, size in SIZES.items()}
     model = ClusterModel.from_model(keras.Model(inputs, outputs), groups_per_batch=4)
     model.compile(
         Discover(1e-6, K),  # which leaves the weights nearly as they are
