@@ -22,6 +22,7 @@ from keras.src.utils.tracking import no_automatic_dependency_tracking
 __all__ = [
     "Functional",
     "HookedOptimizer",
+    "VariableInPieces",
     "added_losses",
     "adds_loss",
     "build_around",
@@ -44,6 +45,7 @@ __all__ = [
     "resolve_loss",
     "set_mask",
     "set_remat_mode",
+    "shard_variable",
     "share_state",
     "stored_kernel",
     "track_variables",
@@ -159,6 +161,72 @@ def get_mask(tensor: Any) -> Any:
 def set_mask(tensor: Any, mask: Any) -> None:
     """Attach a mask to a tensor as Keras does."""
     set_keras_mask(tensor, mask)
+
+
+class VariableInPieces(keras.Variable):
+    """A variable of which every replica of `tf.distribute` keeps a part (TensorFlow only).
+
+    Outside of replicas, to Keras' files and to TensorFlow's checkpoints it is the whole; inside of
+    a replica, `handle` is that of its part.
+
+    Why: a variable of Keras is made, read and assigned on all replicas alike, in private methods;
+    and those by which TensorFlow saves one are private as well.
+    """
+
+    def make_pieces(self, initializer: Any) -> Any:
+        """Return the variable of `tf.distribute` that holds the parts."""
+        raise NotImplementedError
+
+    def read_whole(self) -> Any:
+        """Return the whole as an array."""
+        raise NotImplementedError
+
+    def write_whole(self, value: Any) -> None:
+        """Give every replica its part of a tensor."""
+        raise NotImplementedError
+
+    def on_host(self, value: Any) -> Any:
+        """Return an array as a tensor in the memory of the host, to be saved from there."""
+        raise NotImplementedError
+
+    def _initialize_with_initializer(self, initializer: Any) -> None:
+        self._value = self.make_pieces(initializer)
+
+    def _direct_assign(self, value: Any) -> None:
+        self.write_whole(value)
+
+    def _serialize_to_tensors(self) -> dict[str, Any]:
+        return {"VARIABLE_VALUE": self.on_host(self.read_whole())}
+
+    def _restore_from_tensors(self, restored_tensors: dict[str, Any]) -> None:
+        self.write_whole(restored_tensors["VARIABLE_VALUE"])
+
+    def numpy(self) -> Any:
+        """Return the whole as an array."""
+        return self.read_whole()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.read_whole().astype(dtype or self.dtype)
+
+    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
+        return keras.ops.convert_to_tensor(self.read_whole(), dtype=dtype or self.dtype)
+
+    def __getitem__(self, idx: Any) -> Any:
+        return self.read_whole()[idx]
+
+
+def shard_variable(variable: keras.Variable, layout: Any) -> None:
+    """Lay a variable out over devices (JAX only).
+
+    Why: a distribution chooses the layout by the path of the variable, or copies it everywhere;
+    `add_variable(layout=...)` came after Keras 3.8.
+
+    Args:
+        variable: The variable.
+        layout: A `jax.sharding.Sharding`, which later values get, too.
+    """
+    variable._layout = layout
+    variable.assign(keras.ops.convert_to_tensor(variable))
 
 
 # Models -------------------------------------------------------------------------------------

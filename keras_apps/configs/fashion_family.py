@@ -16,9 +16,17 @@ download of TFDS.
 Expected: as on digits, a small gain lowers the loss with one group in a step, and one slow buffer
 does nearly as much.
 
-Measured: not yet.
+Measured (three seeds, mean and standard deviation of the final training loss), one group in a step:
+DiscoverOver(Adam) 0.333 (0.013; gain 0.3, alpha 0.03), QHDiscover 0.334 (0.005; alpha 0.1, nu
+0.97), Discover 0.335 (0.006; gain 0.3, alpha 0.03), Adam 0.351 (0.026), QHM 0.383 (0.019; momentum
+0.999, nu 0.9), SGD 0.389 (0.004), momentum 0.443 (0.020). So here one slow buffer hardly helps, and
+ten do: Discover is 12 to 14 % below QHM and SGD, on every seed, and over Adam 5 % below Adam, on
+every seed. Test accuracy follows: 86.0 % for Discover (0.2 points), 86.4 % over Adam (0.5), 85.6 %
+for Adam (1.1), 84.2 % for QHM (0.8), 84.0 % for SGD (0.2).
 
-Time: not yet measured as a whole.
+Eight groups in a step were not run to the end.
+
+Time: the 150 runs with one group took 45 minutes in one thread, beside much other work.
 
 Commands:
     python -m keras_apps.train --config fashion_family --workdir runs/fashion

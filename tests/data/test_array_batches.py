@@ -18,6 +18,7 @@ SETTINGS = {
     "skewed": {"cluster_probabilities": SKEWED},
     "cycle": {"order": "cycle"},
     "one group": {"groups_per_batch": 1, "group_size": 40},  # more than a cluster has
+    "owned": {"owned_by": 3, "cluster_probabilities": SKEWED},
 }
 
 
@@ -49,6 +50,8 @@ def test_the_same_batches_from_the_start_and_resumed(settings):
     resumed, drawn_on = both(state=state, **settings)
     assert_same(resumed.take(3).as_numpy_iterator(), drawn_on.take(3))
     assert_same(resumed.take(3).as_numpy_iterator(), (drawn[9 + i] for i in range(3)))
+    later = drawn.with_sampling(drawn.sampling.after(9))
+    assert_same(resumed.take(3).as_numpy_iterator(), later.take(3))
 
 
 def test_structures_and_weights():

@@ -6,6 +6,7 @@ collective poisons the process.
 
 import pickle
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from tf_gradvar import (
     QHDiscover,
     cluster_batches,
 )
-from tf_gradvar.training import train_steps
+from tf_gradvar.training import pick_strategy, train_steps
 
 NUM_CLUSTERS = 3
 STEPS = 10
@@ -57,6 +58,8 @@ CASES = {
     "adamw": (lambda: DiscoverOver(adamw(), NUM_CLUSTERS), 4),
 }
 
+VALIDATED = ("clipnorm and weight decay", "igt", "igt without clusters")
+
 
 def make_model(optimizer, normalized=False, **compile_arguments):
     keras.utils.set_random_seed(1)
@@ -66,7 +69,7 @@ def make_model(optimizer, normalized=False, **compile_arguments):
     if normalized:
         x = keras.layers.BatchNormalization()(x)
     model = ClusterModel.from_model(keras.Model(inputs, keras.layers.Dense(3)(x)))
-    model.compile(optimizer(), LOSS, jit_compile=False, **compile_arguments)
+    model.compile(optimizer(), LOSS, **{"jit_compile": False, **compile_arguments})
     return model
 
 
@@ -85,16 +88,19 @@ def state_of(model):
     return [np.asarray(c[0].numpy(), "float32") for c in copies], spread
 
 
-def run_case(optimizer, groups, **model_arguments):
+def run_case(optimizer, groups, validates=False, **model_arguments):
     with strategy.scope():
         model = make_model(optimizer, **model_arguments)
+    validation = {"validation_data": (X, Y)} if validates else {}
     history = model.fit(
-        batches(groups), epochs=2, steps_per_epoch=STEPS, verbose=0, validation_data=(X, Y)
+        batches(groups), epochs=2, steps_per_epoch=STEPS, verbose=0, **validation
     ).history
     state, spread = state_of(model)
-    evaluated = float(model.evaluate(X, Y, verbose=0))
-    losses = {"training": history["loss"], "validation": history["val_loss"]}
-    return {"state": state, "spread": spread, "evaluated": evaluated, **losses}
+    outcome = {"state": state, "spread": spread, "training": history["loss"]}
+    if validates:
+        outcome["validation"] = history["val_loss"]
+        outcome["evaluated"] = float(model.evaluate(X, Y, verbose=0))
+    return outcome
 
 
 def run_half_precision():
@@ -128,6 +134,26 @@ def run_plain_loop():
     return {"state": state, "spread": spread, "results": results}
 
 
+def run_whole_loop(folder):
+    """The loop with a callback and validation, and a checkpoint from which it goes on."""
+    settings = {
+        "steps_per_call": 2,
+        "steps_per_epoch": 4,
+        "validation_data": (X[:50], Y[:50]),  # the last batch is divided unevenly
+        "checkpoint_dir": folder,
+        "checkpoint_every": 2,
+    }
+    results = []
+    for steps in (8, 12):
+        with strategy.scope():
+            model = make_model(lambda: DiscoverIGT(0.05, NUM_CLUSTERS), metrics=["accuracy"])
+        plateau = keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=9.0)
+        results += train_steps(model, batches(4), steps, callbacks=[plateau], **settings)
+    state, spread = state_of(model)
+    rate = float(model.optimizer.learning_rate.numpy())
+    return {"state": state, "spread": spread, "results": results, "rate": rate}
+
+
 def message_of(action):
     try:
         action()
@@ -148,6 +174,12 @@ def fit_a_model_from_outside():
         model = ClusterModel.from_model(plain)
         model.compile(Discover(0.1, NUM_CLUSTERS), LOSS, jit_compile=False)
     model.fit(batches(4), steps_per_epoch=1, verbose=0)
+
+
+def compiled_loop():
+    with strategy.scope():
+        model = make_model(lambda: Discover(0.1, NUM_CLUSTERS), jit_compile=True)
+    next(train_steps(model, batches(4), 1, steps_per_call=1))
 
 
 def loop_over_a_model_from_outside():
@@ -207,6 +239,8 @@ def refusals():
             )
         ),
         "steps_per_execution": message_of(lambda: fit_with(accumulating(), steps_per_execution=2)),
+        "jit_compile, fit": message_of(lambda: fit_with(accumulating(), jit_compile=True)),
+        "jit_compile, train_steps": message_of(compiled_loop),
         "made outside, fit": message_of(fit_a_model_from_outside),
         "made outside, train_steps": message_of(loop_over_a_model_from_outside),
         "optimizer made outside": message_of(run_plain_loop_with_an_optimizer_from_outside),
@@ -219,17 +253,19 @@ def start_strategy(replicas):
     cpus = tf.config.list_physical_devices("CPU")
     logical = [tf.config.LogicalDeviceConfiguration()] * replicas
     tf.config.set_logical_device_configuration(cpus[0], logical)
-    if replicas == 1:
-        return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    strategy = pick_strategy()
+    assert strategy.num_replicas_in_sync == replicas
+    return strategy
 
 
 def run_all(replicas):
     """Return the outcome of every case by its name."""
-    outcome = {name: run_case(*case) for name, case in CASES.items()}
+    outcome = {name: run_case(*case, name in VALIDATED) for name, case in CASES.items()}
     outcome["own loop"] = run_own_loop()
     outcome["own loop with a metric"] = run_own_loop(metrics=["accuracy"])
     outcome["plain model in a loop"] = run_plain_loop()
+    with tempfile.TemporaryDirectory() as folder:
+        outcome["whole loop"] = run_whole_loop(folder)
     if replicas < 4:
         outcome["own loop, unknown groups"] = run_own_loop(groups_per_batch=None)
         outcome["mixed_float16"] = run_half_precision()

@@ -54,6 +54,7 @@ class Run(Data):
     """An optimizer and the steps that it takes.
 
     Attributes:
+        rank: Of the buffers of matrices; None for full ones.
         without: Variables that never have a gradient.
         compiled: Whether the steps run in a `tf.function`.
         saved_after: The state goes to a new optimizer after so many steps, or never (None).
@@ -74,6 +75,7 @@ class Run(Data):
     schedule: bool = False
     clip: dict = field(default_factory=dict)
     buffer_dtype: str = "float32"
+    rank: int | None = None
     gradient_dtype: str = "float32"
     without: tuple = ()
     compiled: bool = False
@@ -95,6 +97,9 @@ def runs(draw):
     num_clusters = draw(st.integers(1, 5))
     shapes = tuple(draw(st.lists(st.sampled_from([(), (3,), (2, 3), (3, 3), (1,)]), min_size=1,
                                  max_size=3)))  # fmt: skip
+    rank = draw(st.sampled_from([None, None, 1, 2]))
+    if rank is not None:
+        shapes = (*shapes[1:], (5, 5) if rank == 2 else draw(st.sampled_from([(3, 3), (2, 2, 3)])))
     probabilities = draw(st.none() | _probabilities(num_clusters))
     groups = draw(st.integers(1, 6))
     same_number = draw(st.booleans())
@@ -122,7 +127,10 @@ def runs(draw):
                 [{}, {}, {"clipnorm": 0.7}, {"global_clipnorm": 0.7}, {"clipvalue": 0.3}]
             )
         ),
-        buffer_dtype=draw(st.sampled_from(["float32", "float32", "float32", "bfloat16"])),
+        buffer_dtype=draw(st.sampled_from(["float32", "float32", "float32", "bfloat16"]))
+        if rank is None
+        else "float32",
+        rank=rank,
         gradient_dtype=draw(st.sampled_from(["float32", "float32", *DTYPES])),
         without=(len(shapes) - 1,) if len(shapes) > 1 and draw(st.integers(0, 3)) == 0 else (),
         compiled=same_number and draw(st.integers(0, 3)) == 0,
@@ -165,6 +173,7 @@ def optimizer_of(run):
         "cluster_probabilities": run.probabilities and list(run.probabilities),
         "buffer_dtype": run.buffer_dtype,
         "gain": run.gain,
+        **({} if run.rank is None else {"buffers": "low_rank", "rank": run.rank}),
     }
     scale = {"scale": run.scale}
     slow = {"momentum": run.momentum}
@@ -208,7 +217,7 @@ def oracle_of(run):
     base["QHDiscover"] = base["Discover"]
     if not run.clustered:
         return base[run.name](), oracle.PlainMean()
-    variate = oracle.ControlVariate(
+    arguments = (
         run.shapes,
         run.num_clusters,
         run.alpha,
@@ -217,7 +226,9 @@ def oracle_of(run):
         run.gain,
         run.nu if run.name == "QHDiscover" else run.scale,
     )
-    return base[run.name](), variate
+    if run.rank is None:
+        return base[run.name](), oracle.ControlVariate(*arguments)
+    return base[run.name](), oracle.LowRankControlVariate(*arguments, rank=run.rank)
 
 
 def rounding(run):

@@ -103,7 +103,8 @@ def check_buffers(run, optimizer, variate):
         zip(optimizer.cluster_gradients, optimizer.mean_cluster_gradients, strict=True)
     ):
         stacked = np.stack([variate.buffers[i][k] for k in range(run.num_clusters)])
-        actual = [ops.convert_to_numpy(ops.cast(v, "float32")) for v in (buffers, average)]
+        held = ops.stack([ops.cast(buffers[k], "float32") for k in range(run.num_clusters)])
+        actual = [ops.convert_to_numpy(v) for v in (held, average)]
         assert_close(run, actual, [stacked, variate.average(i)], len(run.moves))
 
 

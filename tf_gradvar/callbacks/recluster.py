@@ -16,6 +16,7 @@ from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, schedule_of
 from tf_gradvar.callbacks.steps import strategy_scope
 from tf_gradvar.optimizers.control_variate import find_control_variate
+from tf_gradvar.sampling import design_of
 
 LOG_PREFIX = "recluster"
 BUFFERS = ("match", "restart")
@@ -194,7 +195,7 @@ class Recluster(ScheduledCallback):
             probabilities = getattr(self._dataset.sampling, "cluster_probabilities", None)
             if probabilities is not None:
                 self._recluster_optimizer(found, previous, probabilities)
-        design = getattr(getattr(self._dataset, "sampling", None), "design", None)
+        design = design_of(self._dataset)
         for estimator in self._estimators:
             follows = getattr(estimator, "follows_design", False) and (found >= 0).all()
             estimator.reassign(design if follows and design else np.maximum(found, 0))

@@ -40,6 +40,16 @@ class ArrayClusterBatches(keras.utils.PyDataset):
         self.sampling = sampling
         self.follow(ids, sampling.cluster_probabilities)
 
+    def with_sampling(self, sampling: ClusterSampling) -> ArrayClusterBatches:
+        """Return this dataset if it has the sampling, else one of the same examples.
+
+        Args:
+            sampling: Of the batches, which may begin elsewhere.
+        """
+        if sampling == self.sampling:
+            return self
+        return ArrayClusterBatches(self._data, self._ids, sampling)
+
     def follow(self, ids: np.ndarray, probabilities: Sequence[float]) -> None:
         """Draw from other clusters from the next batch on.
 
@@ -47,7 +57,7 @@ class ArrayClusterBatches(keras.utils.PyDataset):
             ids: As in the constructor, of as many examples and clusters.
             probabilities: The probability of each cluster, K floats.
         """
-        self._probabilities = tuple(probabilities)
+        self._ids, self._probabilities = ids, tuple(probabilities)
         self._rows, self._sizes = rows_by_cluster(ids, len(self._probabilities))
         self._first = np.cumsum(self._sizes) - self._sizes
         self._next = -1  # nothing is known of any batch
@@ -61,8 +71,8 @@ class ArrayClusterBatches(keras.utils.PyDataset):
         number = settings.batches_taken + index
         stream = self._probabilities, settings.seed, settings.order
         if number != self._next:
-            self._positions = count_choices(*stream, number * groups) * size
-        clusters = choices(*stream, number * groups, (number + 1) * groups)
+            self._positions = count_choices(*stream, number * groups, settings.blocks) * size
+        clusters = choices(*stream, number * groups, (number + 1) * groups, settings.blocks)
         rows = np.concatenate([self._rows_of_group(int(k)) for k in clusters])
         self._next = number + 1
         example = keras.tree.map_structure(lambda leaf: leaf[rows], self._data)

@@ -23,6 +23,7 @@ from tf_gradvar.data.arrays import check_arrays, is_tf_dataset
 from tf_gradvar.data.cluster_ids import ids_of_arrays
 from tf_gradvar.data.cluster_sampling import ClusterSampling
 from tf_gradvar.data.fingerprint import fingerprint
+from tf_gradvar.data.worker_share import WorkerShare, check_owned_by, share_of_worker
 from tf_gradvar.sampling.cluster_draws import ORDERS
 
 
@@ -39,6 +40,8 @@ def cluster_batches(
     state: dict[str, Any] | None = None,
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
+    owned_by: int | None = None,
+    input_context: Any = None,
 ) -> Any:
     """Return an endless dataset of batches made of single-cluster groups.
 
@@ -67,6 +70,19 @@ def cluster_batches(
     `dataset.sampling` then has; `tf_gradvar.Recluster` does both. A distribution strategy still
     draws a few batches ahead, of which the step does not know that their clusters are old.
 
+    **Replicas.** A distribution strategy cuts a batch into equal parts, one for each replica, whose
+    groups are drawn independently. With several workers, each makes the parts of its own replicas:
+    `strategy.distribute_datasets_from_function(batches.for_worker)`, which calls this function
+    again with the `input_context` of the worker. From arrays these are the parts of the same
+    batches on any number of workers; a tf.data dataset is divided, worker w of W reads the
+    examples w, w + W, ... and draws from them alone.
+
+    For an optimizer with `buffers="owned"`, pass its number of replicas as `owned_by`: the groups
+    of replica r are then of the clusters that it owns (`tf_gradvar.ownership`), drawn with
+    p(k|r) = q_k / Q_r. A plain optimizer on such batches is unbiased only where all Q_r are equal.
+    With `input_context`, a worker needs examples of its own clusters only and may be given no
+    others: data that never leave their worker.
+
     Args:
         data: Arrays `(x, y)` or `(x, y, sample_weight)` with N examples along axis 0 (x and
             y may be nested), or a finite tf.data.Dataset of such single examples.
@@ -94,11 +110,18 @@ def cluster_batches(
         read_ahead: Whether batches are made while the step before is taken (default; on JAX a
             step does not wait for the device). False makes each when it is asked for, so that
             `reassign` holds at once.
+        owned_by: The number of replicas R each of which draws from its own clusters, for
+            `buffers="owned"`. Defaults to None: all draw from all.
+        input_context: Of the worker that calls this in `distribute_datasets_from_function`, a
+            `tf.distribute.InputContext`. The dataset then holds the batches of its replicas in
+            turn, C b / R examples each, and `state` counts steps. Defaults to None: whole batches.
 
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
-        `ClusterSampling`, and it has the method `reassign`.
+        `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`;
+        from arrays also `after(count)`, which is what `skip(count)` returns without making the
+        batches in between.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -123,6 +146,8 @@ def cluster_batches(
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
+    owned_by = check_owned_by(owned_by, num_clusters, groups, order)
+    share = share_of_worker(input_context, groups, owned_by)
     seed = check_seed(seed)
     from_dataset = is_tf_dataset(data)
     if from_dataset:
@@ -130,11 +155,11 @@ def cluster_batches(
 
         examples, ids, known = ids_of_dataset(data, clusters, num_clusters)
     else:
-        data = check_arrays(data, ", or a tf.data.Dataset of such examples")
-        known = fingerprint(*data[:2])
-        ids = ids_of_arrays(data, clusters, num_clusters, known)
+        checked = check_arrays(data, ", or a tf.data.Dataset of such examples")
+        known = fingerprint(*checked[:2])
+        ids = ids_of_arrays(checked, clusters, num_clusters, known)
+    divided = from_dataset and share is not None and share.num_workers > 1 and owned_by is None
     sizes = sizes_of(ids, num_clusters)
-    check_none_empty(sizes, "clusters")
     sampling = ClusterSampling(
         num_clusters,
         group_size,
@@ -146,45 +171,89 @@ def cluster_batches(
         order,
         shuffle_buffer if from_dataset else None,
         known,
+        owned_by=owned_by,
+        shards=share.num_workers if share is not None and divided else None,
     )
     sampling = sampling.resumed(state)
+    if sampling.blocks is not None:
+        sampling.blocks.ownership.masses(sampling.cluster_probabilities)
     if from_dataset:
-        from tf_gradvar.data.cluster_filters import batches_by_filter
+        from tf_gradvar.data.cluster_filters import batches_by_cluster, divide
 
-        dataset = batches_by_filter(examples, sampling)
+        if share is not None and divided:
+            examples, ids = divide(examples, ids, share)
+            sizes = sizes_of(ids, num_clusters)
+        _check_drawn_from(sizes, sampling, share)
+        dataset = batches_by_cluster(examples, sizes, sampling, share)
     else:
-        dataset, follow = _batches_of_arrays(data, ids, sampling, read_ahead)
+        _check_drawn_from(sizes, sampling, share)
+        make, follow = _batches_of_arrays(checked, ids, sampling, read_ahead, share)
+        dataset = make(sampling)
     if read_ahead and hasattr(dataset, "prefetch"):
         dataset = dataset.prefetch(-1)  # as many as tf.data finds best
     dataset.sampling = sampling
-    if from_dataset or read_ahead:
-        dataset.reassign = _refuse_to_reassign
-    else:
-        dataset.reassign = functools.partial(_reassign, dataset, follow, data)
+    if not from_dataset:  # else `skip` is as good
+        dataset.after = lambda count: make(sampling.after(count))
+    dataset.reassign = _refuse_to_reassign
+    if not from_dataset and not read_ahead and owned_by is None and share is None:
+        dataset.reassign = functools.partial(_reassign, dataset, follow, checked)
+    if share is None:
+        dataset.for_worker = lambda input_context: cluster_batches(
+            data,
+            clusters,
+            num_clusters=num_clusters,
+            group_size=group_size,
+            groups_per_batch=groups,
+            cluster_probabilities=probabilities,
+            seed=seed,
+            order=order,
+            state=state,
+            shuffle_buffer=shuffle_buffer,
+            read_ahead=read_ahead,
+            owned_by=owned_by,
+            input_context=input_context,
+        )
     return dataset
 
 
 def _batches_of_arrays(
-    data: tuple[Any, ...], ids: np.ndarray, sampling: ClusterSampling, read_ahead: bool
-) -> tuple[Any, Callable[[np.ndarray, list[float]], None]]:
-    """Return the batches, and the function by which they take other clusters."""
-    if keras.backend.backend() != "tensorflow":
+    data: tuple[Any, ...],
+    ids: np.ndarray,
+    sampling: ClusterSampling,
+    read_ahead: bool,
+    share: WorkerShare | None,
+) -> tuple[Callable[[ClusterSampling], Any], Callable[[np.ndarray, list[float]], None]]:
+    """Return what makes the batches, and the function by which they take other clusters."""
+    if keras.backend.backend() != "tensorflow" and share is None:
         batches = ArrayClusterBatches(data, ids, sampling)
-        return batches, batches.follow
+        return batches.with_sampling, batches.follow
     from tf_gradvar.data.cluster_stream import ClusterTables, batches_by_index
     from tf_gradvar.data.example_dataset import as_tensors
 
     tables = ClusterTables.of(ids, sampling.cluster_probabilities, can_change=not read_ahead)
-    return batches_by_index(as_tensors(data), tables, sampling, read_ahead=read_ahead), (
-        tables.follow
+    make = functools.partial(
+        batches_by_index, as_tensors(data), tables, read_ahead=read_ahead, share=share
     )
+    return make, tables.follow
+
+
+def _check_drawn_from(
+    sizes: np.ndarray, sampling: ClusterSampling, share: WorkerShare | None
+) -> None:
+    """Raise unless every cluster that is drawn from here has an example here."""
+    if share is not None:
+        ownership = None if sampling.blocks is None else sampling.blocks.ownership
+        drawn = share.clusters(ownership, sampling.num_clusters)
+        elsewhere = ~np.isin(np.arange(sampling.num_clusters), drawn)
+        sizes = np.where(elsewhere, 1, sizes)
+    check_none_empty(sizes, "clusters")
 
 
 def _refuse_to_reassign(clusters: Any = None, cluster_probabilities: Any = None) -> NoReturn:
     raise ValueError(
-        "`reassign` needs cluster batches that are drawn from arrays when they are asked for: "
-        "those that were drawn ahead would have outdated clusters. Make them with "
-        "`cluster_batches((x, y), ..., read_ahead=False)`."
+        "`reassign` needs cluster batches that are drawn from arrays when they are asked for "
+        "(drawn ahead they would have outdated clusters), whole, of clusters nobody owns. Make "
+        "them with `cluster_batches((x, y), ..., read_ahead=False)`."
     )
 
 

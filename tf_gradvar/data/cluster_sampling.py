@@ -9,6 +9,8 @@ from typing import Any
 
 from tf_gradvar.arguments import check_batches_taken
 from tf_gradvar.data.resuming import check_state
+from tf_gradvar.ownership import Ownership
+from tf_gradvar.sampling.cluster_draws import Blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,8 @@ class ClusterSampling:
         data: A hash of x and y, or None for a dataset whose clusters a function tells.
         batches_taken: Batches that were left out at the start because they were taken
             before.
+        owned_by: The replicas each of which draws from its own clusters, or None.
+        shards: The parts of a tf.data dataset of which each worker reads one, or None.
     """
 
     num_clusters: int
@@ -41,10 +45,23 @@ class ClusterSampling:
     shuffle_buffer: int | None = None
     data: str | None = None
     batches_taken: int = 0
+    owned_by: int | None = None
+    shards: int | None = None
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """The clusters that replicas own, and their groups in a batch; None: all draw from all."""
+        if self.owned_by is None:
+            return None
+        ownership = Ownership(self.num_clusters, self.owned_by)
+        return Blocks(ownership, self.groups_per_batch // self.owned_by)
 
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides what batch number n holds."""
         settings = {**dataclasses.asdict(self), "batches_taken": 0}
+        for name in ("owned_by", "shards"):  # states from before there were such are still good
+            if settings[name] is None:
+                del settings[name]
         content = json.dumps(settings, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:16]
 
@@ -70,6 +87,15 @@ class ClusterSampling:
         """
         taken = check_state(state, self.fingerprint(), "cluster batches")
         return dataclasses.replace(self, batches_taken=taken)
+
+    def after(self, count: int) -> ClusterSampling:
+        """Return the same, with so many more batches left out.
+
+        Raises:
+            ValueError: If `count` is not an integer of at least 0.
+        """
+        total = self.batches_taken + check_batches_taken(count)
+        return dataclasses.replace(self, batches_taken=total)
 
 
 def as_cluster_batch(example: tuple[Any, ...], ids: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tf_gradvar.assignments import rows_by_cluster
 from tf_gradvar.data.cluster_sampling import ClusterSampling, as_cluster_batch
+from tf_gradvar.data.worker_share import WorkerShare
 from tf_gradvar.sampling.cluster_choice import choice_edges, choice_numbers, choose, count_choices
 from tf_gradvar.sampling.shuffle import shuffled_places
 
@@ -78,7 +79,12 @@ def _table_values(assignments: np.ndarray, probabilities: Sequence[float]) -> tu
 
 
 def batches_by_index(
-    data: tuple[Any, ...], tables: ClusterTables, sampling: ClusterSampling, *, read_ahead: bool
+    data: tuple[Any, ...],
+    tables: ClusterTables,
+    sampling: ClusterSampling,
+    *,
+    read_ahead: bool,
+    share: WorkerShare | None = None,
 ) -> tf.data.Dataset:
     """Return the endless dataset of examples and cluster ids.
 
@@ -87,18 +93,21 @@ def batches_by_index(
         tables: The clusters.
         sampling: A `ClusterSampling`.
         read_ahead: Whether batches are made before they are asked for.
+        share: Of the worker that takes the batches, for each of its replicas in turn; None for
+            whole batches.
 
     Returns:
         A dataset of ({"inputs": x, "cluster_ids": ids}, y) and weights where given.
     """
     groups, size = sampling.groups_per_batch, sampling.group_size
-    seed, order = sampling.seed, sampling.order
+    seed, order, blocks = sampling.seed, sampling.order, sampling.blocks
+    groups_taken = groups if share is None else share.groups
 
     def positions_before(number: tf.Tensor) -> tf.Tensor:
-        return count_choices(tables.edges, seed, order, number * groups) * size
+        return count_choices(tables.edges, seed, order, number * groups, blocks) * size
 
     def advance(positions: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        clusters = choose(numbers, tables.edges)
+        clusters = choose(numbers, tables.edges, blocks)
         members = tf.one_hot(clusters, sampling.num_clusters, dtype=tf.int64)
         before = tf.cumsum(members, axis=0, exclusive=True) * size
         starts = tf.gather(positions, clusters) + tf.gather(before, clusters, batch_dims=1)
@@ -115,21 +124,43 @@ def batches_by_index(
 
     def pick(clusters: tf.Tensor, starts: tf.Tensor) -> tuple[Any, ...]:
         clusters = tf.repeat(clusters, size)
-        position = tf.reshape(starts[:, None] + tf.range(size, dtype=tf.int64), [groups * size])
+        count = groups_taken * size
+        position = tf.reshape(starts[:, None] + tf.range(size, dtype=tf.int64), [count])
         place = shuffled_places(position, tf.gather(tables.sizes, clusters), clusters, seed)
         rows = tf.gather(tables.rows, tf.gather(tables.first, clusters) + place)
         example = keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), data)
-        return as_cluster_batch(example, tf.ensure_shape(clusters, [groups * size]))
+        return as_cluster_batch(example, tf.ensure_shape(clusters, [count]))
 
     start = sampling.batches_taken
     numbers = choice_numbers(sampling.num_clusters, seed, order, start * groups)
     numbers = numbers.batch(groups, drop_remainder=True)
     if read_ahead:
         draws = numbers.scan(positions_before(tf.constant(start, tf.int64)), advance)
+        draws = draws if share is None else take_share(draws, share)
         return draws.map(pick, num_parallel_calls=tf.data.AUTOTUNE)
     stream = tf.data.Dataset.zip((tf.data.Dataset.counter(start), numbers))
     nothing_seen = (tf.constant(-1, tf.int64), tf.zeros([sampling.num_clusters], tf.int64))
     options = tf.data.Options()
     # Batches that were drawn ahead would have outdated clusters.
     options.experimental_optimization.inject_prefetch = False
-    return stream.scan(nothing_seen, advance_or_replay).map(pick).with_options(options)
+    draws = stream.scan(nothing_seen, advance_or_replay)
+    draws = draws if share is None else take_share(draws, share)
+    return draws.map(pick).with_options(options)
+
+
+def take_share(groups: tf.data.Dataset, share: WorkerShare) -> tf.data.Dataset:
+    """Return what each replica of a worker takes of batches of groups, one replica after another.
+
+    Args:
+        groups: A dataset of tensors [C, ...].
+        share: Of the worker.
+    """
+
+    def of_replicas(*batch: Any) -> Any:
+        own = slice(share.places.start, share.places.stop)
+        parts = keras.tree.map_structure(
+            lambda leaf: tf.reshape(leaf[own], (-1, share.groups, *leaf.shape[1:])), batch
+        )
+        return parts[0] if len(parts) == 1 else parts
+
+    return groups.map(of_replicas).unbatch()

@@ -191,4 +191,10 @@ def _with_buffers(optimizer: Any) -> Any:
             "DiscoverOver. For optimizers without buffers use `MiniBatch`. Received: optimizer="
             f"{type(optimizer).__name__}."
         )
+    if (inner.num_owners or 1) > 1:
+        raise ValueError(
+            "`optimizer` must draw all groups from all clusters: there is no estimate for "
+            f"replicas that draw from their own. Received: buffers='owned' on {inner.num_owners} "
+            "replicas. Load its weights file into one on one device."
+        )
     return inner

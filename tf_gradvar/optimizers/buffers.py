@@ -32,6 +32,7 @@ class FullBuffers:
         variables: The model's trainable variables.
         num_clusters: K.
         dtype: Of the g^k, "float32" or "bfloat16"; gbar is float32.
+        add_stack: In place of `add_variable` for the g^k.
 
     Attributes:
         cluster_gradients: The g^k of each variable, variables [K, *shape].
@@ -44,13 +45,15 @@ class FullBuffers:
         variables: Sequence[Any],
         num_clusters: int,
         dtype: str,
+        add_stack: Callable[[Sequence[int], str, str], Any] | None = None,
     ) -> None:
+        add_stack = add_stack or add_variable
         self.cluster_gradients: list[Any] = []
         self.averages: list[Any] = []
         for variable in variables:
             name = variable.path.replace("/", "_")
             stacked = (num_clusters, *variable.shape)
-            self.cluster_gradients.append(add_variable(stacked, dtype, f"{name}_cluster_gradients"))
+            self.cluster_gradients.append(add_stack(stacked, dtype, f"{name}_cluster_gradients"))
             self.averages.append(
                 add_variable(variable.shape, "float32", f"{name}_mean_cluster_gradient")
             )

@@ -22,6 +22,7 @@ from tf_gradvar.optimizers.buffers import FullBuffers, check_saved, check_transf
 from tf_gradvar.optimizers.correction_scale import LearnedScale
 from tf_gradvar.optimizers.groups import check_groups, judged_groups
 from tf_gradvar.optimizers.low_rank import LowRankBuffers
+from tf_gradvar.optimizers.owned import OwnedBuffers
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, step_of_replica
 from tf_gradvar.optimizers.settings import Settings
 from tf_gradvar.optimizers.update_rule import Combination, Rule
@@ -68,8 +69,17 @@ class ClusterControlVariate(OptimizerAround):
     leaves out is kept in one part that all clusters share, so that gbar moves as with full
     buffers; v_t stays unbiased with gain 1 (`tf_gradvar.optimizers.low_rank_rule`).
 
+    With `buffers="owned"`, each of R replicas draws its groups from its own clusters alone
+    (`cluster_batches(..., owned_by=R)`) and keeps only their buffers. v_t is unbiased with gain 1,
+    and one sum over the replicas of as many numbers as there are weights serves it and gbar, in
+    place of gathering the group gradients. `alpha` is then what a group moves the buffer of the
+    rarest cluster by, and the others move in proportion (`tf_gradvar.optimizers.owned_rule`). On
+    one replica all clusters are its own. There is no `recluster`, `scale="auto"`, group of another
+    size, or bfloat16.
+
     Memory: K + 1 copies of the trainable weights beside what the inner optimizer keeps; with low
-    rank, for a matrix [I, O], K r (I + O) + 2 I O numbers.
+    rank, for a matrix [I, O], K r (I + O) + 2 I O numbers; with owned clusters K / R + 1 copies on
+    each replica.
 
     Args:
         optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
@@ -139,6 +149,13 @@ class ClusterControlVariate(OptimizerAround):
         return self._buffers.averages
 
     @property
+    def num_owners(self) -> int | None:
+        """The replicas that own the clusters, with `buffers="owned"`; else None."""
+        if self.buffers != "owned":
+            return None
+        return backend.num_owners(self)
+
+    @property
     def gain_value(self) -> float:
         """The gain as a number."""
         return self.alpha if self.gain == "alpha" else float(self.gain)
@@ -197,6 +214,9 @@ class ClusterControlVariate(OptimizerAround):
         self.inner_optimizer.build(variables)
 
     def _make_buffers(self, variables: list[Any]) -> FullBuffers | LowRankBuffers:
+        if self.buffers == "owned":
+            q = self._start_probabilities((self.num_clusters,), "float64")
+            return OwnedBuffers(self, variables, q.tolist())
         arguments = self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
         return (
             FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)
@@ -240,9 +260,13 @@ class ClusterControlVariate(OptimizerAround):
         if group_sizes is not None:
             group_sizes = ops.convert_to_tensor(group_sizes, "float32")
         check_groups(group_gradients, group_clusters, group_sizes, self.cluster_gradients)
+        if isinstance(self._buffers, OwnedBuffers):
+            self._buffers.check_step(group_clusters.shape[0], group_sizes)
         groups, skipped = judged_groups(
             group_gradients, group_clusters, group_sizes, self.num_clusters
         )
+        if isinstance(self._buffers, OwnedBuffers):
+            groups, skipped = self._buffers.without_foreign(groups, skipped)
         self.count_skipped(skipped)
         probabilities = ops.convert_to_tensor(self._probabilities)
         learns = self._learned_scale is not None

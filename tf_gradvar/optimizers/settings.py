@@ -15,7 +15,7 @@ from tf_gradvar.arguments import (
 )
 
 BUFFER_DTYPES = ("float32", "bfloat16")
-BUFFERS = ("full", "low_rank")
+BUFFERS = ("full", "low_rank", "owned")
 
 
 @dataclasses.dataclass
@@ -56,6 +56,8 @@ class Settings:
         self.scale = _check_number_or("scale", self.scale, "auto", low_open=False)
         self.buffers = check_choice("buffers", self.buffers, BUFFERS)
         self.rank = _check_rank(self.buffers, self.rank)
+        if self.buffers == "owned":
+            _check_owned(self.buffer_dtype, self.scale)
         gain = self.alpha if self.gain == "alpha" else self.gain
         if self.scale == "auto" and gain != 1.0:
             raise ValueError(
@@ -63,6 +65,22 @@ class Settings:
                 "of the buffers whatever the scale, and is not a plain gradient where they are "
                 f"bad. Received: gain={self.gain!r}. Pass `gain=1.0`, or `scale=1.0`."
             )
+
+
+def _check_owned(buffer_dtype: str, scale: Any) -> None:
+    """Raise if an option does not go with owned buffers."""
+    if buffer_dtype != "float32":
+        raise ValueError(
+            "`buffer_dtype` must be 'float32' with `buffers='owned'`: replicas know how the "
+            "average of the buffers moves only as long as no buffer is rounded. Received: "
+            f"buffer_dtype={buffer_dtype!r}. Leave it out, or pass `buffers='full'`."
+        )
+    if scale == "auto":
+        raise ValueError(
+            "`scale` must be a number with `buffers='owned'`: what a scale is learned from is "
+            "spread over the replicas. Received: scale='auto'. Leave it out, or pass "
+            "`buffers='full'`."
+        )
 
 
 def _check_rank(buffers: str, rank: Any) -> int | None:

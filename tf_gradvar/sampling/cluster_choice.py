@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_gradvar.sampling.cluster_draws import BLOCK, block_size
+from tf_gradvar.sampling.cluster_draws import BLOCK, Blocks, block_size
 
 
 def _block(index: tf.Tensor, num_clusters: int, seed: int, order: str) -> tf.Tensor:
@@ -32,14 +32,30 @@ def choice_edges(probabilities: Any) -> tf.Tensor:
     return tf.cumsum(tf.constant(probabilities, tf.float64))
 
 
-def choose(numbers: Any, edges: Any) -> tf.Tensor:
+def choose(numbers: Any, edges: Any, blocks: Blocks | None = None, first: Any = 0) -> tf.Tensor:
     """Return the cluster of each number of the stream, int32.
 
     Args:
         numbers: Numbers in [0, 1), float64.
         edges: What `choice_edges` returned.
+        blocks: Where replicas own clusters; a number then falls into the interval of its block.
+        first: The place of the first number in the stream, with blocks.
     """
+    if blocks is not None:
+        return _choose_own(numbers, edges, blocks, first)
     return tf.searchsorted(edges, numbers * edges[-1], side="right", out_type=tf.int32)
+
+
+def _choose_own(numbers: Any, edges: Any, blocks: Blocks, first: Any) -> tf.Tensor:
+    starts, counts = blocks.ownership.starts, blocks.ownership.counts
+    places = tf.cast(first, tf.int64) + tf.range(tf.size(numbers, tf.int64))
+    replicas = places // blocks.groups % blocks.ownership.num_replicas
+    begin, last = (tf.gather(tf.constant(a), replicas) for a in (starts, starts + counts - 1))
+    lower = tf.gather(tf.concat([tf.zeros([1], tf.float64), edges], 0), begin)
+    upper = tf.gather(edges, last)
+    found = tf.searchsorted(edges, lower + numbers * (upper - lower), side="right")
+    # Rounding must not lead out of the block.
+    return tf.clip_by_value(found, tf.cast(begin, tf.int32), tf.cast(last, tf.int32))
 
 
 def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.data.Dataset:
@@ -61,7 +77,9 @@ def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.d
     return blocks.unbatch().skip(start % size)
 
 
-def count_choices(edges: Any, seed: int, order: str, stop: Any) -> tf.Tensor:
+def count_choices(
+    edges: Any, seed: int, order: str, stop: Any, blocks: Blocks | None = None
+) -> tf.Tensor:
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
     Args:
@@ -69,6 +87,7 @@ def count_choices(edges: Any, seed: int, order: str, stop: Any) -> tf.Tensor:
         seed: As in `choice_numbers`.
         order: As in `choice_numbers`.
         stop: The number of draws that are counted.
+        blocks: As in `choose`.
 
     Cost: for `"random"` in proportion to `stop`, in blocks of 1 024 draws; for `"cycle"` that of
     one cycle, because in every whole one each cluster occurs once.
@@ -79,7 +98,7 @@ def count_choices(edges: Any, seed: int, order: str, stop: Any) -> tf.Tensor:
     first = stop // size if order == "cycle" else tf.zeros([], tf.int64)
 
     def count_block(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        drawn = choose(_block(index, num_clusters, seed, order), edges)
+        drawn = choose(_block(index, num_clusters, seed, order), edges, blocks, index * size)
         kept = drawn[: tf.minimum(stop - index * size, size)]
         counts = tf.math.bincount(kept, minlength=num_clusters, dtype=tf.int64)
         return index + 1, total + tf.ensure_shape(counts, [num_clusters])

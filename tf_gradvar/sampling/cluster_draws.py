@@ -7,11 +7,12 @@ backend between two batches.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_gradvar.ownership import Ownership
 from tf_gradvar.sampling.stateless_numbers import index_permutation, permutation, uniform
 
 # Draws are made in blocks, so that the stream can be replayed to any place by arithmetic
@@ -22,12 +23,31 @@ ORDERS = ("random", "cycle")
 KEY_MIX = (0x5DEECE66D1CE4E5B, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
 
 
+class Blocks(NamedTuple):
+    """Replicas that draw in turns, each from its own clusters.
+
+    Attributes:
+        ownership: Of the clusters.
+        groups: How many numbers in a row belong to one replica.
+    """
+
+    ownership: Ownership
+    groups: int
+
+
 def block_size(num_clusters: int, order: str) -> int:
     """Return how many draws a block of the stream holds."""
     return num_clusters if order == "cycle" else BLOCK
 
 
-def choices(probabilities: Any, seed: int, order: str, start: int, stop: int) -> NDArray[np.int64]:
+def choices(
+    probabilities: Any,
+    seed: int,
+    order: str,
+    start: int,
+    stop: int,
+    blocks: Blocks | None = None,
+) -> NDArray[np.int64]:
     """Return the clusters of the draws with the numbers from `start` to `stop`, which is left out.
 
     Args:
@@ -36,16 +56,33 @@ def choices(probabilities: Any, seed: int, order: str, start: int, stop: int) ->
         order: `"random"` (independent draws) or `"cycle"` (permutations of all clusters).
         start: The first draw.
         stop: The one behind the last.
+        blocks: Where replicas own clusters; a number then falls into the interval of its block.
     """
     edges = np.cumsum(np.asarray(probabilities, np.float64))
     size = block_size(len(edges), order)
-    blocks = [_block(i, len(edges), seed, order) for i in range(start // size, -(-stop // size))]
-    numbers = np.concatenate([np.zeros(0), *blocks])
+    drawn = [_block(i, len(edges), seed, order) for i in range(start // size, -(-stop // size))]
     first = start // size * size
-    return np.searchsorted(edges, numbers[start - first : stop - first] * edges[-1], side="right")
+    numbers = np.concatenate([np.zeros(0), *drawn])[start - first : stop - first]
+    if blocks is not None:
+        return _choose_own(numbers, edges, blocks, start)
+    return np.searchsorted(edges, numbers * edges[-1], side="right")
 
 
-def count_choices(probabilities: Any, seed: int, order: str, stop: int) -> NDArray[np.int64]:
+def _choose_own(
+    numbers: NDArray[np.float64], edges: NDArray[np.float64], blocks: Blocks, first: int
+) -> NDArray[np.int64]:
+    starts, counts = blocks.ownership.starts, blocks.ownership.counts
+    places = first + np.arange(len(numbers))
+    replicas = places // blocks.groups % blocks.ownership.num_replicas
+    begin, last = starts[replicas], (starts + counts - 1)[replicas]
+    lower, upper = np.concatenate([[0.0], edges])[begin], edges[last]
+    found = np.searchsorted(edges, lower + numbers * (upper - lower), side="right")
+    return np.clip(found, begin, last)  # rounding must not lead out of the block
+
+
+def count_choices(
+    probabilities: Any, seed: int, order: str, stop: int, blocks: Blocks | None = None
+) -> NDArray[np.int64]:
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
     Cost: for `"random"` in proportion to `stop`; for `"cycle"` that of one cycle.
@@ -55,7 +92,7 @@ def count_choices(probabilities: Any, seed: int, order: str, stop: int) -> NDArr
     size = max(k, BLOCK)
     found = np.full(k, cycles, np.int64)
     for start in range(cycles * k, stop, size):
-        drawn = choices(probabilities, seed, order, start, min(start + size, stop))
+        drawn = choices(probabilities, seed, order, start, min(start + size, stop), blocks)
         found += np.bincount(drawn, minlength=k)
     return found
 

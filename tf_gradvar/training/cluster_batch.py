@@ -120,7 +120,7 @@ def check_same_clusters(sampling: Any, variate: ClusterControlVariate) -> None:
         variate: The Discover optimizer.
 
     Raises:
-        ValueError: If the numbers of clusters or their probabilities differ.
+        ValueError: If the numbers of clusters, their probabilities or their owners differ.
     """
     k = variate.num_clusters
     if sampling.num_clusters != k:
@@ -135,6 +135,14 @@ def check_same_clusters(sampling: Any, variate: ClusterControlVariate) -> None:
             "The batches are drawn with other cluster probabilities than the optimizer's, which "
             "would bias its gradient. Pass the same `cluster_probabilities` to "
             "`cluster_batches` and to the optimizer."
+        )
+    owners = variate.num_owners or 1
+    if (sampling.owned_by or 1) != owners:
+        raise ValueError(
+            "The batches must be drawn from the clusters that each replica owns for an optimizer "
+            "with `buffers='owned'`, and from all clusters for any other. Received: "
+            f"owned_by={sampling.owned_by} with buffers={variate.buffers!r}. Pass "
+            f"`owned_by={variate.num_owners}` to `cluster_batches`."
         )
 
 
@@ -163,27 +171,4 @@ def check_made_in_scope(model: keras.Model) -> None:
             f"{', '.join(outside[:4])}{', ...' if len(outside) > 4 else ''}. Make the model, also "
             "one that is given to `ClusterModel.from_model`, and its optimizer under "
             "`with strategy.scope():`."
-        )
-
-
-def refuse_what_cpu_replicas_lack(model: keras.Model) -> None:
-    """Raise if a compiled model asks for what TensorFlow cannot do on logical CPUs.
-
-    Args:
-        model: The model that is about to be trained.
-
-    Raises:
-        ValueError: If `steps_per_execution` is above 1 with several CPU replicas.
-    """
-    strategy = model.distribute_strategy
-    if strategy.num_replicas_in_sync == 1 or model.steps_per_execution == 1:
-        return  # the default strategy does not even name its devices
-    devices = strategy.extended.worker_devices
-    if "CPU" in devices[0]:
-        raise ValueError(
-            "`steps_per_execution` above 1 fails in TensorFlow when several logical CPUs are the "
-            "replicas, for every Keras model and optimizer. Received: "
-            f"steps_per_execution={model.steps_per_execution} with {len(devices)} CPU replicas. "
-            "Compile with steps_per_execution=1 there, or take several steps in one call with "
-            "`tf_gradvar.training.train_steps`."
         )

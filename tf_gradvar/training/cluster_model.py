@@ -150,8 +150,9 @@ class ClusterModel(ClusterSteps):
         Raises:
             ValueError: If the batches are drawn with other probabilities or numbers of
                 clusters than the optimizer's, batches without end come without
-                `steps_per_epoch`, `steps_per_execution` is above 1 with several CPU replicas, or
-                the model was made outside the scope of its strategy.
+                `steps_per_epoch`, the strategy has several workers, `steps_per_execution` is
+                above 1 or `jit_compile` is set with several CPU replicas, or the model was made
+                outside the scope of its strategy.
         """
         self.use_sampling_of(x)
         variate = find_control_variate(self.optimizer)

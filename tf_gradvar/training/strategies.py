@@ -1,109 +1,159 @@
-"""Strategies: one device, several GPUs or TPU cores, and training on any of them."""
+"""Strategies: one device, several GPUs or TPU cores, several machines."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from tf_gradvar.arguments import check_count
-from tf_gradvar.keras_internals import build_for_training
-from tf_gradvar.optimizers.igt import find_igt
-from tf_gradvar.training.cluster_batch import check_made_in_scope
-from tf_gradvar.training.cluster_model import ClusterModel
+from tf_gradvar.arguments import check_choice, check_count, check_number
+from tf_gradvar.training.meeting import meet
+from tf_gradvar.training.tf_config import EXAMPLE, workers_of
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+# Set where a TPU is at hand: by Cloud and Colab the first two, on TPU machines and by Kaggle the
+# others.
+TPU_VARIABLES = ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
 
 
-def pick_strategy() -> tf.distribute.Strategy:
-    """Return the strategy for the accelerators of this machine.
+def pick_strategy(
+    name: str = "auto", *, num_devices: int | None = None, timeout: float = 600.0
+) -> tf.distribute.Strategy:
+    """Return the strategy for the accelerators of this machine, or of several.
 
-    TPU cores if the runtime names a TPU, all GPUs if there are several, else the default
-    strategy. Create model and optimizer under its `scope()`.
+    Create model and optimizer under its `scope()`, and train with `train_steps`, which runs under
+    all of them. Call it before any other TensorFlow operation, and once in a process.
+
+    | name | replicas |
+    |---|---|
+    | `"one_device"` | one: the default strategy |
+    | `"mirrored"` | the GPUs of this machine, or without any its logical CPUs |
+    | `"multi_worker"` | the GPUs, or the CPU, of every worker that TF_CONFIG names |
+    | `"tpu"` | the cores of a TPU: of this machine, or the one that TPU_NAME names |
+    | `"auto"` | several workers if TF_CONFIG names them, else a TPU if the environment tells of
+    one, else several GPUs or logical CPUs, else one device |
+
+    **Several workers.** Start the same program on every machine, with the same TF_CONFIG but for
+    the index of the task. Each waits for all others, and says on stderr, after 5 seconds and then
+    every 15, for whom: TensorFlow itself waits in silence.
+
+    Args:
+        name: One of the names above. Defaults to "auto".
+        num_devices: The GPUs or logical CPUs of this machine to use, the first ones; for
+            "mirrored", and for "auto" where it comes to that. Defaults to all.
+        timeout: Seconds to wait for the other workers. Defaults to 600.
 
     Returns:
         A `tf.distribute.Strategy`.
 
+    Raises:
+        ValueError: An argument that breaks its rule, a TF_CONFIG that does not describe the
+            workers, or fewer devices than `num_devices`.
+        RuntimeError: If there is no TPU for "tpu", or TensorFlow has run already for
+            "multi_worker".
+        TimeoutError: If another worker cannot be reached.
+        OSError: If the port of this worker is taken.
+
     Example:
         >>> from tf_gradvar.training import pick_strategy
-        >>> pick_strategy().num_replicas_in_sync >= 1
-        True
+        >>> pick_strategy("one_device").num_replicas_in_sync
+        1
     """
-    if os.environ.get("TPU_NAME") or os.environ.get("COLAB_TPU_ADDR"):
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        return tf.distribute.TPUStrategy(resolver)
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
-def train_steps(
-    model: keras.Model, dataset: tf.data.Dataset, steps: int, *, steps_per_call: int = 50
-) -> Iterator[dict[str, float]]:
-    """Train a compiled model without `model.fit`, under any strategy, TPUs included.
-
-    `model.fit` of Keras 3 does not run under every strategy (it fails on several workers);
-    a loop of `strategy.run(model.train_step)` does. The steps of a call are one
-    `tf.function`, so that the host waits once a call.
-
-    Args:
-        model: A compiled `ClusterModel` (or any compiled Keras model), built.
-        dataset: Batches for all replicas together, with a static size.
-        steps: The number of steps, a multiple of `steps_per_call`.
-        steps_per_call: Steps between two results. Defaults to 50.
-
-    Yields:
-        The metrics over the steps of each call, by name.
-
-    Raises:
-        ValueError: If `steps` is not a positive multiple of `steps_per_call`, or the model was
-            made outside the scope of the strategy that trains it.
-
-    Example:
-        >>> import keras, numpy as np
-        >>> from tf_gradvar import ClusterModel, cluster_batches
-        >>> from tf_gradvar.training import train_steps
-        >>> x, y = np.eye(4, dtype="float32"), np.array([0, 0, 1, 1])
-        >>> model = ClusterModel.from_model(
-        ...     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
-        >>> model.compile(keras.optimizers.SGD(0.1),
-        ...               keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        >>> batches = cluster_batches((x, y), y, num_clusters=2, group_size=2, seed=0)
-        >>> [sorted(m) for m in train_steps(model, batches, 4, steps_per_call=2)]
-        [['loss'], ['loss']]
-    """
-    steps = check_count("steps", steps, "the number of steps")
-    per_call = check_count("steps_per_call", steps_per_call, "the steps between two results")
-    if steps % per_call:
+    check_choice("name", name, STRATEGIES)
+    timeout = check_number("timeout", timeout, 0, float("inf"), low_open=True)
+    if num_devices is not None:
+        num_devices = check_count("num_devices", num_devices, "the devices of this machine to use")
+    if name == "auto":
+        name = _best(num_devices)
+    if num_devices is not None and name != "mirrored" and (name, num_devices) != ("one_device", 1):
         raise ValueError(
-            f"`steps` must be a multiple of `steps_per_call`. Received: steps={steps} and "
-            f"steps_per_call={per_call}."
+            f"`num_devices` counts the devices of the strategy 'mirrored'. Received: "
+            f"num_devices={num_devices} for the strategy {name!r}. Leave it out, or pass "
+            "name='mirrored'."
         )
-    strategy = model.distribute_strategy
-    if isinstance(model, ClusterModel):
-        model.use_sampling_of(dataset)
-    check_made_in_scope(model)
-    with strategy.scope():  # inside a step, variables of metrics would come too late
-        build_for_training(model, dataset.element_spec)
-    batches = iter(strategy.experimental_distribute_dataset(dataset))
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy(_devices(num_devices))
+    if name == "multi_worker":
+        return _multi_worker(timeout)
+    return _tpu() if name == "tpu" else tf.distribute.get_strategy()
 
-    @tf.function(autograph=False)
-    def call(batches: Any) -> None:
-        def step(count: tf.Tensor) -> tuple[tf.Tensor]:
-            strategy.run(model.train_step, args=(batches.get_next(),))
-            return (count + 1,)
 
-        tf.while_loop(lambda count: count < per_call, step, [tf.constant(0)])
+def _best(num_devices: int | None) -> str:
+    """Return the name of the strategy that uses most of what there is."""
+    workers = workers_of()
+    if workers is not None and len(workers.addresses) > 1:
+        return "multi_worker"
+    if any(os.environ.get(variable) for variable in TPU_VARIABLES):
+        return "tpu"
+    if num_devices is None:
+        num_devices = len(_all_devices())
+    return "mirrored" if num_devices > 1 else "one_device"
 
-    igt = find_igt(model)
-    for _ in range(steps // per_call):
-        model.reset_metrics()
-        if igt is not None:
-            igt.use_shifted_weights()
-        call(batches)
-        if igt is not None:
-            igt.use_true_weights()
-        yield {name: float(value) for name, value in model.get_metrics_result().items()}
+
+def _all_devices() -> list[str]:
+    """Return the names of the GPUs, or of the logical CPUs of a machine without any."""
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    return [f"{kind}:{i}" for i in range(len(tf.config.list_logical_devices(kind)))]
+
+
+def _devices(count: int | None) -> list[str]:
+    devices = _all_devices()
+    if count is not None and count > len(devices):
+        raise ValueError(
+            "`num_devices` must not exceed the devices of this machine. Received: "
+            f"num_devices={count}, and there are {len(devices)}: {', '.join(devices)}. Ask for "
+            "fewer, or divide the CPU into logical ones first with "
+            "`tf.config.set_logical_device_configuration`."
+        )
+    return devices[:count]
+
+
+def _multi_worker(timeout: float) -> tf.distribute.Strategy:
+    workers = workers_of()
+    if workers is None:
+        raise ValueError(
+            "The strategy 'multi_worker' needs the environment variable `TF_CONFIG`. Received: "
+            f"TF_CONFIG={os.environ.get('TF_CONFIG')!r}. Set it on every worker, with another "
+            f"index, like {EXAMPLE}; or use name='mirrored' on one machine."
+        )
+    meet(workers, timeout)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        if "program startup" not in str(error):
+            raise
+        raise RuntimeError(
+            "`pick_strategy('multi_worker')` must come before all other TensorFlow operations, "
+            "as workers can only join at the start. Received: a process in which TensorFlow has "
+            "run already. Call it first, before data and models are made."
+        ) from error
+
+
+def _tpu() -> tf.distribute.Strategy:
+    """Return the strategy for the TPU of this machine, or for the one that is named."""
+    failures = []
+    for place in ("local", _tpu_name()):
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=place)
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            return tf.distribute.TPUStrategy(resolver)
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            failures.append(f"{place or 'none named'}: {_shorten(error)}")
+    raise RuntimeError(
+        "The strategy 'tpu' needs a TPU, on this machine or named by the environment variable "
+        f"`TPU_NAME`, and a TensorFlow built for it. Received: {'; '.join(failures)}. Choose a TPU "
+        "runtime, or use another strategy; where a runtime has JAX alone, use KERAS_BACKEND=jax."
+    )
+
+
+def _tpu_name() -> str:
+    """Return the name or address of a TPU elsewhere, or an empty string."""
+    address = os.environ.get("COLAB_TPU_ADDR")
+    return os.environ.get("TPU_NAME") or (f"grpc://{address}" if address else "")
+
+
+def _shorten(error: Any) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return first if len(first) <= 120 else f"{first[:117]}..."

@@ -12,10 +12,10 @@ from tf_gradvar.training.cluster_batch import (
     Batch,
     check_made_in_scope,
     plain_inputs,
-    refuse_what_cpu_replicas_lack,
     split_cluster_batch,
     track_loss,
 )
+from tf_gradvar.training.fit_limits import refuse_what_fit_lacks
 from tf_gradvar.training.grouping import grouped_gradients, groups_per_replica
 from tf_gradvar.training.outside_groups import scaled, with_regularization
 
@@ -71,7 +71,7 @@ class ClusterSteps(keras.Model):
 
     def check_ready(self) -> None:
         """Raise unless the strategy can train the model."""
-        refuse_what_cpu_replicas_lack(self)
+        refuse_what_fit_lacks(self)
         check_made_in_scope(self)
 
     def check_sampling(self, sampling: Any) -> None:

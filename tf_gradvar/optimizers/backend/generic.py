@@ -8,6 +8,10 @@ from typing import Any
 from keras import ops
 
 from tf_gradvar.keras_internals import in_stateless_scope
+from tf_gradvar.optimizers.backend.sharded_rows import BLOCKS_ARE_REPLICAS as BLOCKS_ARE_REPLICAS
+from tf_gradvar.optimizers.backend.sharded_rows import make_owned_stack as make_owned_stack
+from tf_gradvar.optimizers.backend.sharded_rows import num_owners as num_owners
+from tf_gradvar.optimizers.backend.sharded_rows import replica_id as replica_id
 from tf_gradvar.optimizers.stacked_rows import read_rows, write_rows
 from tf_gradvar.optimizers.update_rule import (
     ControlMoments,

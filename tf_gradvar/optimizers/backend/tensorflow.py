@@ -13,6 +13,12 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
+from tf_gradvar.optimizers.backend.tensorflow_pieces import (
+    BLOCKS_ARE_REPLICAS as BLOCKS_ARE_REPLICAS,
+)
+from tf_gradvar.optimizers.backend.tensorflow_pieces import make_owned_stack as make_owned_stack
+from tf_gradvar.optimizers.backend.tensorflow_pieces import num_owners as num_owners
+from tf_gradvar.optimizers.backend.tensorflow_pieces import replica_id as replica_id
 from tf_gradvar.optimizers.backend.tensorflow_rows import add_scaled as add_scaled
 from tf_gradvar.optimizers.backend.tensorflow_rows import after, read, under_xla
 from tf_gradvar.optimizers.backend.tensorflow_rows import put_rows as put_rows

@@ -1,0 +1,66 @@
+"""Limits of `fit` and of compiling under a distribution strategy, each said in a sentence."""
+
+from __future__ import annotations
+
+import keras
+
+from tf_gradvar.training.workers import count_workers
+
+
+def refuse_what_fit_lacks(model: keras.Model) -> None:
+    """Raise if Keras' `fit` does not run for a compiled model under its strategy.
+
+    On several logical CPUs TensorFlow does not run a `tf.function` that lies inside a `tf.cond`
+    and exchanges something between replicas ("You must feed a value for placeholder"), built
+    metrics or not. Keras puts the steps of `steps_per_execution` there.
+
+    Args:
+        model: The model that is about to be trained.
+
+    Raises:
+        ValueError: If there are several workers, or several CPU replicas and
+            `steps_per_execution` above 1 or `jit_compile`.
+    """
+    workers = count_workers(model.distribute_strategy)
+    if workers > 1:
+        raise ValueError(
+            "`fit` of Keras 3 does not run on several workers. Received: a model under the "
+            f"{type(model.distribute_strategy).__name__} of {workers} workers. Train it with "
+            "`tf_gradvar.training.train_steps`, which also validates."
+        )
+    refuse_compiled_cpu_replicas(model)
+    replicas = _count_cpu_replicas(model)
+    if replicas > 1 and model.steps_per_execution > 1:
+        raise ValueError(
+            "`steps_per_execution` above 1 fails in TensorFlow when several logical CPUs are the "
+            "replicas, for every Keras model and optimizer. Received: "
+            f"steps_per_execution={model.steps_per_execution} with {replicas} CPU replicas. "
+            "Compile with steps_per_execution=1 there, or take several steps in one call with "
+            "`tf_gradvar.training.train_steps`."
+        )
+
+
+def refuse_compiled_cpu_replicas(model: keras.Model) -> None:
+    """Raise if a compiled model asks for XLA on several logical CPUs.
+
+    Args:
+        model: The model that is about to be trained.
+
+    Raises:
+        ValueError: If `jit_compile` is set and several logical CPUs are the replicas.
+    """
+    replicas = _count_cpu_replicas(model)
+    if replicas > 1 and model.jit_compile:
+        raise ValueError(
+            "`jit_compile` fails in TensorFlow when several logical CPUs are the replicas, for "
+            f"every Keras model and optimizer. Received: jit_compile={model.jit_compile} with "
+            f"{replicas} CPU replicas. Compile with jit_compile=False there."
+        )
+
+
+def _count_cpu_replicas(model: keras.Model) -> int:
+    """Return the number of CPU replicas; 0 for any other devices."""
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return 0  # the default strategy does not even name its devices
+    return strategy.num_replicas_in_sync if "CPU" in strategy.extended.worker_devices[0] else 0

@@ -1,0 +1,62 @@
+"""Preemption: SIGTERM, by which clouds and schedulers announce that a machine will be taken away.
+
+`tf.train.experimental.PreemptionCheckpointHandler` is not used: it saves through a manager of its
+own, at a step of its own choice, ends the process itself, and hears nothing but what its
+platform's watcher tells it. Here any SIGTERM counts, and the loop saves the state of the sampler
+with the weights, as at any other checkpoint.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Preempted(SystemExit):
+    """Ends a process that was asked to stop, with status 143, after its checkpoint was written.
+
+    What stands behind the training loop is not run, as it would take the model for trained.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(128 + signal.SIGTERM)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StopRequest:
+    """Notes a SIGTERM inside a `with` block instead of ending the process by it.
+
+    Args:
+        wanted: Whether to do so; else SIGTERM ends the process as ever.
+
+    Attributes:
+        received: Whether there was one.
+    """
+
+    def __init__(self, wanted: bool = True) -> None:
+        self.received = False
+        self._wanted = wanted
+        self._previous: Any = None
+
+    def __enter__(self) -> StopRequest:
+        main = threading.current_thread() is threading.main_thread()  # Python allows no other
+        if self._wanted and main:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
