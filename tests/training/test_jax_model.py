@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.jax_cases import LOSS, K, X, Y, batches, make_model, state_of
-from tf_gradvar import ClusterModel, Discover
+from tf_gradvar import ClusterModel, Discover, cluster_batches
 
 pytestmark = [
     pytest.mark.jax,
@@ -190,6 +190,24 @@ def test_a_second_fit_traces_nothing():
     count = len(traces)
     fit(model, steps=2)
     assert len(traces) == count > 0
+
+
+def test_owned_buffers_stay_on_their_devices():
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    try:
+        model = ClusterModel.from_model(Wrapped())
+        model.compile(Discover(0.1, 8, buffers="owned"), LOSS)
+        ids = np.arange(len(X)) % 8
+        data = cluster_batches(
+            (X, Y), ids, num_clusters=8, group_size=4, groups_per_batch=4, owned_by=4, seed=0
+        )
+        fit(model, data)
+        assert int(model.optimizer.skipped_groups) == 0  # as those of another's clusters would be
+        held = model.optimizer.cluster_gradients[0].value
+        assert {shard.data.shape for shard in held.addressable_shards} == {(2, 4, K)}
+        assert np.abs(held).max() > 0
+    finally:
+        keras.distribution.set_distribution(None)
 
 
 def unknown_groups():
