@@ -92,8 +92,8 @@ def cluster_batches(
     Returns:
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
-        `ClusterSampling`, and it has the method `reassign`; from arrays also `after(count)`, which
-        is what `skip(count)` returns without making the batches in between.
+        `ClusterSampling`, and it has the method `reassign`; from arrays also
+        `after(batches_taken)`: the batches that `skip` leaves, without making those before.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -151,7 +151,7 @@ def cluster_batches(
     dataset = batches.prefetch(tf.data.AUTOTUNE) if read_ahead else batches
     dataset.sampling = sampling
     if not isinstance(data, tf.data.Dataset):  # else `skip` is as good
-        dataset.after = lambda count: by_index(sampling.after(count))
+        dataset.after = lambda batches_taken: by_index(sampling.after(batches_taken))
     if isinstance(data, tf.data.Dataset) or read_ahead:
         dataset.reassign = _refuse_to_reassign
     else:
