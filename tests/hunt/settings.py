@@ -1,9 +1,9 @@
 """Extent and seed of a hunt, read from the environment.
 
 `HUNT_MODELS` models are drawn (24 unless set; `make hunt` asks for 1 000), as many runs of
-optimizers, and a quarter as many samplers and steps by cluster. `HUNT_SEED` decides which (0 unless set, so that the tests of every
-day are the same; `make hunt` draws and prints one). A fault is printed with the line of data that
-makes it again; put that line into `cases.py`.
+optimizers, and a quarter as many samplers and steps by cluster. `HUNT_SEED` decides which (0
+unless set, so that the tests of every day are the same; `make hunt` draws and prints one). A fault
+is printed with the line of data that makes it again; put that line into `cases.py`.
 """
 
 import os
