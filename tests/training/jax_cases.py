@@ -35,10 +35,10 @@ def schedule():
     return keras.optimizers.schedules.ExponentialDecay(0.2, 10, 0.5)
 
 
-def with_everything():
+def with_everything(**options):
     return Discover(
         schedule(), K, cluster_probabilities=SKEWED, clipnorm=0.1, weight_decay=0.01, use_ema=True,
-        ema_momentum=0.9, ema_overwrite_frequency=7,
+        ema_momentum=0.9, ema_overwrite_frequency=7, **options,
     )  # fmt: skip
 
 
@@ -96,11 +96,11 @@ def state_of(model):
     return [np.asarray(keras.ops.convert_to_numpy(v), "float32") for v in variables]
 
 
-def run_case(name):
+def run_case(name, **of_optimizer):
     make, groups, options = CASES[name]
     options = dict(options)
     weighted = options.pop("weighted", False)
-    optimizer = make()
+    optimizer = make(**of_optimizer)
     probabilities = SKEWED if make is with_everything else None
     model = make_model(optimizer, **options)
     data = batches(groups, weighted, cluster_probabilities=probabilities)

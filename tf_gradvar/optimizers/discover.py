@@ -62,7 +62,8 @@ class Discover(AsOne):
         scale: The share of v in the step, beside that of the mean gradient: a number in [0, 1]
             (default 1), or `"auto"`, which learns it for each variable (with gain 1 only).
         buffers: `"full"` (default); `"low_rank"`, which keeps `rank` columns of each buffer of a
-            matrix; or `"owned"`, with which replicas keep the buffers of their own clusters (see
+            matrix; `"owned"`, with which replicas keep the buffers of their own clusters; or
+            `"sharded"`, with which devices keep slices of all buffers (see
             `ClusterControlVariate`).
         rank: r, at least 1, with low rank only.
         **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
