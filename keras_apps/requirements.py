@@ -11,6 +11,7 @@ EXTRA = (
     "`pip install '.[apps]'`, in the folder of this project, brings all that the apps use beside "
     "TensorFlow"
 )
+BACKENDS = ("tensorflow", "jax")
 
 
 def missing() -> str | None:
@@ -19,18 +20,18 @@ def missing() -> str | None:
     Returns:
         A sentence; None if nothing is missing.
     """
-    for package in ("tensorflow", "matplotlib"):
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in BACKENDS:
+        return (
+            "The apps need the TensorFlow backend of Keras, or JAX for `keras_apps.train`. "
+            f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
+        )
+    for package in (backend, "matplotlib"):
         if importlib.util.find_spec(package) is None:
             return (
                 f"The apps need the package {package}, which is not installed: `pip install "
                 f"{package}`. {EXTRA}."
             )
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        return (
-            "The apps need the TensorFlow backend of Keras. Received: KERAS_BACKEND="
-            f"{backend}. Set KERAS_BACKEND=tensorflow."
-        )
     return None
 
 
@@ -54,6 +55,8 @@ def imported(module: str, package: str, who: str) -> ModuleType:
 
 def has_tensorboard() -> bool:
     """Return whether TensorFlow can write logs for TensorBoard."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return False
     try:
         importlib.import_module("tensorboard.summary.v2")
     except ImportError:

@@ -29,6 +29,7 @@ from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
 from keras_apps.experiments.search import Candidate, grid
 from keras_apps.experiments.training_problem import Problem
+from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import summary_rows
@@ -38,7 +39,6 @@ from keras_apps.running import devices, tuning
 from keras_apps.running.checkpointing import discard
 from keras_apps.running.device_rules import check_continues, check_devices, check_owned
 from keras_apps.running.devices import Devices
-from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
 from keras_apps.running.parts import take_over
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
@@ -59,6 +59,8 @@ def prepare(experiment: Experiment, devices: Devices) -> Problem:
     for clustered, optimizer in _all_optimizers(experiment, problem):
         check_owned(optimizer, clustered, experiment.order, devices)
     if experiment.gradient_variance is not None:
+        from keras_apps.running.measured_trajectory import estimators_of
+
         estimators_of(experiment.gradient_variance, problem)
     return problem
 
@@ -126,7 +128,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = experiment.number_of_tuning_runs() + compared - len(finished)
     trajectory = experiment.gradient_variance
-    if trajectory is not None and is_finished(trajectory, task.workdir):
+    if trajectory is not None and _is_measured(trajectory, task.workdir):
         trajectory = None
     total = left + (trajectory is not None)
     if not total:
@@ -148,8 +150,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
         rest = [run for run in experiment.runs(chosen) if run.name not in finished]
         if not all(_trained(run, task, display) for run in rest):
             return False
-        shared = (task.problem, task.workdir, display, task.interruption)
-        if trajectory is not None and not measure(trajectory, *shared):
+        if trajectory is not None and not _measured(trajectory, task, display):
             return False
     task.console.print(f"Trained {total} runs in {time.perf_counter() - started:.0f} s.")
     return True
@@ -158,6 +159,19 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
 def _trained(run: Run, task: Task, display: Display) -> bool:
     shared = (task.problem, task.workdir, display, task.interruption)
     return TrainingRun(run, task.loaded.config, *shared, devices=task.devices).train()
+
+
+# Measuring knows gradients of single examples, which only TensorFlow computes.
+def _is_measured(trajectory: Trajectory, workdir: Workdir) -> bool:
+    from keras_apps.running.measured_trajectory import is_finished
+
+    return is_finished(trajectory, workdir)
+
+
+def _measured(trajectory: Trajectory, task: Task, display: Display) -> bool:
+    from keras_apps.running.measured_trajectory import measure
+
+    return measure(trajectory, task.problem, task.workdir, display, task.interruption)
 
 
 def _next_tuning_runs(experiment: Experiment, workdir: Workdir) -> list[Run]:
@@ -170,7 +184,15 @@ def _devices(options: argparse.Namespace) -> Devices:
     return Devices() if options.report else devices.start(options.strategy, options.devices)
 
 
-APP = App(Experiment, __doc__ or "", prepare, run, add_options=add_options, devices=_devices)
+APP = App(
+    Experiment,
+    __doc__ or "",
+    prepare,
+    run,
+    add_options=add_options,
+    devices=_devices,
+    backends=requirements.BACKENDS,
+)
 main = APP.main
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ class TrainingRun:
 
     @property
     def _steps_per_execution(self) -> int:
-        """Steps of one call in `fit`; `train_steps` has its own."""
-        if self.devices.are_tensorflow_replicas:
+        """Steps of one call in `fit`: JAX does not wait between two, `train_steps` has its own."""
+        if self.devices.are_tensorflow_replicas or self.devices.backend == "jax":
             return 1
         return _divisor(self.segment, self.experiment.steps_per_execution)
 
