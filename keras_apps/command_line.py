@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import keras
 from rich.console import Console
 
 from keras_apps.experiments.training_problem import Problem
@@ -64,7 +63,6 @@ class App:
         adapt: Makes a configuration of this kind of one that is not. Defaults to leaving it.
         add_options: Adds options of this app alone to the command line. Defaults to none.
         devices: Starts what the options ask for. Defaults to one device.
-        backends: The backends of Keras that it runs on. Defaults to TensorFlow.
     """
 
     kind: type[Any]
@@ -74,7 +72,6 @@ class App:
     adapt: Callable[[Any], Any] = lambda config: config
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     devices: Callable[[argparse.Namespace], Devices] = lambda options: Devices()
-    backends: tuple[str, ...] = ("tensorflow",)
 
     @property
     def name(self) -> str:
@@ -97,12 +94,6 @@ class App:
         """
         parser = self._parser()
         parsed = parser.parse_args(arguments)
-        if keras.backend.backend() not in self.backends:
-            parser.error(
-                f"{self.name} needs the TensorFlow backend of Keras, for the gradients of single "
-                f"examples. Received: KERAS_BACKEND={keras.backend.backend()}. Set "
-                "KERAS_BACKEND=tensorflow."
-            )
         console = Console()
         if parsed.list:
             for name in configurations.names(self.kind):

@@ -5,25 +5,29 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Sequence
 from types import ModuleType
 
 EXTRA = (
     "`pip install '.[apps]'`, in the folder of this project, brings all that the apps use beside "
     "TensorFlow"
 )
-BACKENDS = ("tensorflow", "jax")
+ON_JAX = "keras_apps.train"
 
 
-def missing() -> str | None:
+def missing(command: Sequence[str] = (ON_JAX,)) -> str | None:
     """Say what is missing of what every app needs; nothing is imported, so it takes no time.
+
+    Args:
+        command: The words of the command line. Defaults to the app that also runs on JAX.
 
     Returns:
         A sentence; None if nothing is missing.
     """
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend not in BACKENDS:
+    if backend != "tensorflow" and not (backend == "jax" and ON_JAX in command):
         return (
-            "The apps need the TensorFlow backend of Keras, or JAX for `keras_apps.train`. "
+            f"The apps need the TensorFlow backend of Keras; `{ON_JAX}` also runs on JAX. "
             f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
         )
     for package in (backend, "matplotlib"):

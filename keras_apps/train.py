@@ -136,7 +136,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     optimizers = (optimizer for _, optimizer in _all_optimizers(experiment, task.problem))
     check_continues(task.workdir, task.devices, optimizers)
     task.workdir.note_devices(task.devices.facts)
-    if not requirements.has_tensorboard():
+    if task.devices.backend == "tensorflow" and not requirements.has_tensorboard():
         task.console.print(
             "TensorBoard is not installed, so no logs are written for it; everything else is the "
             "same. `pip install tensorboard` adds it."
@@ -184,15 +184,7 @@ def _devices(options: argparse.Namespace) -> Devices:
     return Devices() if options.report else devices.start(options.strategy, options.devices)
 
 
-APP = App(
-    Experiment,
-    __doc__ or "",
-    prepare,
-    run,
-    add_options=add_options,
-    devices=_devices,
-    backends=requirements.BACKENDS,
-)
+APP = App(Experiment, __doc__ or "", prepare, run, add_options=add_options, devices=_devices)
 main = APP.main
 
 if __name__ == "__main__":

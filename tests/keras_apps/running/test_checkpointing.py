@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from keras_apps.running import configurations as configs
-from keras_apps.running.checkpointing import HDF5_OVERHEAD, CheckpointFolder, discard
+from keras_apps.running.checkpoint_files import HDF5_OVERHEAD
+from keras_apps.running.checkpointing import CheckpointFolder, discard
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir, WorkdirError
 from tests.keras_apps.displays import Request, Shown
