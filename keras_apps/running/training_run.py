@@ -100,7 +100,7 @@ class TrainingRun:
             optimizer,
             loss=self.clustered.loss,
             steps_per_execution=self._steps_per_execution,
-            jit_compile=experiment.jit_compile,
+            jit_compile=experiment.jit_compile or self.devices.backend == "jax",
         )
         optimizer.build(model.trainable_variables)
         return model
