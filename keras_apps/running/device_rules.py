@@ -23,8 +23,8 @@ def check_devices(experiment: Experiment, devices: Devices) -> None:
     """Raise unless an experiment can be trained on the devices.
 
     Raises:
-        ValueError: Groups that do not divide among the replicas, `jit_compile` on CPU replicas, or
-            measurements that the JAX backend lacks.
+        ValueError: Groups that do not divide among the replicas, `jit_compile` on CPU replicas,
+            clusters of gradients on several, or measurements that the JAX backend lacks.
     """
     replicas = devices.replicas
     uneven = [groups for groups in experiment.groups_per_batch if groups % replicas]
@@ -40,8 +40,16 @@ def check_devices(experiment: Experiment, devices: Devices) -> None:
             f"them. Received: jit_compile=True with {replicas} CPU replicas. Add "
             "`--set jit_compile=false`."
         )
+    reclustered = [o.name for o in experiment.optimizers if o.clusters == "gradients"]
     if devices.backend == "jax":
-        _check_measurements_of_jax(experiment)
+        _check_measurements_of_jax(experiment, reclustered)
+    if reclustered and replicas > 1:
+        raise ValueError(
+            "`clusters` of an optimizer must not be 'gradients' on several replicas, whose batches "
+            "are drawn before the step that finds clusters anew. Received: clusters='gradients' "
+            f"for {', '.join(reclustered)} with {replicas} replicas. Choose other optimizers with "
+            "`--set optimizers=NAME,NAME`, or one device."
+        )
 
 
 def check_owned(optimizer: Any, problem: Problem, order: str, devices: Devices) -> None:
@@ -101,18 +109,17 @@ def check_continues(workdir: Workdir, devices: Devices, optimizers: Iterable[Any
         )
 
 
-def _check_measurements_of_jax(experiment: Experiment) -> None:
+def _check_measurements_of_jax(experiment: Experiment, reclustered: list[str]) -> None:
     if experiment.gradient_variance is not None:
         raise ValueError(
             "`gradient_variance` must be None on the JAX backend, where gradients of single "
             "examples are not computed yet. Received: a trajectory. Add `--set "
             "gradient_variance=none`, or set KERAS_BACKEND=tensorflow."
         )
-    names = [o.name for o in experiment.optimizers if o.clusters == "gradients"]
-    if names:
+    if reclustered:
         raise ValueError(
             "`clusters` of an optimizer must not be 'gradients' on the JAX backend, where "
             "Gradient Clustering does not run yet. Received: clusters='gradients' for "
-            f"{', '.join(names)}. Choose others with `--set optimizers=NAME,NAME`, or set "
+            f"{', '.join(reclustered)}. Choose others with `--set optimizers=NAME,NAME`, or set "
             "KERAS_BACKEND=tensorflow."
         )

@@ -24,6 +24,9 @@ def changed(**fields):
     return dataclasses.replace(EXPERIMENT, **fields)
 
 
+RECLUSTERED = changed(optimizers=(dataclasses.replace(OWNED, clusters="gradients"),))
+
+
 @pytest.mark.parametrize("devices", [Devices(), MIRRORED, ON_JAX])
 def test_what_fits_is_not_refused(devices):
     check_devices(EXPERIMENT, devices)
@@ -36,11 +39,8 @@ def test_what_fits_is_not_refused(devices):
         (changed(groups_per_batch=(2, 3)), MIRRORED, r"multiples of the 2 replicas.*\(2, 3\)"),
         (changed(jit_compile=True), MIRRORED, "`jit_compile` must be False on several CPU"),
         (changed(gradient_variance=Trajectory()), ON_JAX, "`gradient_variance` must be None on"),
-        (
-            changed(optimizers=(dataclasses.replace(OWNED, clusters="gradients"),)),
-            ON_JAX,
-            "must not be 'gradients' on the JAX backend.* for Discover",
-        ),
+        (RECLUSTERED, ON_JAX, "must not be 'gradients' on the JAX backend.* for Discover"),
+        (RECLUSTERED, MIRRORED, "on several replicas, whose .* for Discover with 2 replicas"),
     ],
 )
 def test_what_the_devices_cannot_train(experiment, devices, message):
