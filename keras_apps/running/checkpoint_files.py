@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -99,7 +100,7 @@ class _Hdf5:
     def write(self, place: Path, progress: Progress) -> None:
         path = place / "state.weights.h5"
         variables = [*self._model.variables, *self._model.optimizer.variables]
-        check_room(place, sum(keras.ops.size(v) * 4 for v in variables), path)
+        check_room(place, sum(4 * math.prod(v.shape) for v in variables), path)
         self._model.save_weights(path)
         (place / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
 
