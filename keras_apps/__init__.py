@@ -9,5 +9,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if sys.argv[:1] == ["-m"]:  # Python sets this while it looks for the app that it is to run.
     from keras_apps import requirements
 
-    if missing := requirements.missing():
+    if missing := requirements.missing(sys.orig_argv):
         sys.exit(f"python -m {__name__}: error: {missing}")

@@ -14,10 +14,11 @@ from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.plane_report import COLOURS, plane_report
+from keras_apps.running.devices import Devices
 from keras_apps.running.plane_clustering import find
 
 
-def prepare(config: ClusterPicture) -> Problem:
+def prepare(config: ClusterPicture, devices: Devices) -> Problem:
     """Build the problem of a configuration.
 
     Raises:

@@ -18,6 +18,7 @@ from keras_apps.reporting.document import Report
 from keras_apps.reporting.page import page
 from keras_apps.running import configurations, faults
 from keras_apps.running.configurations import Loaded
+from keras_apps.running.devices import Devices
 from keras_apps.running.stopping import Interruption
 from keras_apps.running.workdir import Workdir, WorkdirError
 
@@ -37,6 +38,7 @@ class Task:
         console: Where to show progress and results.
         interruption: Tells when to stop.
         options: What was said with the app's own options.
+        devices: What to train on.
     """
 
     loaded: Loaded
@@ -45,6 +47,7 @@ class Task:
     console: Console
     interruption: Interruption
     options: argparse.Namespace
+    devices: Devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,18 +57,21 @@ class App:
     Attributes:
         kind: The dataclass of its configurations; its `command` is the name of the module.
         text: The module's docstring: what it does, an empty line, and commands.
-        prepare: Builds the problem of a configuration and refuses what cannot be run.
+        prepare: Builds the problem of a configuration and refuses what cannot be run, on the
+            devices.
         run: Does the work; returns the report, or None after an interruption.
         adapt: Makes a configuration of this kind of one that is not. Defaults to leaving it.
         add_options: Adds options of this app alone to the command line. Defaults to none.
+        devices: Starts what the options ask for. Defaults to one device.
     """
 
     kind: type[Any]
     text: str
-    prepare: Callable[[Any], Problem]
+    prepare: Callable[[Any, Devices], Problem]
     run: Callable[[Task], Report | None]
     adapt: Callable[[Any], Any] = lambda config: config
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    devices: Callable[[argparse.Namespace], Devices] = lambda options: Devices()
 
     @property
     def name(self) -> str:
@@ -99,7 +105,8 @@ class App:
         folder = parsed.workdir or _default_workdir(parsed.config)
         try:
             loaded = self._load(parsed.config, parsed.set)
-            problem = self.prepare(loaded.config)
+            devices = self.devices(parsed)
+            problem = self.prepare(loaded.config, devices)
             workdir = Workdir(folder, configurations.to_json(loaded.config))
         except (ValueError, TypeError, RuntimeError, ImportError) as error:
             parser.error(str(error))
@@ -107,7 +114,7 @@ class App:
             return self._fail(faults.sentence(error, folder))
         try:
             with Interruption() as interruption:
-                task = Task(loaded, problem, workdir, console, interruption, parsed)
+                task = Task(loaded, problem, workdir, console, interruption, parsed, devices)
                 return self._run(task)
         except WorkdirError as error:
             return self._fail(str(error))

@@ -5,32 +5,37 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Sequence
 from types import ModuleType
 
 EXTRA = (
     "`pip install '.[apps]'`, in the folder of this project, brings all that the apps use beside "
     "TensorFlow"
 )
+ON_JAX = "keras_apps.train"
 
 
-def missing() -> str | None:
+def missing(command: Sequence[str] = (ON_JAX,)) -> str | None:
     """Say what is missing of what every app needs; nothing is imported, so it takes no time.
+
+    Args:
+        command: The words of the command line. Defaults to the app that also runs on JAX.
 
     Returns:
         A sentence; None if nothing is missing.
     """
-    for package in ("tensorflow", "matplotlib"):
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow" and not (backend == "jax" and ON_JAX in command):
+        return (
+            f"The apps need the TensorFlow backend of Keras; `{ON_JAX}` also runs on JAX. "
+            f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
+        )
+    for package in (backend, "matplotlib"):
         if importlib.util.find_spec(package) is None:
             return (
                 f"The apps need the package {package}, which is not installed: `pip install "
                 f"{package}`. {EXTRA}."
             )
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        return (
-            "The apps need the TensorFlow backend of Keras. Received: KERAS_BACKEND="
-            f"{backend}. Set KERAS_BACKEND=tensorflow."
-        )
     return None
 
 
@@ -54,6 +59,8 @@ def imported(module: str, package: str, who: str) -> ModuleType:
 
 def has_tensorboard() -> bool:
     """Return whether TensorFlow can write logs for TensorBoard."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return False
     try:
         importlib.import_module("tensorboard.summary.v2")
     except ImportError:

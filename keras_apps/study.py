@@ -19,6 +19,7 @@ from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.trajectory_report import study_report
+from keras_apps.running.devices import Devices
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
 from keras_apps.running.progress import Display
 
@@ -30,7 +31,7 @@ def study_of(config: Any) -> Any:
     return config
 
 
-def prepare(study: Study) -> Problem:
+def prepare(study: Study, devices: Devices) -> Problem:
     """Build the problem of a study.
 
     Raises:

@@ -4,7 +4,11 @@
     python -m keras_apps.train --config digits_classes --workdir runs/mine --set steps=400
     python -m keras_apps.train --list
 
-The same command again continues where it was stopped. Results are in the workdir: report.html,
+    python -m keras_apps.train --config NAME --workdir runs/two --strategy mirrored --devices 2
+
+The same command again continues where it was stopped. Several devices share every batch, whose
+groups must divide among them, and end with the numbers of one; on JAX (KERAS_BACKEND=jax),
+`--devices N` alone takes N of them. Results are in the workdir: report.html,
 summary.csv, figures/, records.jsonl, tensorboard/. Several processes can share an experiment, each
 in a workdir of its own; `--with WORKDIR` then takes over what another one has finished:
 
@@ -16,44 +20,59 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
 from keras_apps.experiments.search import Candidate, grid
 from keras_apps.experiments.training_problem import Problem
+from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import summary_rows
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
-from keras_apps.running import tuning
+from keras_apps.running import devices, tuning
 from keras_apps.running.checkpointing import discard
-from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
+from keras_apps.running.device_rules import check_continues, check_devices, check_owned
+from keras_apps.running.devices import Devices
 from keras_apps.running.parts import take_over
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
 
 
-def prepare(experiment: Experiment) -> Problem:
+def prepare(experiment: Experiment, devices: Devices) -> Problem:
     """Build the problem of an experiment, and once all that may refuse its arguments.
 
     Every combination of a search is built, too: a wrong one must not be found hours later.
 
     Raises:
-        ValueError, TypeError: Optimizers that cannot be made, or what the problem does not fit.
+        ValueError, TypeError: Optimizers that cannot be made, or what the problem or the devices
+            do not fit.
     """
+    check_devices(experiment, devices)
     problem = experiment.problem.build()
-    for optimizer in experiment.optimizers:
-        candidates = grid(optimizer.search) if optimizer.search else [Candidate(0.1)]
-        for candidate in candidates:
-            rate = experiment.learning_rate_schedule(candidate.learning_rate)
-            optimizer.build(rate, problem.probabilities, candidate.arguments)
+    for clustered, optimizer in _all_optimizers(experiment, problem):
+        check_owned(optimizer, clustered, experiment.order, devices)
     if experiment.gradient_variance is not None:
+        from keras_apps.running.measured_trajectory import estimators_of
+
         estimators_of(experiment.gradient_variance, problem)
     return problem
+
+
+def _all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[Problem, Any]]:
+    """Yield every optimizer with every combination of a search, and the problem it is made for."""
+    for optimizer in experiment.optimizers:
+        clustered = problem.clustered(optimizer.clusters)
+        for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
+            rate = experiment.learning_rate_schedule(candidate.learning_rate)
+            shares = clustered.probabilities
+            yield clustered, optimizer.build(rate, shares, candidate.arguments)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +89,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", action="store_true", help="train nothing, report what is finished"
     )
+    parser.add_argument(
+        "--strategy",
+        choices=devices.STRATEGIES,
+        help="of tf.distribute; default: one_device, or mirrored for several devices",
+    )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="train on N devices, logical processors where there are no others",
+    )
 
 
 def run(task: Task) -> Report | None:
@@ -84,7 +114,8 @@ def run(task: Task) -> Report | None:
         return None
     results = Results.of(workdir.records.read(), experiment)
     write_csv(summary_rows(results), workdir.path / "summary.csv")
-    variances, description = workdir.variances.read(), task.problem.description
+    variances = workdir.variances.read()
+    description = task.problem.description + devices.trained_on(workdir.finished().values())
     material = Material(task.loaded, results, variances, description, workdir.figures)
     return comparison_report(material)
 
@@ -97,30 +128,50 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = experiment.number_of_tuning_runs() + compared - len(finished)
     trajectory = experiment.gradient_variance
-    if trajectory is not None and is_finished(trajectory, task.workdir):
+    if trajectory is not None and _is_measured(trajectory, task.workdir):
         trajectory = None
     total = left + (trajectory is not None)
     if not total:
         return True
-    if not requirements.has_tensorboard():
+    optimizers = (optimizer for _, optimizer in _all_optimizers(experiment, task.problem))
+    check_continues(task.workdir, task.devices, optimizers)
+    task.workdir.note_devices(task.devices.facts)
+    if task.devices.backend == "tensorflow" and not requirements.has_tensorboard():
         task.console.print(
             "TensorBoard is not installed, so no logs are written for it; everything else is the "
             "same. `pip install tensorboard` adds it."
         )
     started = time.perf_counter()
     with Display(task.console, total) as display:
-        shared = (task.problem, task.workdir, display, task.interruption)
         while runs := _next_tuning_runs(experiment, task.workdir):
-            if not all(TrainingRun(run, experiment, *shared).train() for run in runs):
+            if not all(_trained(run, task, display) for run in runs):
                 return False
         chosen = tuning.choose(task.workdir.records.read(), experiment)
         rest = [run for run in experiment.runs(chosen) if run.name not in finished]
-        if not all(TrainingRun(run, experiment, *shared).train() for run in rest):
+        if not all(_trained(run, task, display) for run in rest):
             return False
-        if trajectory is not None and not measure(trajectory, *shared):
+        if trajectory is not None and not _measured(trajectory, task, display):
             return False
     task.console.print(f"Trained {total} runs in {time.perf_counter() - started:.0f} s.")
     return True
+
+
+def _trained(run: Run, task: Task, display: Display) -> bool:
+    shared = (task.problem, task.workdir, display, task.interruption)
+    return TrainingRun(run, task.loaded.config, *shared, devices=task.devices).train()
+
+
+# Measuring knows gradients of single examples, which only TensorFlow computes.
+def _is_measured(trajectory: Trajectory, workdir: Workdir) -> bool:
+    from keras_apps.running.measured_trajectory import is_finished
+
+    return is_finished(trajectory, workdir)
+
+
+def _measured(trajectory: Trajectory, task: Task, display: Display) -> bool:
+    from keras_apps.running.measured_trajectory import measure
+
+    return measure(trajectory, task.problem, task.workdir, display, task.interruption)
 
 
 def _next_tuning_runs(experiment: Experiment, workdir: Workdir) -> list[Run]:
@@ -129,7 +180,11 @@ def _next_tuning_runs(experiment: Experiment, workdir: Workdir) -> list[Run]:
     return [run for run in experiment.tuning_runs(scores) if run.name not in scores]
 
 
-APP = App(Experiment, __doc__ or "", prepare, run, add_options=add_options)
+def _devices(options: argparse.Namespace) -> Devices:
+    return Devices() if options.report else devices.start(options.strategy, options.devices)
+
+
+APP = App(Experiment, __doc__ or "", prepare, run, add_options=add_options, devices=_devices)
 main = APP.main
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_apps import sources
 from keras_apps.experiments.training_problem import Problem, ProblemDefinition
 from keras_apps.models import MODELS
 
 EVALUATION_BATCH = 1000
+EVALUATION_BATCH_OF_JAX = 960  # divides among 2, 3, 4, 5, 6 or 8 devices
 
 
 @dataclasses.dataclass(slots=True)
@@ -101,8 +101,7 @@ class _LossAndAccuracy:
     def __init__(self, source: sources.Source, rows: np.ndarray):
         labels = source.y_train[rows]
         images = np.concatenate([source.x_train[rows], source.x_test])
-        # Once: Keras would copy an array anew at every evaluation.
-        self._images = tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)
+        self._batches = _batches_of(images)
         self._labels = np.concatenate([labels, source.y_test])
         self._parts = {
             "training": slice(None, len(labels)),
@@ -110,7 +109,7 @@ class _LossAndAccuracy:
         }
 
     def __call__(self, model: keras.Model) -> dict[str, float]:
-        logits = model.predict(self._images, verbose=0).astype("float64")
+        logits = model.predict(**self._batches, verbose=0)[: len(self._labels)].astype("float64")
         largest = logits.max(axis=1)
         partition = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
         losses = partition - logits[np.arange(len(logits)), self._labels]
@@ -120,3 +119,18 @@ class _LossAndAccuracy:
             for part, rows in self._parts.items()
             for name, values in (("loss", losses), ("accuracy", hits))
         }
+
+
+def _batches_of(images: np.ndarray) -> dict[str, Any]:
+    """Return arguments of `predict` for images and, on JAX, zeros that fill the last batch.
+
+    There, a batch must divide among the devices.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Once: Keras would copy an array anew at every evaluation.
+        return {"x": tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)}
+    missing = -len(images) % EVALUATION_BATCH_OF_JAX
+    filled = np.concatenate([images, np.zeros_like(images, shape=(missing, *images.shape[1:]))])
+    return {"x": filled, "batch_size": EVALUATION_BATCH_OF_JAX}

@@ -58,7 +58,7 @@ class Experiment:
         checkpoint_every: Steps between checkpoints, a multiple of `evaluate_every`.
         steps_per_execution: Steps that TensorFlow takes in one call, at most; a divisor of
             `evaluate_every` is chosen.
-        jit_compile: Whether XLA compiles the training step.
+        jit_compile: Whether XLA compiles the training step; on JAX it always does.
         tuning_seed: The seed of the runs that choose learning rates and arguments, none of `seeds`.
         tuning_budget: How many of them an optimizer with a `search` gets, for each number of
             groups in a step.

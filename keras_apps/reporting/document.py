@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import platform
 from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 import keras
-import tensorflow as tf
 
 from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
+from keras_apps.running.devices import BACKENDS
 
 MINUS = "\N{MINUS SIGN}"
 PERCENT = "\N{NO-BREAK SPACE}%"
@@ -100,7 +101,7 @@ def findings_parts(findings: Sequence[str]) -> list[Part]:
 def about(loaded: Loaded, note: str = "") -> Section:
     """Return the last section of a page: the configuration's words, what it took, the versions."""
     versions = (
-        f"Configuration {loaded.name}. {note} TensorFlow {tf.__version__}, Keras "
+        f"Configuration {loaded.name}. {note} {_backend()}, Keras "
         f"{keras.__version__}, Python {platform.python_version()}, {platform.machine()}."
     ).replace("  ", " ")
     words = (
@@ -110,3 +111,8 @@ def about(loaded: Loaded, note: str = "") -> Section:
     return Section(
         "About this experiment", [Text(words), Code(loaded.text), Text(versions, "note")]
     )
+
+
+def _backend() -> str:
+    name = keras.backend.backend()
+    return f"{BACKENDS[name]} {importlib.import_module(name).__version__}"

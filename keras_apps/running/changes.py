@@ -72,12 +72,12 @@ def _parsed(text: str, kind: Any, old: Any, key: str) -> Any:
         for name in wanted:
             _check_known(name, [element.name for element in old], key)
         return tuple(element for element in old if element.name in wanted)
-    if dataclasses.is_dataclass(old):
-        kind = type(old)
     options = typing.get_args(kind)
+    if text.lower() == "none" and type(None) in options:
+        return None
+    if dataclasses.is_dataclass(old):
+        kind, options = type(old), ()
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if text.lower() == "none" and type(None) in options:
-            return None
         kind = next(option for option in options if option is not type(None))
         options = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:

@@ -13,7 +13,6 @@ before.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -24,31 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_apps.running.faults import of_the_system
+from keras_apps.running.checkpoint_files import check_room, files_for
 from keras_apps.running.workdir import WorkdirError
 from tf_gradvar.callbacks.steps import steps_taken
 
 KEPT = 2
 CHECKSUMS = "checksums.json"
 FINAL_WEIGHTS = "final.weights.h5"
-HDF5_OVERHEAD = 1 << 16  # bytes
 
 logger = logging.getLogger(__name__)
-
-
-class _JsonState(tf.train.experimental.PythonState):
-    """A JSON-plain value that is written with the variables, or not at all."""
-
-    def __init__(self) -> None:
-        self.value: dict[str, Any] = {}
-
-    def serialize(self) -> str:
-        return json.dumps(self.value)
-
-    def deserialize(self, text: str) -> None:
-        self.value = json.loads(text)
 
 
 class CheckpointFolder:
@@ -64,10 +48,7 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path, model: keras.Model):
         self._folder = folder
-        self._progress = _JsonState()
-        self._checkpoint = tf.train.Checkpoint(
-            model=model, optimizer=model.optimizer, progress=self._progress
-        )
+        self._files = files_for(model)
 
     def save(self, step: int, sampling: dict[str, Any]) -> None:
         """Write a checkpoint, unless this step has one.
@@ -79,11 +60,10 @@ class CheckpointFolder:
         place = self._folder / f"step-{step:08d}"
         if place.exists():
             return
-        self._progress.value = {"step": step, "sampling": sampling}
         new = self._folder / "new"
         shutil.rmtree(new, ignore_errors=True)
         try:
-            self._write(new)
+            self._write(new, {"step": step, "sampling": sampling})
             os.replace(new, place)
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
@@ -104,10 +84,10 @@ class CheckpointFolder:
         for place in found:
             damage = _damage(place)
             if damage is None:
-                self._read(place)
+                progress = self._read(place)
                 if place != found[0]:
                     logger.warning("%s continues from %s.", self._folder.name, place.name)
-                return self._progress.value["step"], self._progress.value["sampling"]
+                return progress["step"], progress["sampling"]
             logger.warning("The checkpoint %s is damaged (%s) and is deleted.", place, damage)
             shutil.rmtree(place)
         if found:
@@ -121,27 +101,23 @@ class CheckpointFolder:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         new = self._folder / "new.weights.h5"
-        # Looked at first, because HDF5 fills the terminal with tracebacks where it has no room.
-        needed = sum(values.nbytes for values in network.get_weights()) + HDF5_OVERHEAD
-        if shutil.disk_usage(self._folder).free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(new))
+        check_room(self._folder, sum(values.nbytes for values in network.get_weights()), new)
         network.save_weights(new)
         os.replace(new, self._folder / FINAL_WEIGHTS)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)
 
-    def _write(self, place: Path) -> None:
+    def _write(self, place: Path, progress: dict[str, Any]) -> None:
         place.mkdir(parents=True)
-        with of_the_system(place):
-            self._checkpoint.write(str(place / "state"))
+        self._files.write(place, progress)
         sums = {path.name: _checksum(path) for path in sorted(place.iterdir())}
         (place / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
 
-    def _read(self, place: Path) -> None:
+    def _read(self, place: Path) -> dict[str, Any]:
         try:
-            self._checkpoint.read(str(place / "state")).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            return self._files.read(place)
+        except ValueError as error:
             raise WorkdirError(
                 f"The checkpoint {place} must fit the model and the optimizer of its run. It is "
                 "whole, but it was written by another version of the code. Delete the folder "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_apps import requirements
 from keras_apps.experiments.optimizer_comparison import Run
@@ -37,11 +38,9 @@ class Evaluation(keras.callbacks.Callback):
         self._problem = problem
         self._records = workdir.records
         self._every = every
-        self._logs = workdir.tensorboard(run.name)
-        self._writer = None
+        self._events = None
         if not run.tunes and requirements.has_tensorboard():
-            with of_the_system(self._logs):
-                self._writer = tf.summary.create_file_writer(str(self._logs))
+            self._events = _Events(workdir.tensorboard(run.name))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock of a segment."""
@@ -68,13 +67,30 @@ class Evaluation(keras.callbacks.Callback):
         self.diverged = not math.isfinite(self.score)
         record = {"kind": "evaluation", **self._run.identity, "step": step, **values}
         self._records.append(record)
-        if self._writer is not None:
-            with of_the_system(self._logs), self._writer.as_default(step=step):
-                for name, value in values.items():
-                    tf.summary.scalar(name, value)
+        if self._events is not None:
+            self._events.write(step, values)
 
     def close(self) -> None:
         """Finish the TensorBoard log."""
-        if self._writer is not None:
-            with of_the_system(self._logs):
-                self._writer.close()
+        if self._events is not None:
+            self._events.close()
+
+
+class _Events:
+    """Values of a run for TensorBoard, which TensorFlow writes."""
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self._folder, self._write_scalar = folder, tf.summary.scalar
+        with of_the_system(folder):
+            self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        with of_the_system(self._folder), self._writer.as_default(step=step):
+            for name, value in values.items():
+                self._write_scalar(name, value)
+
+    def close(self) -> None:
+        with of_the_system(self._folder):
+            self._writer.close()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow as tf
+import keras
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -50,6 +50,11 @@ def sentence(error: OSError, workdir: Path) -> str:
 @contextlib.contextmanager
 def of_the_system(place: Path) -> Iterator[None]:
     """Raise TensorFlow's errors in writing a file as the errors of the system that they wrap."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
     numbers = {
         tf.errors.ResourceExhaustedError: errno.ENOSPC,
         tf.errors.PermissionDeniedError: errno.EACCES,

@@ -13,7 +13,6 @@ from keras_apps.experiments.training_problem import Problem
 from tf_gradvar.callbacks import BetweenClusterVariance, Recluster
 from tf_gradvar.callbacks import between_cluster_variance as between
 from tf_gradvar.callbacks import recluster as reclustering
-from tf_gradvar.clustering import GradientClustering
 
 
 def variance_callbacks(
@@ -48,6 +47,8 @@ def recluster_callback(
     It tells the sampler `batches` and the `listeners`, and starts from the clusters `found` [N]
     of a stopped run, if there are any.
     """
+    from tf_gradvar.clustering import GradientClustering  # on TensorFlow only
+
     settings = experiment.gradient_clusters or GradientClusters()
     clustering = GradientClustering(
         len(problem.probabilities),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
@@ -130,8 +129,10 @@ def _compiled(trajectory: Trajectory, problem: Problem) -> keras.Model:
     return model
 
 
-def _batches(trajectory: Trajectory, problem: Problem, first_step: int) -> tf.data.Dataset:
-    """Return the batches of one stage, which depend on the step alone."""
+def _batches(trajectory: Trajectory, problem: Problem, first_step: int) -> Any:
+    """Return the batches of one stage, a `tf.data.Dataset`; they depend on the step alone."""
+    import tensorflow as tf
+
     size, examples = trajectory.batch_size, len(problem.x)
     steps_per_epoch = examples // size
     orders: dict[int, np.ndarray] = {}

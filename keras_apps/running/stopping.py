@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_apps.running.progress import Display
-from tf_gradvar.callbacks.steps import steps_taken
+from tf_gradvar.callbacks.steps import StepCount
 
 
 class Interruption:
@@ -44,9 +44,12 @@ class StopOnRequest(keras.callbacks.Callback):
         self._display = display
         self._interruption = interruption
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count from here on."""
+        self._count = StepCount(self.model)
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the step; stop here if that was asked for."""
-        # Not from `batch`: up to Keras 3.8 it is the first one of an execution, later the last.
-        self._display.show_step(steps_taken(self.model))
+        self._display.show_step(self._count.after(batch))
         if self._interruption.requested:
             self.model.stop_training = True

@@ -12,6 +12,8 @@ import numpy as np
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.checkpointing import CheckpointFolder, Checkpointing, discard
+from keras_apps.running.device_rules import owns_clusters
+from keras_apps.running.devices import Devices
 from keras_apps.running.evaluation import Evaluation
 from keras_apps.running.instruments import recluster_callback, variance_callbacks
 from keras_apps.running.progress import Display
@@ -34,6 +36,7 @@ class TrainingRun:
     workdir: Workdir
     display: Display
     interruption: Interruption
+    devices: Devices = dataclasses.field(default_factory=Devices)
 
     @functools.cached_property
     def clustered(self) -> Problem:
@@ -51,8 +54,12 @@ class TrainingRun:
         Returns:
             Whether the run reached its end; False if it was interrupted. It is then checkpointed.
         """
+        keras.backend.clear_session()  # a scope does not survive it
+        with self.devices.scope():
+            return self._train()
+
+    def _train(self) -> bool:
         run, steps = self.run, self.experiment.steps
-        keras.backend.clear_session()
         keras.utils.set_random_seed(run.seed)
         network = self.clustered.build_model()
         model = self._compiled(network)
@@ -76,6 +83,13 @@ class TrainingRun:
         self._finish(evaluation)
         return True
 
+    @property
+    def _steps_per_execution(self) -> int:
+        """Steps of one call in `fit`: JAX does not wait between two, `train_steps` has its own."""
+        if self.devices.are_tensorflow_replicas or self.devices.backend == "jax":
+            return 1
+        return _divisor(self.segment, self.experiment.steps_per_execution)
+
     def _compiled(self, network: keras.Model) -> keras.Model:
         experiment, candidate = self.experiment, self.run.candidate
         rate = experiment.learning_rate_schedule(candidate.learning_rate)
@@ -85,8 +99,8 @@ class TrainingRun:
         model.compile(
             optimizer,
             loss=self.clustered.loss,
-            steps_per_execution=_divisor(self.segment, experiment.steps_per_execution),
-            jit_compile=experiment.jit_compile,
+            steps_per_execution=self._steps_per_execution,
+            jit_compile=experiment.jit_compile or self.devices.backend == "jax",
         )
         optimizer.build(model.trainable_variables)
         return model
@@ -104,7 +118,7 @@ class TrainingRun:
         found = (state or {}).get("assignments")
         if found is not None:
             problem = problem.with_clusters(np.array(found))
-        batches = self._batches(problem, state)
+        batches = self._batches(problem, state, model.optimizer)
         instruments = variance_callbacks(run, experiment, problem)
         recluster = None
         if run.optimizer.clusters == "gradients":
@@ -117,23 +131,50 @@ class TrainingRun:
                 now["assignments"] = np.asarray(recluster.assignments).tolist()
             return now
 
+        callbacks = [
+            *instruments,
+            evaluation,
+            Checkpointing(folder, experiment.checkpoint_every, experiment.steps, state_now),
+            StopOnRequest(self.display, self.interruption),
+        ]
         missing = -first_step % self.segment
-        model.fit(
-            batches,
-            epochs=1 if missing else (experiment.steps - first_step) // self.segment,
-            steps_per_epoch=missing or self.segment,
-            callbacks=[
-                *instruments,
-                evaluation,
-                Checkpointing(folder, experiment.checkpoint_every, experiment.steps, state_now),
-                StopOnRequest(self.display, self.interruption),
-            ],
-            verbose=0,
-            shuffle=False,
-        )
+        segments = 1 if missing else (experiment.steps - first_step) // self.segment
+        self._take_steps(model, batches, segments, missing or self.segment, callbacks)
         return state_now()
 
-    def _batches(self, problem: Problem, state: State | None) -> Any:
+    def _take_steps(
+        self,
+        model: keras.Model,
+        batches: Any,
+        segments: int,
+        steps: int,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        """Take so many segments of so many steps, or fewer if a callback ends it."""
+        if not self.devices.are_tensorflow_replicas:
+            model.fit(
+                batches,
+                epochs=segments,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                verbose=0,
+                shuffle=False,
+            )
+            return
+        from tf_gradvar.training import train_steps
+
+        epochs = train_steps(
+            model,
+            batches,
+            segments * steps,
+            steps_per_call=_divisor(steps, self.experiment.steps_per_execution),
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+        )
+        for _ in epochs:
+            pass
+
+    def _batches(self, problem: Problem, state: State | None, optimizer: Any) -> Any:
         return cluster_batches(
             (problem.x, problem.y),
             problem.clusters,
@@ -146,12 +187,14 @@ class TrainingRun:
             state=state,
             # Clusters that are found anew hold from the next step on.
             read_ahead=self.run.optimizer.clusters != "gradients",
+            owned_by=self.devices.replicas if owns_clusters(optimizer) else None,
         )
 
     def _finish(self, evaluation: Evaluation) -> None:
         run = self.run
         evaluation.close()
         end = {
+            **self.devices.facts,
             "learning_rate": run.candidate.learning_rate,
             "arguments": dict(run.candidate.arguments),
             "score": evaluation.score,

@@ -26,6 +26,7 @@ class Workdir:
     """The files of one experiment.
 
         config.json       the configuration; another one is refused
+        devices.json      what it was last trained on
         records.jsonl     every evaluation of a run, and a record for each finished run
         variances.jsonl   the gradient variances along a trajectory
         checkpoints/      the last two of unfinished runs; the final weights of finished ones
@@ -75,6 +76,19 @@ class Workdir:
         return {
             record["run"]: record for record in self.records.read() if record["kind"] == "finished"
         }
+
+    def devices(self) -> dict[str, Any] | None:
+        """Return what the experiment was last trained on; None if it never was.
+
+        Raises:
+            ValueError: A damaged file.
+        """
+        path = self.path / "devices.json"
+        return read_object(path) if path.exists() else None
+
+    def note_devices(self, facts: Mapping[str, Any]) -> None:
+        """Write down what the experiment is trained on now: JSON-plain values by name."""
+        _replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
 
     def close(self) -> None:
         """Let another process work in the folder."""

@@ -44,7 +44,8 @@ def follow(command):
 
 def commands(text):
     """The command lines of the apps in a text that stand for themselves, without names to fill."""
-    found = re.findall(r"python -m keras_apps\.[^`\n\"]*", text)
+    # `federated` takes no configuration.
+    found = re.findall(r"python -m keras_apps\.(?!federated\b)[^`\n\"]*", text)
     return [words.strip() for words in found if not re.search(r"\b(APP|NAME)\b|[{}]", words)]
 
 

@@ -9,13 +9,14 @@ import pytest
 from keras_apps import cluster_picture
 from keras_apps.reporting.plane_report import sentences, turns_table
 from keras_apps.running import configurations as configs
+from keras_apps.running.devices import Devices
 from keras_apps.running.plane_clustering import Found, find
 
 
 @pytest.fixture(scope="module")
 def drawn():
     config = configs.load("gc_figure_1").config
-    problem = cluster_picture.prepare(config)
+    problem = cluster_picture.prepare(config, Devices())
     return config, problem, find(config, problem)
 
 
@@ -78,7 +79,7 @@ def test_quick_run_writes_picture_numbers_and_page(tmp_path, capsys):
 def test_as_many_clusters_as_colours(count):
     config = configs.load("gc_figure_1").config
     with pytest.raises(ValueError, match="`num_clusters` must be from 1 to 8"):
-        cluster_picture.prepare(dataclasses.replace(config, num_clusters=count))
+        cluster_picture.prepare(dataclasses.replace(config, num_clusters=count), Devices())
 
 
 def test_what_the_numbers_say(drawn):

@@ -53,10 +53,13 @@ def test_what_every_app_needs(module, monkeypatch):
 
 def test_another_backend(monkeypatch):
     assert requirements.missing() is None
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert "Received: KERAS_BACKEND=torch. Set KERAS_BACKEND=" in requirements.missing()
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert "Received: KERAS_BACKEND=jax. Set KERAS_BACKEND=" in requirements.missing()
+    assert requirements.missing(["python", "-m", "keras_apps.train", "--list"]) is None
     importlib.reload(keras_apps)  # Not a command: the data sets, for example, serve all backends.
     monkeypatch.setattr(sys, "argv", ["-m"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "keras_apps.study"])
     with pytest.raises(SystemExit, match="The apps need the TensorFlow backend"):
         importlib.reload(keras_apps)
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_apps.running import checkpoint_files, checkpointing
 from keras_apps.running import configurations as configs
-from keras_apps.running.checkpointing import HDF5_OVERHEAD, CheckpointFolder, discard
+from keras_apps.running.checkpoint_files import HDF5_OVERHEAD
+from keras_apps.running.checkpointing import CheckpointFolder, discard
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir, WorkdirError
 from tests.keras_apps.displays import Request, Shown
@@ -63,6 +65,23 @@ def test_the_last_two_are_kept_and_the_last_is_loaded(tmp_path):
     model = compiled_model()
     assert CheckpointFolder(tmp_path, model).restore() == (3, {"position": 30})
     assert_same(model, after[3])
+
+
+def test_the_files_of_jax_hold_the_same_and_are_refused_by_another_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpointing, "files_for", checkpoint_files._Hdf5)
+    after = trained(tmp_path)
+    (tmp_path / "step-00000003" / "progress.json").write_text("{")
+    model = compiled_model()
+    assert CheckpointFolder(tmp_path, model).restore() == (2, {"position": 20})
+    assert_same(model, after[2])
+    with pytest.raises(WorkdirError, match="must fit the model and the optimizer of its run"):
+        CheckpointFolder(tmp_path, compiled_model(units=2)).restore()
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: types.SimpleNamespace(free=HDF5_OVERHEAD + 4)
+    )
+    with pytest.raises(OSError, match="No space left on device"):
+        CheckpointFolder(tmp_path, model).save(4, {})
+    assert steps_in(tmp_path) == [2]
 
 
 def cut_data(folder):
