@@ -1,6 +1,6 @@
 # Everything in a virtual environment of this folder; needs Python 3.10+ and make.
 #   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
-#   make test    lint, types, all tests and the notebook
+#   make test    lint, types, all tests and the notebooks
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
@@ -39,8 +39,12 @@ pytest: $(READY)
 jax: $(READY)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers tests/*/test_jax_*.py --numprocesses 2 --dist loadfile
 
+# Four devices of one CPU, each computing in a thread of its own: devices that share the threads of
+# fewer cores can wait for each other without end.
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
+	XLA_FLAGS='--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false' \
+		$(BIN)/python -m tests.run_notebook colab/discover_tpu.ipynb 'Found 4 x cpu.'
 
 # Prints its seed, which `make hunt HUNT_SEED=...` takes to draw the same again.
 HUNT_MODELS ?= 1000
