@@ -1,10 +1,12 @@
-"""The first cell of a notebook installs the package where it is missing, or says what it needs."""
+"""Notebooks install the package where it is missing, and choose a backend by what there is."""
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,11 +14,23 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "colab").glob("*.ipynb"))
 ADDRESS = "git+https://host/project"
 
 
-def run_first_cell(notebook, source):
+def code_of(notebook):
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    first = "".join(next(c["source"] for c in cells if c["cell_type"] == "code"))
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def run_first_cell(notebook, source):
+    first = code_of(notebook)[0]
     assert first.count('SOURCE = ""') == 1
     exec(first.replace('SOURCE = ""', f"SOURCE = {source!r}"), {})
+
+
+def hide(monkeypatch, packages):
+    """Let packages look as if they were not installed."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in packages else found(name)
+    )
 
 
 @pytest.fixture
@@ -29,10 +43,7 @@ def commands(monkeypatch):
 
 @pytest.fixture
 def not_installed(monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "tf_gradvar" else found(name)
-    )
+    hide(monkeypatch, ["tf_gradvar"])
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -64,3 +75,29 @@ class TestFirstCell:
 
 def test_there_are_notebooks():
     assert len(NOTEBOOKS) == 2
+
+
+@pytest.mark.parametrize(
+    ("platform", "count", "missing", "backend"),
+    [
+        ("tpu", 1, [], "jax"),
+        ("tpu", 8, ["tensorflow"], "jax"),
+        ("gpu", 2, [], "tensorflow"),
+        ("gpu", 1, ["tensorflow"], "jax"),
+        ("cpu", 1, [], "tensorflow"),
+        ("cpu", 4, [], "jax"),
+        ("cpu", 1, ["jax"], "tensorflow"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["", "torch"])
+def test_the_backend_is_chosen_by_what_there_is(
+    platform, count, missing, backend, asked, monkeypatch
+):
+    devices = [SimpleNamespace(platform=platform)] * count
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: devices, __spec__=True))
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")  # undone after the test
+    monkeypatch.setenv("KERAS_BACKEND", asked)
+    hide(monkeypatch, missing)
+    (cell,) = [code for code in code_of(NOTEBOOKS[0]) if "def backend_of_runtime" in code]
+    exec(cell, {"importlib": importlib})
+    assert os.environ["KERAS_BACKEND"] == (asked or backend)
