@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(TENSORFLOW)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Devices that JAX makes of one CPU share its threads and wait in them for each other: with as many
+# threads as cores, the default, they can stop for good.
+export PJRT_NPROC ?= 32
 
 .PHONY: demo test lint types pytest jax notebook hunt clean
 
@@ -39,11 +42,9 @@ pytest: $(READY)
 jax: $(READY)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers tests/*/test_jax_*.py --numprocesses 2 --dist loadfile
 
-# Four devices of one CPU, each computing in a thread of its own: devices that share the threads of
-# fewer cores can wait for each other without end.
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
-	XLA_FLAGS='--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false' \
+	XLA_FLAGS=--xla_force_host_platform_device_count=4 \
 		$(BIN)/python -m tests.run_notebook colab/discover_tpu.ipynb 'Found 4 x cpu.'
 
 # Prints its seed, which `make hunt HUNT_SEED=...` takes to draw the same again.
