@@ -1,6 +1,6 @@
 # Everything in a virtual environment of this folder; needs Python 3.10+ and make.
 #   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
-#   make test    lint, types, all tests and the notebook
+#   make test    lint, types, all tests and the notebooks
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(TENSORFLOW)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Devices that JAX makes of one CPU share its threads and wait in them for each other: with as many
+# threads as cores, the default, they can stop for good.
+export PJRT_NPROC ?= 32
 
 .PHONY: demo test lint types pytest jax notebook hunt clean
 
@@ -45,6 +48,8 @@ jax: $(READY)
 
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
+	XLA_FLAGS=--xla_force_host_platform_device_count=4 \
+		$(BIN)/python -m tests.run_notebook colab/discover_tpu.ipynb 'Found 4 x cpu.'
 
 # Prints its seed, which `make hunt HUNT_SEED=...` takes to draw the same again.
 HUNT_MODELS ?= 1000

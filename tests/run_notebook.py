@@ -1,6 +1,6 @@
-"""Run a notebook from start to end at a small size: python -m tests.run_notebook FILE.
+"""Run a notebook from start to end at a small size: python -m tests.run_notebook FILE [SENTENCE].
 
-Fails if a cell fails, or if the committed notebook holds outputs.
+Fails if a cell fails, if the committed notebook holds outputs, or if no cell prints the sentence.
 """
 
 import os
@@ -11,20 +11,29 @@ import nbformat
 from nbclient import NotebookClient
 
 
-def run_notebook(path: Path) -> None:
+def run_notebook(path: Path, sentence: str = "") -> None:
     """Execute every cell of a notebook in a fresh kernel, beside the repository."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.get("outputs") or cell.get("execution_count"):
             raise SystemExit(f"{path} is committed with outputs; clear them.")
-    os.environ.setdefault("QUICKSTART_STEPS", "60")
+    os.environ.setdefault("NOTEBOOK_STEPS", "60")
     root = Path(__file__).parent.parent
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(root)}}
     ).execute()
+    printed = text_of(notebook)
+    if sentence not in printed:
+        raise SystemExit(f"{path} did not print {sentence!r}, but:\n{printed}")
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     print(f"{path}: {cells} cells ran")
 
 
+def text_of(notebook: nbformat.NotebookNode) -> str:
+    """Return what the cells of an executed notebook printed."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return "".join(output.get("text", "") for output in outputs)
+
+
 if __name__ == "__main__":
-    run_notebook(Path(sys.argv[1]))
+    run_notebook(Path(sys.argv[1]), *sys.argv[2:])
