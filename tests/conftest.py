@@ -7,6 +7,7 @@ if os.environ.get("KERAS_BACKEND") == "jax":
     # Tiny functions: compiling them is all that costs. Four devices for `keras.distribution`.
     flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
     os.environ.setdefault("XLA_FLAGS", flags)
+    os.environ.setdefault("PJRT_NPROC", "32")  # with fewer threads the devices can wait for good
 
 import keras
 import pytest
