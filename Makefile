@@ -31,6 +31,10 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# Two processes, a core each.
+pytest jax: export OMP_NUM_THREADS := 1
+pytest jax: export TF_NUM_INTRAOP_THREADS := 1
+
 pytest: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 

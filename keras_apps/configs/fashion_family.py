@@ -62,15 +62,14 @@ def config() -> Experiment:
 
 
 def quick() -> Experiment:
-    """Four tuning runs and one seed of a few steps on small digits."""
+    """Two tuning runs and one seed of a few steps on small digits."""
     experiment = config()
     experiment.problem = Classification(source="digits", model="convnet", evaluation_examples=1000)
-    kept = ("SGD", "QHDiscover")
-    experiment.optimizers = tuple(o for o in experiment.optimizers if o.name in kept)
+    experiment.optimizers = tuple(o for o in experiment.optimizers if o.name == "QHDiscover")
     experiment.groups_per_batch = (1,)
     experiment.seeds = (0,)
     experiment.steps = 20
     experiment.evaluate_every = 10
     experiment.checkpoint_every = 10
-    experiment.tuning_budget = 4
+    experiment.tuning_budget = 2
     return experiment

@@ -115,6 +115,17 @@ def test_draws_of_groups_are_independent():
     assert (np.abs(counts - 250) <= 4.5 * np.sqrt(250)).all()
 
 
+@pytest.mark.parametrize("changes", [{}, {"read_ahead": False, "order": "cycle"}])
+def test_after_is_what_skip_leaves(changes):
+    dataset = make(**changes)
+    expected = take(dataset.skip(7), 3)
+    for batch, other in zip(take(dataset.after(7), 3), expected, strict=True):
+        for array, wanted in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(array, wanted)
+    with pytest.raises(ValueError, match="`batches_taken` must be an integer of at least 0"):
+        dataset.after(-1)
+
+
 def test_nested_structures_and_sample_weights():
     data = ({"a": X, "b": np.stack([X, X], 1)}, (IDS, X), X / 2)
     batches = cluster_batches(data, IDS, **SETTINGS)

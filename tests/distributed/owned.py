@@ -22,6 +22,7 @@ from tf_gradvar import (
     cluster_batches,
 )
 from tf_gradvar.estimators import DiscoverEstimate
+from tf_gradvar.training.checkpoints import Checkpoints, Progress
 
 # Five clusters do not divide among two replicas; two groups of a replica can be of one cluster.
 K, Q, SHAPES = 5, [0.1, 0.3, 0.2, 0.25, 0.15], [(5, 2), (2,)]
@@ -127,6 +128,7 @@ def fit_and_save(folder):
     model.save(folder / "model.keras")
     model.save_weights(folder / "model.weights.h5")
     tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(folder / "checkpoint")
+    Checkpoints(folder / "loop", model).save(Progress(STEPS))
     return trained
 
 
@@ -143,6 +145,9 @@ def restore(folder):
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
     checkpoint.restore(str(folder / "checkpoint-1")).assert_consumed()
     restored["checkpoint"] = state_of(model)
+    model = make_model()
+    Checkpoints(folder / "loop", model).restore()
+    restored["loop"] = state_of(model)
     model.fit(batches(), steps_per_epoch=2, verbose=0)
     after, optimizer = state_of(model), model.optimizer
     moved = [

@@ -65,7 +65,7 @@ def test_one_sum_of_as_many_numbers_as_weights(folder):
     assert [n for _, n in sums["QHDiscover"]] == [2 * weights] * 2
 
 
-@pytest.mark.parametrize("way", ["keras", "weights", "checkpoint"])
+@pytest.mark.parametrize("way", ["keras", "weights", "checkpoint", "loop"])
 def test_three_replicas_restore_what_two_saved(folder, way):
     trained, restored = outcome(folder, 2)["trained"], outcome(folder, 3)["restored"][way]
     assert max(np.abs(array).max() for array in trained if array.shape == (5, 3, 2)) > 0.01

@@ -74,6 +74,12 @@ def test_cluster_probabilities(value, match):
         Discover(0.1, K, cluster_probabilities=value)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has them")
+def test_slices_of_buffers_need_jax():
+    with pytest.raises(ValueError, match=r"`buffers='sharded'` needs the JAX backend.*'owned'"):
+        Discover(0.1, K, buffers="sharded")
+
+
 def test_buffer_dtype():
     message = r"`buffer_dtype` must be one of \('float32', 'bfloat16'\)\. Received: .*'float16'"
     with pytest.raises(ValueError, match=message):

@@ -20,6 +20,7 @@ SHAPES = [(5, 5), (2, 2, 3, 5), (5,), (5, 5, 5), (5, 1), ()]
 NAMES = ["square", "kernel", "bias", "stack", "column", "scale"]
 Q = [0.1, 0.3, 0.2, 0.25, 0.15]
 FORMS = [dataclasses.replace(case, rank=2) for case in CLUSTERED]
+LEARNED = dataclasses.replace(BY_NAME["Discover-learned-scale"], rank=2)
 LOW = dataclasses.replace(BY_NAME["Discover"], rank=2)
 
 
@@ -55,8 +56,11 @@ def check(case, draw, steps=9):
 
 
 @jax
-@pytest.mark.parametrize("num_groups", [1, 5, 7])
-@pytest.mark.parametrize("case", FORMS, ids=str)
+@pytest.mark.parametrize(
+    ("case", "num_groups"),
+    [*((case, 5) for case in FORMS), (LOW, 1), (LOW, 7), (LEARNED, 1), (LEARNED, 7)],
+    ids=str,
+)
 def test_every_form(case, num_groups):
     optimizer, _ = check(case, draws(num_groups))
     reduced = [isinstance(b, FactoredBuffers) for b in optimizer.cluster_gradients]

@@ -111,7 +111,7 @@ def test_what_owned_buffers_lack_is_refused():
         ({"rank": 2}, r"`rank` belongs to `buffers='low_rank'`"),
         ({"buffer_dtype": "bfloat16"}, r"`buffer_dtype` must be 'float32' with `buffers='owned'`"),
         ({"scale": "auto", "gain": 1.0}, r"`scale` must be a number with `buffers='owned'`"),
-        ({"buffers": "sharded"}, r"`buffers` must be one of .*'owned'"),
+        ({"buffers": "split"}, r"`buffers` must be one of .*'owned', 'sharded'"),
     ):
         with pytest.raises(ValueError, match=message):
             Discover(RATE, **{**OWNED, **options})

@@ -17,7 +17,6 @@ from tf_gradvar.optimizers.update_rule import (
     update,
 )
 
-pytestmark = pytest.mark.jax
 SHAPES = [(K, K), (K,), ()]  # a variable can look like a stack of others
 
 
@@ -81,6 +80,7 @@ def test_the_backend_computes_the_definition(num_groups, gain, scale, dtype, lef
             np.testing.assert_allclose(actual, exact, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.jax
 def test_the_definition_by_hand():
     """Two groups of cluster 0 and one of cluster 1, alpha = 1/2, q = (1/4, 3/4)."""
     groups = Groups(

@@ -11,6 +11,7 @@ from tests.problems import PROBLEMS
 from tf_gradvar import per_example
 
 RTOL = 1e-5
+SWAPPED = ("mlp", "masked_text", "conv_2d", "shared", "two_outputs", "tied")
 
 
 def close(actual, expected, rtol=RTOL):
@@ -90,6 +91,8 @@ def test_two_weight_settings(solved):
     close(result.mean_gradient, [d.mean(0) for d in differences], rtol=2 * RTOL)
     close(result.second_moments, oracle.second_moments(differences), rtol=2 * RTOL)
 
+    if solved.problem.name not in SWAPPED:  # which compiles once more
+        return
     swapped = per_example.inner_products(
         *arguments[:3],
         solved.loss,

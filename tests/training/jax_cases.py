@@ -35,10 +35,10 @@ def schedule():
     return keras.optimizers.schedules.ExponentialDecay(0.2, 10, 0.5)
 
 
-def with_everything():
+def with_everything(**options):
     return Discover(
         schedule(), K, cluster_probabilities=SKEWED, clipnorm=0.1, weight_decay=0.01, use_ema=True,
-        ema_momentum=0.9, ema_overwrite_frequency=7,
+        ema_momentum=0.9, ema_overwrite_frequency=7, **options,
     )  # fmt: skip
 
 
@@ -48,9 +48,8 @@ def adamw():
 
 
 def loss_scaling():
-    return keras.optimizers.LossScaleOptimizer(
-        DiscoverQHM(0.1, K, gain=1.0), initial_scale=4.0, dynamic_growth_steps=6
-    )
+    inner = QHDiscover(0.1, K, buffer_dtype="bfloat16")
+    return keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0, dynamic_growth_steps=6)
 
 
 def low_rank():
@@ -61,9 +60,8 @@ def low_rank():
 CASES = {
     "clipping, decay, average, schedule": (with_everything, 4, {"normalized": True}),
     "adamw, more groups than clusters": (adamw, 8, {"weighted": True}),
-    "quasi-hyperbolic in bfloat16": (lambda: QHDiscover(0.1, K, buffer_dtype="bfloat16"), 4, {}),
-    "loss scaling": (loss_scaling, 4, {}),
-    "learned scale": (lambda: Discover(0.1, K, gain=1.0, scale="auto"), 4, {}),
+    "loss scaling, bfloat16": (loss_scaling, 4, {}),
+    "learned scale": (lambda: DiscoverQHM(0.1, K, gain=1.0, scale="auto"), 4, {}),
     "low rank": (low_rank, 8, {}),
     "igt": (lambda: DiscoverIGT(0.05, K, weight_decay=0.01), 4, {}),
     "igt without clusters": (lambda: IGT(0.05), 4, {}),
@@ -98,11 +96,11 @@ def state_of(model):
     return [np.asarray(keras.ops.convert_to_numpy(v), "float32") for v in variables]
 
 
-def run_case(name):
+def run_case(name, **of_optimizer):
     make, groups, options = CASES[name]
     options = dict(options)
     weighted = options.pop("weighted", False)
-    optimizer = make()
+    optimizer = make(**of_optimizer)
     probabilities = SKEWED if make is with_everything else None
     model = make_model(optimizer, **options)
     data = batches(groups, weighted, cluster_probabilities=probabilities)

@@ -253,14 +253,6 @@ def test_a_dataset_may_be_made_with_the_state(tmp_path):
     assert_same(model, whole)
 
 
-def test_after_is_skip_without_making_batches():
-    for changes in ({}, {"read_ahead": False, "order": "cycle"}):
-        dataset = batches(**changes)
-        pairs = zip(dataset.skip(5).take(4), dataset.after(5).take(4), strict=True)
-        for one, other in pairs:
-            np.testing.assert_array_equal(one[0]["inputs"], other[0]["inputs"])
-
-
 def test_steps_compiled_and_eager_are_the_same():
     one, other, eager = (
         compiled("sgd", dropout=0.0, **arguments)

@@ -4,6 +4,7 @@ A result's `assignments` [N] are what stratified sampling, the `Stratified` esti
 `cluster_batches` take.
 """
 
+import tf_gradvar.per_example  # noqa: F401 (first: it says which backend is needed)
 from tf_gradvar.clustering.gradient_clustering import GradientClustering
 from tf_gradvar.clustering.result import ClusteringResult
 

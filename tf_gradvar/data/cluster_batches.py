@@ -120,8 +120,8 @@ def cluster_batches(
         A dataset of `({"inputs": x, "cluster_ids": ids}, y)` (and sample weights where
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
         `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`;
-        from arrays also `after(count)`, which is what `skip(count)` returns without making the
-        batches in between.
+        from arrays also `after(batches_taken)`: the batches that `skip` leaves, without making
+        those before.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -193,7 +193,7 @@ def cluster_batches(
         dataset = dataset.prefetch(-1)  # as many as tf.data finds best
     dataset.sampling = sampling
     if not from_dataset:  # else `skip` is as good
-        dataset.after = lambda count: make(sampling.after(count))
+        dataset.after = lambda batches_taken: make(sampling.after(batches_taken))
     dataset.reassign = _refuse_to_reassign
     if not from_dataset and not read_ahead and owned_by is None and share is None:
         dataset.reassign = functools.partial(_reassign, dataset, follow, checked)

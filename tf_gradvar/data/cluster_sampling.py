@@ -88,13 +88,13 @@ class ClusterSampling:
         taken = check_state(state, self.fingerprint(), "cluster batches")
         return dataclasses.replace(self, batches_taken=taken)
 
-    def after(self, count: int) -> ClusterSampling:
+    def after(self, batches_taken: int) -> ClusterSampling:
         """Return the same, with so many more batches left out.
 
         Raises:
-            ValueError: If `count` is not an integer of at least 0.
+            ValueError: If `batches_taken` is not an integer of at least 0.
         """
-        total = self.batches_taken + check_batches_taken(count)
+        total = self.batches_taken + check_batches_taken(batches_taken)
         return dataclasses.replace(self, batches_taken=total)
 
 

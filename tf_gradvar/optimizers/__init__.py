@@ -2,13 +2,8 @@
 
 from tf_gradvar.assignments import cluster_transfer
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate
-from tf_gradvar.optimizers.discover import (
-    Discover,
-    DiscoverIGT,
-    DiscoverOver,
-    DiscoverQHM,
-    QHDiscover,
-)
+from tf_gradvar.optimizers.discover import Discover, DiscoverIGT, DiscoverQHM, QHDiscover
+from tf_gradvar.optimizers.discover_over import DiscoverOver
 from tf_gradvar.optimizers.igt import IGT
 from tf_gradvar.optimizers.qhm import QHM
 

@@ -25,6 +25,7 @@ from tf_gradvar.optimizers.low_rank import LowRankBuffers
 from tf_gradvar.optimizers.owned import OwnedBuffers
 from tf_gradvar.optimizers.replicas import refuse_what_replicas_lack, step_of_replica
 from tf_gradvar.optimizers.settings import Settings
+from tf_gradvar.optimizers.sharded import ShardedBuffers
 from tf_gradvar.optimizers.update_rule import Combination, Rule
 from tf_gradvar.optimizers.wrappers import OptimizerAround, find_optimizer
 
@@ -77,9 +78,12 @@ class ClusterControlVariate(OptimizerAround):
     one replica all clusters are its own. There is no `recluster`, `scale="auto"`, group of another
     size, or bfloat16.
 
+    With `buffers="sharded"` (on JAX), each of R devices of `keras.distribution` keeps a slice of
+    all buffers; the numbers are those of full ones (`tf_gradvar.optimizers.sharded`).
+
     Memory: K + 1 copies of the trainable weights beside what the inner optimizer keeps; with low
     rank, for a matrix [I, O], K r (I + O) + 2 I O numbers; with owned clusters K / R + 1 copies on
-    each replica.
+    each replica, in slices (K + 1) / R.
 
     Args:
         optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
@@ -218,6 +222,8 @@ class ClusterControlVariate(OptimizerAround):
             q = self._start_probabilities((self.num_clusters,), "float64")
             return OwnedBuffers(self, variables, q.tolist())
         arguments = self.add_shared_variable, variables, self.num_clusters, self.buffer_dtype
+        if self.buffers == "sharded":
+            return ShardedBuffers(*arguments)
         return (
             FullBuffers(*arguments) if self.rank is None else LowRankBuffers(*arguments, self.rank)
         )

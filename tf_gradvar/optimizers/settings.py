@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import keras
+
 from tf_gradvar.arguments import (
     check_choice,
     check_count,
@@ -15,7 +17,7 @@ from tf_gradvar.arguments import (
 )
 
 BUFFER_DTYPES = ("float32", "bfloat16")
-BUFFERS = ("full", "low_rank", "owned")
+BUFFERS = ("full", "low_rank", "owned", "sharded")
 
 
 @dataclasses.dataclass
@@ -58,6 +60,8 @@ class Settings:
         self.rank = _check_rank(self.buffers, self.rank)
         if self.buffers == "owned":
             _check_owned(self.buffer_dtype, self.scale)
+        if self.buffers == "sharded":
+            _check_sharded()
         gain = self.alpha if self.gain == "alpha" else self.gain
         if self.scale == "auto" and gain != 1.0:
             raise ValueError(
@@ -80,6 +84,17 @@ def _check_owned(buffer_dtype: str, scale: Any) -> None:
             "`scale` must be a number with `buffers='owned'`: what a scale is learned from is "
             "spread over the replicas. Received: scale='auto'. Leave it out, or pass "
             "`buffers='full'`."
+        )
+
+
+def _check_sharded() -> None:
+    """Raise unless the backend can divide a variable among devices."""
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "`buffers='sharded'` needs the JAX backend of Keras: `tf.distribute` cannot send each "
+            "replica a slice of every gradient. Received: KERAS_BACKEND="
+            f"{keras.backend.backend()}. Take `buffers='owned'`, which keeps K / R buffers on each "
+            "replica, or 'full'."
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_gradvar.keras_internals import VariableInPieces
 from tf_gradvar.training.workers import is_chief, same_everywhere
 
 KEPT = 2
@@ -45,6 +46,11 @@ class _JsonState(tf.train.experimental.PythonState):
         self.progress = Progress(**json.loads(text))
 
 
+def _saved_as(variable: keras.Variable) -> Any:
+    """Return what saves a variable: of one in pieces, the variable that joins them."""
+    return variable if isinstance(variable, VariableInPieces) else variable.value
+
+
 class Checkpoints:
     """The last two checkpoints of a model, in a folder that all workers read.
 
@@ -66,7 +72,7 @@ class Checkpoints:
         # By their places: the graph of Keras' objects does not lead to the seeds of layers.
         variables = (model.variables, model.optimizer.variables, model.metrics_variables)
         self._checkpoint = tf.train.Checkpoint(
-            variables=[[variable.value for variable in part] for part in variables],
+            variables=[[_saved_as(variable) for variable in part] for part in variables],
             progress=self._state,
         )
         self._elsewhere = None

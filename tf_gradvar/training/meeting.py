@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from tf_gradvar.training.tf_config import Workers, split_address
 
-FIRST_REPORT = 5.0  # seconds
+FIRST_REPORT = 2.0  # seconds
 NEXT_REPORT = 15.0
 _PAUSE = 0.25
 _CONNECTING = 2.0
@@ -26,7 +26,7 @@ def meet(workers: Workers, timeout: float, report: Callable[[str], None] | None 
     Args:
         workers: The workers, of which this process is one.
         timeout: Seconds after which to give up.
-        report: Gets a line about those that are missing, 5 seconds after the start and then every
+        report: Gets a line about those that are missing, 2 seconds after the start and then every
             15. Defaults to printing it to stderr.
 
     Raises:

@@ -1,9 +1,9 @@
 """Preemption: SIGTERM, by which clouds and schedulers announce that a machine will be taken away.
 
-`tf.train.experimental.PreemptionCheckpointHandler` is not used: it saves through a manager of its
-own, at a step of its own choice, ends the process itself, and hears nothing but what its
-platform's watcher tells it. Here any SIGTERM counts, and the loop saves the state of the sampler
-with the weights, as at any other checkpoint.
+`tf.distribute.experimental.PreemptionCheckpointHandler` works, too, but ends the process inside the
+call that it wraps, with status 42, before callbacks and the reader of the metrics have seen the
+steps, and counts calls where the state of a sampler counts batches. Here the loop itself saves, as
+at any other checkpoint, and gives out the metrics of an epoch that is over.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def pick_strategy(
     one, else several GPUs or logical CPUs, else one device |
 
     **Several workers.** Start the same program on every machine, with the same TF_CONFIG but for
-    the index of the task. Each waits for all others, and says on stderr, after 5 seconds and then
+    the index of the task. Each waits for all others, and says on stderr, after 2 seconds and then
     every 15, for whom: TensorFlow itself waits in silence.
 
     Args:
