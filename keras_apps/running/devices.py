@@ -136,6 +136,15 @@ def _divide_the_cpu(count: int) -> None:
         ) from error
 
 
+def _divide_the_host(count: int) -> None:
+    """Set what JAX reads when it starts; it changes nothing where there is an accelerator."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if HOST_DEVICES not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {HOST_DEVICES}={count}".strip()
+    # These devices wait for each other in shared threads: with too few they can stop for good.
+    os.environ.setdefault("PJRT_NPROC", str(8 * count))
+
+
 def _on_jax(strategy: str | None, count: int) -> Devices:
     if strategy is not None:
         raise ValueError(
@@ -143,9 +152,8 @@ def _on_jax(strategy: str | None, count: int) -> Devices:
             f"Received: --strategy {strategy} with KERAS_BACKEND=jax. Leave it out: `--devices N` "
             "takes N devices."
         )
-    flags = os.environ.get("XLA_FLAGS", "")
-    if count > 1 and HOST_DEVICES not in flags:  # read when JAX starts
-        os.environ["XLA_FLAGS"] = f"{flags} {HOST_DEVICES}={count}".strip()
+    if count > 1:
+        _divide_the_host(count)
     found = keras.distribution.list_devices()
     kind = found[0].partition(":")[0].upper()
     if len(found) < count:

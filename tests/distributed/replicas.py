@@ -253,6 +253,8 @@ def start_strategy(replicas):
     cpus = tf.config.list_physical_devices("CPU")
     logical = [tf.config.LogicalDeviceConfiguration()] * replicas
     tf.config.set_logical_device_configuration(cpus[0], logical)
+    if replicas > 1:  # which wait for each other in these threads
+        tf.config.threading.set_inter_op_parallelism_threads(8 * replicas)
     strategy = pick_strategy()
     assert strategy.num_replicas_in_sync == replicas
     return strategy
