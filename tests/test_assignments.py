@@ -131,7 +131,9 @@ ELSEWHERE = {
     "data/examples.py": {"unique"},  # of the numbers of examples
     "estimators/norms.py": {"unique"},  # of places in a histogram
     "sampling/cluster_choice.py": {"bincount"},  # of draws, in TensorFlow
+    "sampling/cluster_draws.py": {"bincount"},  # of draws, in NumPy
     "sampling/systematic_stream.py": {"argsort"},  # of random bits
+    "training/jax_groups.py": {"issubdtype"},  # of the model's variables
 }
 PACKAGE = Path(room.__file__).parent
 

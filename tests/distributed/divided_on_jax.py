@@ -8,9 +8,10 @@ import pickle
 import re
 import sys
 
-os.environ["KERAS_BACKEND"] = "jax"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
-os.environ.setdefault("PJRT_NPROC", "32")  # with fewer threads the devices can wait for good
+if __name__ == "__main__":  # whoever looks for docstring examples imports this file, too
+    os.environ["KERAS_BACKEND"] = "jax"
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+    os.environ.setdefault("PJRT_NPROC", "32")  # with fewer threads the devices can wait for good
 
 import jax
 import keras

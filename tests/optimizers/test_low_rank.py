@@ -303,7 +303,7 @@ def test_rank_of_full_buffers():
 
 @jax
 def test_unknown_buffers():
-    with pytest.raises(ValueError, match=r"`buffers` must be one of \('full', 'low_rank'\)"):
+    with pytest.raises(ValueError, match=r"`buffers` must be one of \('full', 'low_rank', 'owned'"):
         Discover(0.1, K, buffers="half", rank=2)
 
 
