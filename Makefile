@@ -34,17 +34,17 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Two processes, a core each.
+# Three processes on two cores, of one thread each: some of the tests wait for others.
 pytest jax: export OMP_NUM_THREADS := 1
 pytest jax: export TF_NUM_INTRAOP_THREADS := 1
 
 pytest: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 # The optimizers know no TensorFlow: the same tests in a second process. Models train on JAX, on one
 # device and on four (tests/conftest.py).
 jax: $(READY)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers tests/*/test_jax_*.py --numprocesses 2 --dist loadfile
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m jax tests/optimizers tests/*/test_jax_*.py --numprocesses 3 --dist loadfile
 
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb

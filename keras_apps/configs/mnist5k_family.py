@@ -164,7 +164,7 @@ def config() -> Experiment:
 
 
 def quick() -> Experiment:
-    """Four tuning runs and one seed of a few steps, to see that everything works."""
+    """Two tuning runs and one seed of a few steps, to see that everything works."""
     experiment = config()
     kept = ("SGD", "DiscoverAdam")
     experiment.optimizers = tuple(o for o in experiment.optimizers if o.name in kept)
@@ -173,5 +173,5 @@ def quick() -> Experiment:
     experiment.steps = 20
     experiment.evaluate_every = 10
     experiment.checkpoint_every = 10
-    experiment.tuning_budget = 4
+    experiment.tuning_budget = 2
     return experiment

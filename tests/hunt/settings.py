@@ -1,6 +1,6 @@
 """Extent and seed of a hunt, read from the environment.
 
-`HUNT_MODELS` models are drawn (24 unless set; `make hunt` asks for 1 000), as many runs of
+`HUNT_MODELS` models are drawn (12 unless set; `make hunt` asks for 1 000), as many runs of
 optimizers, and a quarter as many samplers and steps by cluster. `HUNT_SEED` decides which (0
 unless set, so that the tests of every day are the same; `make hunt` draws and prints one). A fault
 is printed with the line of data that makes it again; put that line into `cases.py`.
@@ -10,7 +10,7 @@ import os
 
 import hypothesis
 
-MODELS = int(os.environ.get("HUNT_MODELS", "24"))
+MODELS = int(os.environ.get("HUNT_MODELS", "12"))
 SEED = int(os.environ.get("HUNT_SEED", "0"))
 RUNS = MODELS
 SAMPLERS = max(1, MODELS // 4)
