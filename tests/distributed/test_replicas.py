@@ -7,28 +7,23 @@ import sys
 import numpy as np
 import pytest
 
-from tests.distributed.replicas import VALIDATED
+from tests.distributed.replicas import ONLY_ON_TWO, VALIDATED
 
 pytestmark = pytest.mark.slow
 
 ON_TWO_AND_FOUR = [
     "clipnorm and weight decay",
     "more groups than clusters",
-    "bfloat16 buffers",
-    "gain",
-    "quasi-hyperbolic",
     "learned scale",
-    "low rank",
     "low rank, more groups than clusters",
     "igt",
     "igt without clusters",
-    "adamw",
-    "own loop",
     "own loop with a metric",
     "plain model in a loop",
     "whole loop",
 ]
-ON_TWO = ["own loop, unknown groups", "mixed_float16", "batch normalization"]
+ON_TWO = [*ONLY_ON_TWO, "own loop", "own loop, unknown groups", "mixed_float16"]
+ON_TWO += ["batch normalization"]
 CASES = [(case, 2) for case in ON_TWO] + [(c, n) for c in ON_TWO_AND_FOUR for n in (2, 4)]
 # Rounding to bfloat16 turns a last-bit difference of the reduction into one of 2^-8.
 TOLERANCES = {"bfloat16 buffers": 2e-3, "mixed_float16": 2e-4}
