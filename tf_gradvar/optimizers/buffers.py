@@ -72,11 +72,14 @@ class FullBuffers:
             optimizer: The name of the optimizer's class.
         """
         weights = sum(math.prod(average.shape) for average in self.averages)
-        megabytes = (self._num_clusters * self._size + 4) * weights / 1e6
         print_once(
             f"{optimizer} keeps {self._num_clusters} + 1 gradient buffers of "
-            f"{weights:,} weights: {megabytes:,.1f} MB."
+            f"{weights:,} weights: {self._megabytes(weights):,.1f} MB."
         )
+
+    def _megabytes(self, weights: float) -> float:
+        """Return the memory of the K buffers of so many weights and of their average."""
+        return (self._num_clusters * self._size + 4) * weights / 1e6
 
     def correct(
         self, groups: Groups, probabilities: Any, rule: Rule

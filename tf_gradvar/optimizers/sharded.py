@@ -59,10 +59,10 @@ class ShardedBuffers(FullBuffers):
         parts = [1 if axis is None else self._devices.count for axis in self._axes]
         weights = [math.prod(average.shape) for average in self.averages]
         kept = sum(n / part for n, part in zip(weights, parts, strict=True))
-        megabytes = (self._num_clusters * self._size + 4) * kept / 1e6
         print_once(
             f"{optimizer} keeps {self._num_clusters} + 1 gradient buffers of {sum(weights):,} "
-            f"weights in slices on {self._devices.count} devices: {megabytes:,.1f} MB on each."
+            f"weights in slices on {self._devices.count} devices: "
+            f"{self._megabytes(kept):,.1f} MB on each."
         )
 
     def correct(

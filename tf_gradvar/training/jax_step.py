@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from tf_gradvar.optimizers.backend.sharded_weights import count_devices
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate, find_control_variate
 from tf_gradvar.training.cluster_batch import (
     Batch,
@@ -80,11 +81,7 @@ class ClusterSteps(keras.Model):
         Raises:
             ValueError: If it does not.
         """
-        distribution = keras.distribution.distribution()
-        if distribution is None:
-            return
-        mesh = distribution.device_mesh
-        devices = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+        devices = count_devices()
         size = sampling.groups_per_batch * sampling.group_size
         if size % devices:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tf_gradvar.keras_internals import shard_variable
+from tf_gradvar.optimizers.backend.sharded_weights import count_devices
 from tf_gradvar.ownership import Ownership
 
 # One program holds the blocks of all devices.
@@ -17,11 +18,7 @@ BLOCKS_ARE_REPLICAS = False
 def num_owners(optimizer: Any) -> int:
     """Return over how many devices an optimizer's clusters are divided."""
     del optimizer
-    distribution = keras.distribution.distribution()
-    if distribution is None:
-        return 1
-    mesh = distribution.device_mesh
-    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+    return count_devices()
 
 
 def replica_id() -> Any:

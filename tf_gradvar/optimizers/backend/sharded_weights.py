@@ -59,14 +59,21 @@ class Devices:
         return jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec(*parts))
 
 
+def count_devices() -> int:
+    """Return among how many devices of `keras.distribution` a batch is divided."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+
+
 def devices_of(variable: keras.Variable) -> Devices | None:
     """Return the devices of the batch axis, or None without several of them.
 
     Args:
         variable: One that was made under the distribution.
     """
-    distribution = keras.distribution.distribution()
-    if distribution is None:
+    if count_devices() == 1:
         return None
-    devices = Devices(variable.value.sharding.mesh, distribution.batch_dim_name)
-    return devices if devices.count > 1 else None
+    return Devices(variable.value.sharding.mesh, keras.distribution.distribution().batch_dim_name)
