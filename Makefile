@@ -1,6 +1,7 @@
 # Everything in a virtual environment of this folder; needs Python 3.10+ and make.
 #   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
 #   make test    lint, types, all tests and the notebooks
+#   make test-all   the same with both halves of the cases that take turns, a half each day
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
@@ -14,7 +15,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # threads as cores, the default, they can stop for good.
 export PJRT_NPROC ?= 32
 
-.PHONY: demo test lint types pytest jax notebook hunt clean
+.PHONY: demo test test-all lint types pytest jax notebook hunt clean
 
 $(READY): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +27,9 @@ demo: $(READY)
 	$(BIN)/python -m keras_apps.train --config mnist5k_classes:demo --workdir runs/demo
 
 test: lint types pytest jax notebook
+
+test-all: export CASES := all
+test-all: test
 
 lint: $(READY)
 	$(BIN)/ruff check .
