@@ -60,7 +60,7 @@ def carried_section(results: Results, folder: Path) -> list[Part]:
         "value without a buffer at the same weights: the values of the paper's figure, then the "
         "errors of the step."
     )
-    parts = [Formula(TEXT), Gallery(drawn), table, Text(note, "note")]
+    parts: list[Part] = [Formula(TEXT), Gallery(drawn), table, Text(note, "note")]
     return [Section("Buffers at the same weights", parts)]
 
 

@@ -23,13 +23,13 @@ def variance_callbacks(
     if run.tunes or not run.optimizer.measures_variance:
         return []
     data = problem.x, problem.y, problem.clusters, len(problem.probabilities), problem.probabilities
-    schedule = {
-        "every_steps": experiment.evaluate_every,
+    options: dict[str, Any] = {
+        "every": experiment.evaluate_every,
         "examples_per_cluster": experiment.variance_examples,
     }
     if run.optimizer.carries_buffers:
-        return [CarriedBufferValues(*data, groups=run.groups, **schedule)]
-    return [BetweenClusterVariance(*data, **schedule)]
+        return [CarriedBufferValues(*data, groups=run.groups, **options)]
+    return [BetweenClusterVariance(*data, **options)]
 
 
 def recluster_callback(
