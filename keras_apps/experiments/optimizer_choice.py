@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 import tf_gradvar
+from keras_apps.experiments.carried_buffers import CarriedBuffers
 
 RULES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "SGD": keras.optimizers.SGD,
@@ -23,6 +24,7 @@ RULES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "QHDiscover": tf_gradvar.QHDiscover,
     "DiscoverIGT": tf_gradvar.DiscoverIGT,
     "DiscoverOver": tf_gradvar.DiscoverOver,
+    "CarriedBuffers": CarriedBuffers,
 }
 # The arguments of `DiscoverOver`; all others are those of the optimizer in it.
 OF_DISCOVER = {"alpha", "gain", "scale", "buffer_dtype", "buffers", "rank"}
@@ -72,6 +74,11 @@ class OptimizerChoice:
             name = self.name if self.clusters is None else self.rule
         return name if self.clusters is None else f"{name}, {self.clusters}"
 
+    @property
+    def carries_buffers(self) -> bool:
+        """Whether it only shows what buffers would hold, at the weights of SGD."""
+        return self.rule == "CarriedBuffers"
+
     def tuning_runs(self, budget: int) -> int:
         """Return how many runs choose what is not given, for one number of groups in a step."""
         return budget if self.search else len(self.candidates)
@@ -99,7 +106,7 @@ class OptimizerChoice:
             own = {key: arguments.pop(key) for key in OF_DISCOVER & set(arguments)}
             inner = _rule(arguments.pop("over"))(learning_rate=learning_rate, **arguments)
             return RULES[self.rule](inner, **clusters, **own)
-        if "Discover" in self.rule:
+        if "Discover" in self.rule or self.carries_buffers:
             arguments.update(clusters)
         return _rule(self.rule)(learning_rate=learning_rate, **arguments)
 
