@@ -26,13 +26,13 @@ from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.sweep import SEARCHES, Sweep, assignments
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
-from keras_apps.reporting.sweep_report import rows_of, sweep_report, sweep_rows
+from keras_apps.reporting.sweep_report import rows_of, sweep_report, sweep_rows, value_of
 from keras_apps.running import configurations
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.hyperparameter_logs import write_hyperparameters
+from keras_apps.running.preparing import prepare
 from keras_apps.running.progress import Display
 from keras_apps.running.sweep_trials import Trials
-from keras_apps.train import prepare
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def sweep_of(options: argparse.Namespace) -> Sweep:
 def run(task: Task) -> Report | None:
     """Run the trials that are not finished; None after an interruption."""
     sweep, folder = sweep_of(task.options), task.workdir.path
-    trials = Trials(sweep, task.loaded, folder)
+    trials = Trials(sweep, task.loaded, folder, lambda trial: value_of(trial, sweep.choose))
     started, left = time.perf_counter(), sweep.trials - len(trials.finished())
     with Display(task.console, left) as display:
         if not trials.run(task.options.processes, display, task.interruption):

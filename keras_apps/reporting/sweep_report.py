@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 
 from keras_apps.experiments.sweep import Point, Sweep, Varied
+from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import pictures
 from keras_apps.reporting.comparison_results import Arm, Results, unit
-from keras_apps.reporting.curves_over_steps import AXIS_LABELS
 from keras_apps.reporting.document import (
     Gallery,
     Part,
@@ -27,10 +28,13 @@ from keras_apps.reporting.document import (
 )
 from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
+from keras_apps.running.sweep_trials import Trial
+from keras_apps.running.workdir import WorkdirError
 from tf_gradvar.plots import PALETTE
 
 SHOWN = ("training_loss", "test_accuracy", "test_loss")
 MARKERS = "osD^v<>P"
+MOST_TICKS = 8
 
 
 class Row(NamedTuple):
@@ -51,9 +55,30 @@ class Row(NamedTuple):
         return self.arm.final[name].mean if name in self.arm.final else math.nan
 
 
-def rows_of(trials: Sequence[tuple[str, Point, Results]], sweep: Sweep) -> list[Row]:
+def value_of(trial: Trial, choose: str) -> float:
+    """Return the mean over optimizers, groups and seeds of a trial's final value.
+
+    Raises:
+        WorkdirError: Its runs do not end with such a value.
+    """
+    arms = Results.of(trial.records, trial.experiment).arms
+    finals = [arm.final[choose].mean for arm in arms if choose in arm.final]
+    if not finals or len(finals) < len(arms):
+        known = sorted({name for arm in arms for name in arm.final})
+        raise WorkdirError(
+            f"`--choose` must be a value that all runs end with, one of {known}. Received: "
+            f"--choose {choose}."
+        )
+    return statistics.fmean(finals)
+
+
+def rows_of(trials: Sequence[Trial], sweep: Sweep) -> list[Row]:
     """Return the rows of all trials, the best first; those that diverged last."""
-    rows = [Row(number, point, arm) for number, point, results in trials for arm in results.arms]
+    rows = [
+        Row(trial.number, trial.point, arm)
+        for trial in trials
+        for arm in Results.of(trial.records, trial.experiment).arms
+    ]
     sign = -1 if sweep.largest_is_best else 1
 
     def rank(row: Row) -> tuple[bool, float]:
@@ -220,10 +245,13 @@ def _plot(sweep: Sweep, varied: Varied, rows: Sequence[Row], ax: Axes) -> Axes:
         ax.set_xticks(range(len(labels)), labels)
     elif min(places.values()) > 0 and max(places.values()) > 10 * min(places.values()):
         ax.set_xscale("log")
+    if not labels and len(places) <= MOST_TICKS:
+        ax.set_xticks(list(places.values()), list(places))
+        ax.minorticks_off()
     if not sweep.largest_is_best:
-        ax.set_yscale("log")
+        curves.set_log_axis(ax)
     ax.set_xlabel(varied.key)
-    ax.set_ylabel(AXIS_LABELS.get(name, name.replace("_", " ")))
+    ax.set_ylabel(f"final {curves.AXIS_LABELS.get(name, name.replace('_', ' '))}")
     return pictures.add_legend(ax)
 
 

@@ -10,30 +10,27 @@ The folder of a sweep holds, beside what it reports,
 from __future__ import annotations
 
 import json
-import logging
+import math
 import os
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_apps import requirements
+from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.sweep import Point, Sweep, Varied, assignments
-from keras_apps.reporting.comparison_results import Results
 from keras_apps.running import configurations
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.progress import Display
 from keras_apps.running.stopping import Interruption
 from keras_apps.running.workdir import WorkdirError, differences, read_object, replace_text
 from tf_gradvar.records import RecordFile
-
-logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # the status of an app after Ctrl-C
 OUTPUT = "output.txt"
@@ -47,12 +44,14 @@ class Trial(NamedTuple):
     Attributes:
         number: Its folder in `trials/`.
         point: What was set.
-        results: What its runs measured.
+        experiment: The configuration with it.
+        records: What its runs measured.
     """
 
     number: str
     point: Point
-    results: Results
+    experiment: Experiment
+    records: list[dict[str, Any]]
 
 
 class StoppedError(Exception):
@@ -66,14 +65,18 @@ class Trials:
         sweep: What is varied.
         loaded: The configuration.
         folder: The workdir of the sweep.
+        value_of: Finished trial -> the value by which it is compared.
 
     Raises:
         WorkdirError: The folder holds another sweep.
         ImportError: Optuna is not installed.
     """
 
-    def __init__(self, sweep: Sweep, loaded: Loaded, folder: Path):
+    def __init__(
+        self, sweep: Sweep, loaded: Loaded, folder: Path, value_of: Callable[[Trial], float]
+    ):
         self._sweep, self._loaded, self._folder = sweep, loaded, folder
+        self._value_of = value_of
         self._check_same()
         self._optuna = requirements.imported("optuna", "optuna", "`keras_apps.sweep`")
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
@@ -111,7 +114,7 @@ class Trials:
     def finished(self) -> list[Trial]:
         """Return the finished trials in the order of their folders."""
         return [
-            Trial(number, self._point(trial.params), self._results(number, trial.params))
+            self._trial(number, self._point(trial.params))
             for number, trial in sorted(self._finished().items())
         ]
 
@@ -187,7 +190,9 @@ class Trials:
                 f"{_last_line(folder / OUTPUT)} All that it printed is in {folder / OUTPUT}; the "
                 "same command tries it again."
             )
-        value = self._value(self._results(number, params))
+        value = self._value_of(self._trial(number, point))
+        if not math.isfinite(value):
+            value = self._sweep.worst
         with self._lock:
             display.finish_run(f"trial {number}, {text}", f"{self._sweep.choose} {value:.4g}")
         return value
@@ -198,24 +203,11 @@ class Trials:
             for one in self._sweep.over
         }
 
-    def _results(self, number: str, params: Mapping[str, Any]) -> Results:
-        changes = (*self._loaded.changes, *assignments(self._point(params)))
+    def _trial(self, number: str, point: Point) -> Trial:
+        changes = (*self._loaded.changes, *assignments(point))
         experiment = configurations.load(self._loaded.name, changes).config
         records = RecordFile(self._folder / "trials" / number / "records.jsonl").read()
-        return Results.of(records, experiment)
-
-    def _value(self, results: Results) -> float:
-        """Return the mean over the arms of the value that is compared."""
-        name, worst = self._sweep.choose, self._sweep.worst
-        missing = [arm.optimizer.name for arm in results.arms if name not in arm.final]
-        if missing or not results.arms:
-            known = sorted({value for arm in results.arms for value in arm.final})
-            raise WorkdirError(
-                f"`--choose` must be a value that runs end with, one of {known}. Received: "
-                f"--choose {name}."
-            )
-        value = statistics.fmean(arm.final[name].mean for arm in results.arms)
-        return value if abs(value) < float("inf") else worst
+        return Trial(number, point, experiment, records)
 
 
 def _folder_of(trial: Any) -> str:
