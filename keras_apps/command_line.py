@@ -63,6 +63,8 @@ class App:
         adapt: Makes a configuration of this kind of one that is not. Defaults to leaving it.
         add_options: Adds options of this app alone to the command line. Defaults to none.
         devices: Starts what the options ask for. Defaults to one device.
+        check: Refuses options that do not go together, or not with the configuration.
+        command: The name of the module, if it is not the `command` of `kind`.
     """
 
     kind: type[Any]
@@ -72,11 +74,13 @@ class App:
     adapt: Callable[[Any], Any] = lambda config: config
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     devices: Callable[[argparse.Namespace], Devices] = lambda options: Devices()
+    check: Callable[[Loaded, argparse.Namespace], None] = lambda loaded, options: None
+    command: str = ""
 
     @property
     def name(self) -> str:
         """What stands after "python -m"."""
-        name: str = self.kind.command
+        name: str = self.command or self.kind.command
         return name
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
@@ -105,6 +109,7 @@ class App:
         folder = parsed.workdir or _default_workdir(parsed.config)
         try:
             loaded = self._load(parsed.config, parsed.set)
+            self.check(loaded, parsed)
             devices = self.devices(parsed)
             problem = self.prepare(loaded.config, devices)
             workdir = Workdir(folder, configurations.to_json(loaded.config))

@@ -20,15 +20,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
-from keras_apps.experiments.search import Candidate, grid
-from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
@@ -37,42 +33,13 @@ from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.running import devices, tuning
 from keras_apps.running.checkpointing import discard
-from keras_apps.running.device_rules import check_continues, check_devices, check_owned
+from keras_apps.running.device_rules import check_continues
 from keras_apps.running.devices import Devices
 from keras_apps.running.parts import take_over
+from keras_apps.running.preparing import all_optimizers, prepare
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
-
-
-def prepare(experiment: Experiment, devices: Devices) -> Problem:
-    """Build the problem of an experiment, and once all that may refuse its arguments.
-
-    Every combination of a search is built, too: a wrong one must not be found hours later.
-
-    Raises:
-        ValueError, TypeError: Optimizers that cannot be made, or what the problem or the devices
-            do not fit.
-    """
-    check_devices(experiment, devices)
-    problem = experiment.problem.build()
-    for clustered, optimizer in _all_optimizers(experiment, problem):
-        check_owned(optimizer, clustered, experiment.order, devices)
-    if experiment.gradient_variance is not None:
-        from keras_apps.running.measured_trajectory import estimators_of
-
-        estimators_of(experiment.gradient_variance, problem)
-    return problem
-
-
-def _all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[Problem, Any]]:
-    """Yield every optimizer with every combination of a search, and the problem it is made for."""
-    for optimizer in experiment.optimizers:
-        clustered = problem.clustered(optimizer.clusters)
-        for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
-            rate = experiment.learning_rate_schedule(candidate.learning_rate)
-            shares = clustered.probabilities
-            yield clustered, optimizer.build(rate, shares, candidate.arguments)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +100,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     total = left + (trajectory is not None)
     if not total:
         return True
-    optimizers = (optimizer for _, optimizer in _all_optimizers(experiment, task.problem))
+    optimizers = (optimizer for _, optimizer in all_optimizers(experiment, task.problem))
     check_continues(task.workdir, task.devices, optimizers)
     task.workdir.note_devices(task.devices.facts)
     if task.devices.backend == "tensorflow" and not requirements.has_tensorboard():

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
+from keras_apps.experiments.optimizer_rules import optimizer_of
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.checkpointing import CheckpointFolder, Checkpointing, discard
 from keras_apps.running.device_rules import owns_clusters
@@ -94,7 +95,7 @@ class TrainingRun:
         experiment, candidate = self.experiment, self.run.candidate
         rate = experiment.learning_rate_schedule(candidate.learning_rate)
         shares = self.clustered.probabilities
-        optimizer = self.run.optimizer.build(rate, shares, candidate.arguments)
+        optimizer = optimizer_of(self.run.optimizer, rate, shares, candidate.arguments)
         model = ClusterModel.from_model(network)
         model.compile(
             optimizer,

@@ -88,7 +88,7 @@ class Workdir:
 
     def note_devices(self, facts: Mapping[str, Any]) -> None:
         """Write down what the experiment is trained on now: JSON-plain values by name."""
-        _replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
+        replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
 
     def close(self) -> None:
         """Let another process work in the folder."""
@@ -123,7 +123,7 @@ class Workdir:
     def _check_config(self, config: dict[str, Any]) -> None:
         path = self.path / "config.json"
         if not path.exists():
-            _replace_text(path, json.dumps(config, indent=2) + "\n")
+            replace_text(path, json.dumps(config, indent=2) + "\n")
             return
         found = differences(read_object(path), config)
         if found:
@@ -133,7 +133,7 @@ class Workdir:
             )
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Write a file that is whole even after a power failure."""
     new = path.with_suffix(".new")
     with open(new, "w", encoding="utf-8") as file:
