@@ -99,13 +99,29 @@ def first_start(strategy, index, folder):
         "files": sorted(path.name for path in files.iterdir()),
         "resumed": run(checkpoint_dir=shared),
         "unshared": message_of(lambda: run(checkpoint_dir=folder / "no" if index else shared)),
-        "fit": message_of(lambda: compiled(strategy, discover).fit(batches(), steps_per_epoch=1)),
+        **without_the_loop(strategy),
     }
     save(outcome, index, folder)  # the end of it may never come
     settings = {"checkpoint_dir": folder / "killed", "checkpoint_every": 6}
     callbacks = [KillAfter()] if index else []
     lost = functools.partial(train, strategy, discover, callbacks=callbacks, **settings)
     return {**outcome, "lost": message_of(lost)}
+
+
+def without_the_loop(strategy):
+    """Return what a model says or does outside `train_steps`, and one of the same weights alone."""
+    model = compiled(strategy, discover)
+    alone = compiled(tf.distribute.get_strategy(), discover)
+    alone.set_weights(model.get_weights())
+    batch = {"inputs": X[:10], "cluster_ids": np.zeros(10, "int32")}
+    return {
+        "fit": message_of(lambda: model.fit(batches(), steps_per_epoch=1)),
+        "evaluate": message_of(lambda: model.evaluate(X, Y, verbose=0)),
+        "train_on_batch": message_of(lambda: model.train_on_batch(batch, Y[:10])),
+        "test_on_batch": message_of(lambda: model.test_on_batch(X, Y)),
+        "predicted": model.predict(X, batch_size=16, verbose=0),
+        "evaluated alone": alone.evaluate(X, Y, verbose=0),
+    }
 
 
 def second_start(strategy):
