@@ -80,6 +80,12 @@ def test_all_workers_stop_where_one_is_asked_to_and_end_where_one_process_does(
     assert_close(outcome["resumed"], single["transported"])
 
 
+def test_a_worker_makes_the_parts_of_its_own_replicas_alone(started, single):
+    for index in (0, 1):
+        assert started[0][index]["resumed"]["asked for the parts of"] == [index]
+    assert single["discover"]["asked for the parts of"] == []
+
+
 def test_the_others_say_that_a_worker_was_lost(started):
     assert "RuntimeError: One of the 2 workers was lost" in started[0][0]["lost"]
 

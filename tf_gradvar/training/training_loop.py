@@ -154,7 +154,7 @@ class TrainingLoop:
             if start.finished or start.step >= self._plan.steps:
                 return
             self._reading = Reading(self._dataset, start)
-            batches = self._strategy.experimental_distribute_dataset(self._reading.batches)
+            batches = self._reading.distributed(self._strategy)
             take_steps = _steps_of(self._model, iter(batches), self._plan.steps_per_call)
             yield from self._epochs(take_steps, request)
 
@@ -194,9 +194,7 @@ class TrainingLoop:
             place += plan.steps_per_call
             self._step += plan.steps_per_call
             callbacks.on_train_batch_end(place - 1, logs)
-            asked, self._must_stop = any_worker(
-                self._strategy, request.received, model.stop_training
-            )
+            asked, self._must_stop = any_worker(self._strategy, request.received, model.stop_training)
             if place < plan.steps_per_epoch and not self._must_stop:
                 self._save_if_due(asked)
                 self._end_if_preempted()
