@@ -87,7 +87,7 @@ def test_a_worker_makes_the_parts_of_its_own_replicas_alone(started, single):
 
 
 def test_the_others_say_that_a_worker_was_lost(started):
-    assert "RuntimeError: One of the 2 workers was lost" in started[0][0]["lost"]
+    assert "LostWorkerError: One of the 2 workers was lost" in started[0][0]["lost"]
 
 
 def test_only_the_chief_writes_files(started):

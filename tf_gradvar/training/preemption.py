@@ -32,6 +32,10 @@ class Preempted(SystemExit):
         return self.message
 
 
+class LostWorkerError(RuntimeError):
+    """Another worker was lost, without which the strategy cannot go on."""
+
+
 class StopRequest:
     """Notes a signal inside a `with` block instead of ending the process by it.
 

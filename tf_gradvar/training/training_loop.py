@@ -84,7 +84,7 @@ def train_steps(
         ValueError: If numbers of steps break their rules, the model was made outside the scope of
             the strategy that trains it, `jit_compile` is set with several CPU replicas, or a
             checkpoint does not fit the model or the dataset.
-        RuntimeError: If another worker is lost.
+        LostWorkerError: A RuntimeError, if another worker is lost.
         Preempted: A SystemExit, after a SIGTERM with `checkpoint_dir`.
 
     Example:
