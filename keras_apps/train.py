@@ -5,12 +5,16 @@
     python -m keras_apps.train --list
 
     python -m keras_apps.train --config NAME --workdir runs/two --strategy mirrored --devices 2
+    python -m keras_apps.train --config NAME --workdir /shared/all --strategy multi_worker
 
 The same command again continues where it was stopped. Several devices share every batch, whose
 groups must divide among them, and end with the numbers of one; on JAX (KERAS_BACKEND=jax),
-`--devices N` alone takes N of them. Results are in the workdir: report.html,
-summary.csv, figures/, records.jsonl, tensorboard/. Several processes can share an experiment, each
-in a workdir of its own; `--with WORKDIR` then takes over what another one has finished:
+`--devices N` alone takes N of them. With `multi_worker`, start the command on every machine that
+TF_CONFIG names, with a workdir that all of them read; the chief alone writes it.
+
+Results are in the workdir: report.html, summary.csv, figures/, records.jsonl, tensorboard/. Several
+processes can share an experiment, each in a workdir of its own; `--with WORKDIR` then takes over
+what another one has finished:
 
     python -m keras_apps.train --config mnist5k_family --workdir runs/one --set groups_per_batch=1
     python -m keras_apps.train --config mnist5k_family --workdir runs/all --with runs/one --report
@@ -70,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(task: Task) -> Report | None:
-    """Train what is not yet finished; None after an interruption."""
+    """Train what is not yet finished; None after an interruption, and where no report is made."""
     experiment: Experiment = task.loaded.config
     workdir = task.workdir
     for other in task.options.others:
@@ -78,6 +82,8 @@ def run(task: Task) -> Report | None:
         text = f"Runs taken over from {other}: {count}."
         task.console.print(text, highlight=False, markup=False, soft_wrap=True)
     if not task.options.report and not _train_all(experiment, task):
+        return None
+    if not task.devices.workers.is_chief:
         return None
     results = Results.of(workdir.records.read(), experiment)
     write_csv(summary_rows(results), workdir.path / "summary.csv")
@@ -95,7 +101,8 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = experiment.number_of_tuning_runs() + compared - len(finished)
     trajectory = experiment.gradient_variance
-    if trajectory is not None and _is_measured(trajectory, task.workdir):
+    measures = task.devices.workers.is_chief  # on one device
+    if trajectory is not None and (not measures or _is_measured(trajectory, task.workdir)):
         trajectory = None
     total = left + (trajectory is not None)
     if not total:

@@ -68,14 +68,15 @@ class TrainingRun:
         step, state = folder.restore()
         self.workdir.records.truncate_after(step if step else -1, run=run.name)
         self.display.start_run(run.name, step, steps)
-        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment)
+        workers = self.devices.workers
+        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment, workers)
         if not step and not run.tunes:
             evaluation.record(0, model)
         while step < steps and not evaluation.diverged:
             state = self._fit(model, state, evaluation, folder)
             step = steps_taken(model)
             unfinished = step < steps and not evaluation.diverged
-            if self.interruption.requested and unfinished:
+            if unfinished and self._is_interrupted():
                 folder.save(step, state)
                 evaluation.close()
                 return False
@@ -83,6 +84,12 @@ class TrainingRun:
             folder.write_final_weights(network)
         self._finish(evaluation)
         return True
+
+    def _is_interrupted(self) -> bool:
+        """Return whether any of the workers is asked to stop; all of them then are."""
+        requested = self.devices.workers.any(self.interruption.requested)
+        self.interruption.requested = requested
+        return requested
 
     @property
     def _steps_per_execution(self) -> int:

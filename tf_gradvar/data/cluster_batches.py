@@ -74,8 +74,9 @@ def cluster_batches(
     groups are drawn independently. With several workers, each makes the parts of its own replicas:
     `strategy.distribute_datasets_from_function(batches.for_worker)`, which calls this function
     again with the `input_context` of the worker. From arrays these are the parts of the same
-    batches on any number of workers; a tf.data dataset is divided, worker w of W reads the
-    examples w, w + W, ... and draws from them alone.
+    batches on any number of workers, and `tf_gradvar.training.train_steps` does so by itself
+    (unless `reassign` may change the batches); a tf.data dataset is divided, worker w of W reads
+    the examples w, w + W, ... and draws from them alone.
 
     For an optimizer with `buffers="owned"`, pass its number of replicas as `owned_by`: the groups
     of replica r are then of the clusters that it owns (`tf_gradvar.ownership`), drawn with
@@ -121,7 +122,8 @@ def cluster_batches(
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
         `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`;
         from arrays also `after(batches_taken)`: the batches that `skip` leaves, without making
-        those before.
+        those before. Its attribute `divides_exactly` tells whether the parts that `for_worker`
+        makes are, and stay, those of the same batches.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -197,6 +199,7 @@ def cluster_batches(
     dataset.reassign = _refuse_to_reassign
     if not from_dataset and not read_ahead and owned_by is None and share is None:
         dataset.reassign = functools.partial(_reassign, dataset, follow, checked)
+    dataset.divides_exactly = share is None and not from_dataset and read_ahead
     if share is None:
         dataset.for_worker = lambda input_context: cluster_batches(
             data,

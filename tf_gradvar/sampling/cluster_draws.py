@@ -21,6 +21,9 @@ BLOCK = 1024
 ORDERS = ("random", "cycle")
 # Keys of few bits make permutations that hardly differ from none: that of (0, 0, 0) is none.
 KEY_MIX = (0x5DEECE66D1CE4E5B, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
+# 65 537, 262 145, ...: of 4^j + 1 indices `RandomIndexShuffle` permutes the first 4^j alone and
+# gives the last one the place of the first.
+FAULTY_SIZES = tuple(4**j + 1 for j in range(8, 31))
 
 
 class Blocks(NamedTuple):
@@ -115,4 +118,7 @@ def order_of_pass(seed: int, cluster: int, number: int, size: int) -> NDArray[np
         size: N_k.
     """
     key = tuple(part ^ bits for part, bits in zip((seed, cluster, number), KEY_MIX, strict=True))
-    return index_permutation((key[0], key[1], key[2]), size)
+    if size not in FAULTY_SIZES:
+        return index_permutation((key[0], key[1], key[2]), size)
+    longer = index_permutation((key[0], key[1], key[2]), size + 1)
+    return np.where(longer < size, longer, longer[size])[:size]
