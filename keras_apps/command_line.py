@@ -107,7 +107,8 @@ class App:
             loaded = self._load(parsed.config, parsed.set)
             devices = self.devices(parsed)
             problem = self.prepare(loaded.config, devices)
-            workdir = Workdir(folder, configurations.to_json(loaded.config))
+            config = configurations.to_json(loaded.config)
+            workdir = Workdir(folder, config, problem.fingerprint)
         except (ValueError, TypeError, RuntimeError, ImportError) as error:
             parser.error(str(error))
         except OSError as error:
