@@ -115,16 +115,16 @@ class App:
             self.check(loaded, parsed)
             devices = self.devices(parsed)
             problem = self.prepare(loaded.config, devices)
-            workers = devices.workers
-            workdir = open_workdir(folder, configurations.to_json(loaded.config), workers)
+            config = configurations.to_json(loaded.config)
+            workdir = open_workdir(folder, config, devices.workers, problem.fingerprint)
         except (ValueError, TypeError, RuntimeError, ImportError) as error:
             parser.error(str(error))
         except OSError as error:
             return self._fail(faults.sentence(error, folder))
-        if not workers.is_chief:
+        if not devices.workers.is_chief:
             console = Console(quiet=True)
         try:
-            with workers.naming_the_lost(), Interruption() as interruption:
+            with devices.workers.naming_the_lost(), Interruption() as interruption:
                 task = Task(loaded, problem, workdir, console, interruption, parsed, devices)
                 return self._run(task)
         except (WorkdirError, LostWorkerError) as error:

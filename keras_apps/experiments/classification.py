@@ -21,7 +21,7 @@ class Classification(ProblemDefinition):
     """Images into classes.
 
     Attributes:
-        source: Name of the data set, see `keras_apps.sources`.
+        source: Name of the data set, or the path of your own, see `keras_apps.sources`.
         split_seed: Seed of the split into training and test set, for sets that have none.
         clusters: "classes"; or "random", as many clusters as classes but drawn by chance: a
             control, which must not help.
@@ -72,6 +72,7 @@ class Classification(ProblemDefinition):
             score="training_loss",
             description=f"{source.description} Clusters: {self.clusters}.{self._evaluated_on()}",
             partitions=partitions,
+            fingerprint=source.fingerprint,
         )
 
     def _evaluated_rows(self, examples: int) -> np.ndarray:

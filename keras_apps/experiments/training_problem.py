@@ -26,6 +26,7 @@ class Problem:
         score: The name of the value that should be small, by which learning rates are chosen.
         description: One or two sentences about the data.
         partitions: Other clusters of the same examples [N], by name.
+        fingerprint: Hash of data that are read; None for those that are drawn.
     """
 
     x: np.ndarray
@@ -38,6 +39,7 @@ class Problem:
     score: str
     description: str
     partitions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    fingerprint: str | None = None
 
     def clustered(self, name: str | None) -> Problem:
         """Return the problem with the clusters of that name in `partitions`; None keeps its own."""

@@ -21,18 +21,21 @@ class WorkdirCopy(Workdir):
     Args:
         path: The chief's folder.
         config: As in `Workdir`.
+        fingerprint: As in `Workdir`.
 
     Raises:
-        ValueError: Nothing there, or another configuration.
+        ValueError: Nothing there, another configuration, or other data.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], fingerprint: str | None = None
+    ) -> None:
         if not (path / "config.json").exists():
             raise ValueError(_not_shared(path))
         self._folder = tempfile.TemporaryDirectory(prefix="worker-")
         ignored = shutil.ignore_patterns(*NOT_COPIED)
         shutil.copytree(path, self._folder.name, ignore=ignored, dirs_exist_ok=True)
-        super().__init__(self._folder.name, config)
+        super().__init__(self._folder.name, config, fingerprint)
 
     def close(self) -> None:
         """Throw the copy away."""
@@ -40,19 +43,22 @@ class WorkdirCopy(Workdir):
         self._folder.cleanup()
 
 
-def open_workdir(path: Path, config: Mapping[str, Any], workers: Workers) -> Workdir:
+def open_workdir(
+    path: Path, config: Mapping[str, Any], workers: Workers, fingerprint: str | None = None
+) -> Workdir:
     """Return the folder of an experiment; on all workers but the chief, a copy of it.
 
     Args:
         path: The folder, which all workers read.
         config: The configuration, JSON-plain.
         workers: Those that train.
+        fingerprint: As in `Workdir`.
 
     Raises:
         ValueError, RuntimeError, OSError: As `Workdir` has them; on all workers, if on one.
     """
-    opened = _in_turn(workers, workers.is_chief, lambda: Workdir(path, config))
-    copied = _in_turn(workers, not workers.is_chief, lambda: WorkdirCopy(path, config))
+    opened = _in_turn(workers, workers.is_chief, lambda: Workdir(path, config, fingerprint))
+    copied = _in_turn(workers, not workers.is_chief, lambda: WorkdirCopy(path, config, fingerprint))
     workdir = copied if opened is None else opened
     if not workers.same(_mark(workdir)):
         raise ValueError(_not_shared(path))

@@ -203,6 +203,7 @@ class TrainingRun:
         evaluation.close()
         end = {
             **self.devices.facts,
+            "data": self.problem.fingerprint,
             "learning_rate": run.candidate.learning_rate,
             "arguments": dict(run.candidate.arguments),
             "score": evaluation.score,
