@@ -40,6 +40,7 @@ def cluster_batches(
     state: dict[str, Any] | None = None,
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
+    run_length: int = 1,
     owned_by: int | None = None,
     input_context: Any = None,
 ) -> Any:
@@ -111,6 +112,9 @@ def cluster_batches(
         read_ahead: Whether batches are made while the step before is taken (default; on JAX a
             step does not wait for the device). False makes each when it is asked for, so that
             `reassign` holds at once.
+        run_length: How many groups in a row are of a cluster that was drawn. Defaults to 1. More
+            stand for data that arrive cluster after cluster: read from one shard, or sent by one
+            source, for a while.
         owned_by: The number of replicas R each of which draws from its own clusters, for
             `buffers="owned"`. Defaults to None: all draw from all.
         input_context: Of the worker that calls this in `distribute_datasets_from_function`, a
@@ -148,7 +152,8 @@ def cluster_batches(
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
-    owned_by = check_owned_by(owned_by, num_clusters, groups, order)
+    run_length = check_count("run_length", run_length, "the groups in a row of one cluster")
+    owned_by = check_owned_by(owned_by, num_clusters, groups, order, run_length)
     share = share_of_worker(input_context, groups, owned_by)
     seed = check_seed(seed)
     from_dataset = is_tf_dataset(data)
@@ -175,6 +180,7 @@ def cluster_batches(
         known,
         owned_by=owned_by,
         shards=share.num_workers if share is not None and divided else None,
+        run_length=run_length,
     )
     sampling = sampling.resumed(state)
     if sampling.blocks is not None:
@@ -213,6 +219,7 @@ def cluster_batches(
             state=state,
             shuffle_buffer=shuffle_buffer,
             read_ahead=read_ahead,
+            run_length=run_length,
             owned_by=owned_by,
             input_context=input_context,
         )

@@ -50,6 +50,7 @@ def choices(
     start: int,
     stop: int,
     blocks: Blocks | None = None,
+    run_length: int = 1,
 ) -> NDArray[np.int64]:
     """Return the clusters of the draws with the numbers from `start` to `stop`, which is left out.
 
@@ -60,7 +61,12 @@ def choices(
         start: The first draw.
         stop: The one behind the last.
         blocks: Where replicas own clusters; a number then falls into the interval of its block.
+        run_length: How often in a row each number of the stream is drawn; 1 with blocks.
     """
+    if run_length > 1:
+        runs = choices(probabilities, seed, order, start // run_length, -(-stop // run_length))
+        first = start // run_length * run_length
+        return np.repeat(runs, run_length)[start - first : stop - first]
     edges = np.cumsum(np.asarray(probabilities, np.float64))
     size = block_size(len(edges), order)
     drawn = [_block(i, len(edges), seed, order) for i in range(start // size, -(-stop // size))]
@@ -84,12 +90,22 @@ def _choose_own(
 
 
 def count_choices(
-    probabilities: Any, seed: int, order: str, stop: int, blocks: Blocks | None = None
+    probabilities: Any,
+    seed: int,
+    order: str,
+    stop: int,
+    blocks: Blocks | None = None,
+    run_length: int = 1,
 ) -> NDArray[np.int64]:
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
     Cost: for `"random"` in proportion to `stop`; for `"cycle"` that of one cycle.
     """
+    if run_length > 1:
+        whole, rest = divmod(stop, run_length)
+        counts = run_length * count_choices(probabilities, seed, order, whole)
+        counts[choices(probabilities, seed, order, whole, whole + 1)] += rest
+        return counts
     k = len(probabilities)
     cycles = stop // k if order == "cycle" else 0
     size = max(k, BLOCK)
