@@ -118,8 +118,10 @@ class Source:
         Args:
             pixels: Array or tensor [..., channels], float32, from 0 to `largest_pixel`.
         """
-        scaled = pixels / np.float32(self.largest_pixel)
-        return (scaled - np.float32(self.channel_means)) / np.float32(self.channel_deviations)
+        means, deviations = (
+            np.array(values, "float32") for values in (self.channel_means, self.channel_deviations)
+        )
+        return (pixels / np.float32(self.largest_pixel) - means) / deviations
 
     def _looked_up(self, pixels: np.ndarray) -> np.ndarray:
         """Normalise in float64: there are few values, so each is computed once."""

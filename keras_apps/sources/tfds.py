@@ -41,9 +41,14 @@ def downloaded(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
             f"or use the bundled {BUNDLED_ALTERNATIVES[name]!r}, which needs none: "
             f"`--set problem.source={BUNDLED_ALTERNATIVES[name]}`."
         ) from error
-    (*train, num_classes), (*test, _) = parts
-    origin = f"{name} of TensorFlow Datasets; its own training and test sets."
-    return Source.of(name, tuple(train), tuple(test), origin, num_classes=num_classes)
+    (train_pixels, train_labels, num_classes), (test_pixels, test_labels, _) = parts
+    return Source.of(
+        name,
+        (train_pixels, train_labels),
+        (test_pixels, test_labels),
+        f"{name} of TensorFlow Datasets; its own training and test sets.",
+        num_classes=num_classes,
+    )
 
 
 def whole_module(name: str, way_out: str) -> Any:
