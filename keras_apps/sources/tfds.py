@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_apps import requirements
+from keras_apps.requirements import imported
 from keras_apps.sources.source import Source
 
 # The bundled set that is closest to each, and needs no network.
@@ -57,9 +57,7 @@ def whole_module(name: str, way_out: str) -> Any:
     Raises:
         ImportError: It is not installed, or not whole; the sentence ends with the way out.
     """
-    tfds = requirements.imported(
-        "tensorflow_datasets", "tensorflow-datasets", f"The data set {name!r}"
-    )
+    tfds = imported("tensorflow_datasets", "tensorflow-datasets", f"The data set {name!r}")
     if not hasattr(tfds, "load"):  # what it leaves behind when an import of its own fails
         raise ImportError(
             "`tensorflow-datasets` could not be imported whole; it has printed why. Beside "
