@@ -42,6 +42,7 @@ from keras_apps.running.devices import Devices
 from keras_apps.running.parts import take_over
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
+from keras_apps.running.visit_rules import check_visits
 from keras_apps.running.workdir import Workdir
 
 
@@ -56,6 +57,7 @@ def prepare(experiment: Experiment, devices: Devices) -> Problem:
     """
     check_devices(experiment, devices)
     problem = experiment.problem.build()
+    check_visits(experiment, problem)
     for clustered, optimizer in _all_optimizers(experiment, problem):
         check_owned(optimizer, clustered, experiment.order, devices)
     if experiment.gradient_variance is not None:
@@ -72,7 +74,8 @@ def _all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[
         for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
             rate = experiment.learning_rate_schedule(candidate.learning_rate)
             shares = clustered.probabilities
-            yield clustered, optimizer.build(rate, shares, candidate.arguments)
+            decay = experiment.weight_decay
+            yield clustered, optimizer.build(rate, shares, candidate.arguments, decay)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -45,8 +45,9 @@ class OptimizerChoice:
             rule. Of their combinations as many are tried as the experiment's `tuning_budget` says,
             see `keras_apps/experiments/search.py`.
         measures_variance: Whether the between-cluster variance is measured at each evaluation.
-        clusters: What its clusters are: "classes", "random", or "gradients", which Gradient
-            Clustering finds again and again while the run trains; None for those of the problem.
+        clusters: What its clusters are: one of those that a `Classification` has, or "gradients",
+            which Gradient Clustering finds again and again while the run trains; None for those of
+            the problem.
     """
 
     name: str
@@ -58,7 +59,7 @@ class OptimizerChoice:
     learning_rates: dict[str, float] = dataclasses.field(default_factory=dict)
     search: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     measures_variance: bool = False
-    clusters: Literal["classes", "random", "gradients"] | None = None
+    clusters: Literal["classes", "labels", "random", "augmentations", "gradients"] | None = None
 
     def __post_init__(self) -> None:
         self.rule = self.rule or self.name
@@ -77,7 +78,11 @@ class OptimizerChoice:
         return budget if self.search else len(self.candidates)
 
     def build(
-        self, learning_rate: Any, probabilities: np.ndarray, chosen: Mapping[str, Any] | None = None
+        self,
+        learning_rate: Any,
+        probabilities: np.ndarray,
+        chosen: Mapping[str, Any] | None = None,
+        weight_decay: float = 0.0,
     ) -> Any:
         """Return the Keras optimizer, not yet built.
 
@@ -85,12 +90,14 @@ class OptimizerChoice:
             learning_rate: A number or a schedule.
             probabilities: The share of each cluster, [K], for rules that keep a buffer for each.
             chosen: Arguments beside `arguments`. Defaults to none.
+            weight_decay: Decoupled, for a rule whose arguments have none. Defaults to 0.
 
         Raises:
             ValueError: A rule that is not one of `RULES`, or what the rule says of its arguments.
             TypeError: An argument that the rule does not have.
         """
-        arguments = {**self.arguments, **(chosen or {})}
+        decay = {"weight_decay": weight_decay} if weight_decay else {}
+        arguments = {**decay, **self.arguments, **(chosen or {})}
         clusters = {
             "num_clusters": len(probabilities),
             "cluster_probabilities": probabilities.tolist(),
