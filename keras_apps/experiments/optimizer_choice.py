@@ -67,10 +67,13 @@ class OptimizerChoice:
     @property
     def label(self) -> str:
         """The name for readers."""
+        suffix = "" if self.clusters is None else self.clusters.capitalize()
         if self.rule == "DiscoverOver":
             name = f"DiscoverOver({self.arguments['over']})"
+        elif self.name.endswith(suffix):
+            name = self.name.removesuffix(suffix)
         else:
-            name = self.name if self.clusters is None else self.rule
+            name = self.rule
         return name if self.clusters is None else f"{name}, {self.clusters}"
 
     def tuning_runs(self, budget: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from keras_apps.experiments.classification import CLUSTERS, Classification
 from keras_apps.experiments.l2_penalty import add_l2_penalty
 from keras_apps.experiments.optimizer_choice import RULES, OptimizerChoice
+from keras_apps.reporting.final_values import COLOURS
 
 PROBLEM = Classification(source="digits", model_arguments={"hidden_units": [8]})
 NOISY = dataclasses.replace(PROBLEM, label_noise=0.3)
@@ -141,6 +142,14 @@ def test_every_kind_of_clusters_is_known_to_optimizers():
     assert set(Classification.partition_names) == kinds
     known, _ = typing.get_args(typing.get_type_hints(OptimizerChoice)["clusters"])
     assert set(typing.get_args(known)) == kinds
+    assert set(COLOURS) - {None} == kinds
+
+
+def test_labels_name_the_clusters_once():
+    momentum = OptimizerChoice("MomentumLabels", rule="QHM", clusters="labels")
+    assert momentum.label == "Momentum, labels"
+    assert OptimizerChoice("Mine", rule="QHM", clusters="random").label == "QHM, random"
+    assert OptimizerChoice("Momentum", rule="QHM").label == "Momentum"
 
 
 def test_l2_of_weights_only():
