@@ -23,8 +23,9 @@ class OptimizerChoice:
             rule. Of their combinations as many are tried as the experiment's `tuning_budget` says,
             see `keras_apps/experiments/search.py`.
         measures_variance: Whether the between-cluster variance is measured at each evaluation.
-        clusters: What its clusters are: "classes", "random", or "gradients", which Gradient
-            Clustering finds again and again while the run trains; None for those of the problem.
+        clusters: What its clusters are: one of those that a `Classification` has, or "gradients",
+            which Gradient Clustering finds again and again while the run trains; None for those of
+            the problem.
     """
 
     name: str
@@ -36,7 +37,7 @@ class OptimizerChoice:
     learning_rates: dict[str, float] = dataclasses.field(default_factory=dict)
     search: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     measures_variance: bool = False
-    clusters: Literal["classes", "random", "gradients"] | None = None
+    clusters: Literal["classes", "labels", "random", "augmentations", "gradients"] | None = None
 
     def __post_init__(self) -> None:
         self.rule = self.rule or self.name
@@ -44,10 +45,13 @@ class OptimizerChoice:
     @property
     def label(self) -> str:
         """The name for readers."""
+        suffix = "" if self.clusters is None else self.clusters.capitalize()
         if self.rule == "DiscoverOver":
             name = f"DiscoverOver({self.arguments['over']})"
+        elif self.name.endswith(suffix):
+            name = self.name.removesuffix(suffix)
         else:
-            name = self.name if self.clusters is None else self.rule
+            name = self.rule
         return name if self.clusters is None else f"{name}, {self.clusters}"
 
     @property

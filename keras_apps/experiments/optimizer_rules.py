@@ -35,6 +35,7 @@ def optimizer_of(
     learning_rate: Any,
     probabilities: np.ndarray,
     chosen: Mapping[str, Any] | None = None,
+    weight_decay: float = 0.0,
 ) -> Any:
     """Return the Keras optimizer of a choice, not yet built.
 
@@ -43,12 +44,14 @@ def optimizer_of(
         learning_rate: A number or a schedule.
         probabilities: The share of each cluster, [K], for rules that keep a buffer for each.
         chosen: Arguments beside those of the choice. Defaults to none.
+        weight_decay: Decoupled, for a rule whose arguments have none. Defaults to 0.
 
     Raises:
         ValueError: A rule that is not one of `RULES`, or what the rule says of its arguments.
         TypeError: An argument that the rule does not have.
     """
-    arguments = {**choice.arguments, **(chosen or {})}
+    decay = {"weight_decay": weight_decay} if weight_decay else {}
+    arguments = {**decay, **choice.arguments, **(chosen or {})}
     clusters = {
         "num_clusters": len(probabilities),
         "cluster_probabilities": probabilities.tolist(),

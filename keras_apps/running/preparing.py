@@ -11,6 +11,7 @@ from keras_apps.experiments.search import Candidate, grid
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.device_rules import check_devices, check_owned
 from keras_apps.running.devices import Devices
+from keras_apps.running.visit_rules import check_visits
 
 
 def prepare(experiment: Experiment, devices: Devices) -> Problem:
@@ -24,6 +25,7 @@ def prepare(experiment: Experiment, devices: Devices) -> Problem:
     """
     check_devices(experiment, devices)
     problem = experiment.problem.build()
+    check_visits(experiment, problem)
     for clustered, optimizer in all_optimizers(experiment, problem):
         check_owned(optimizer, clustered, experiment.order, devices)
     if experiment.gradient_variance is not None:
@@ -40,4 +42,7 @@ def all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[P
         for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
             rate = experiment.learning_rate_schedule(candidate.learning_rate)
             shares = clustered.probabilities
-            yield clustered, optimizer_of(optimizer, rate, shares, candidate.arguments)
+            yield (
+                clustered,
+                optimizer_of(optimizer, rate, shares, candidate.arguments, experiment.weight_decay),
+            )
