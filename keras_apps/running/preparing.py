@@ -28,6 +28,7 @@ def prepare(experiment: Experiment, devices: Devices) -> Problem:
     check_visits(experiment, problem)
     for clustered, optimizer in all_optimizers(experiment, problem):
         check_owned(optimizer, clustered, experiment.order, devices)
+        _check_order(experiment.order, clustered)
     if experiment.gradient_variance is not None:
         from keras_apps.running.measured_trajectory import estimators_of
 
@@ -46,3 +47,13 @@ def all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[P
                 clustered,
                 optimizer_of(optimizer, rate, shares, candidate.arguments, experiment.weight_decay),
             )
+
+
+def _check_order(order: str, problem: Problem) -> None:
+    shares = problem.probabilities
+    if order == "cycle" and shares.max() - shares.min() > 1e-6:
+        raise ValueError(
+            "`order='cycle'` visits every cluster equally often, so the clusters must have equal "
+            f"shares of the data. Received: shares from {shares.min():.4g} to {shares.max():.4g}. "
+            "Set `order=random`."
+        )
