@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_apps.sources import idx
+from keras_apps.sources.idx import PARTS, Part, has_files, read_part
 from keras_apps.sources.source import Source
 from keras_apps.sources.split import split_source
 
@@ -38,14 +38,14 @@ def own_source(path: Path, seed: int) -> Source:
         FileNotFoundError: A folder without such files.
         ValueError: A file that is damaged, or data that are not images with their classes.
     """
-    if path.is_dir() and idx.has_files(path):
-        parts = [idx.read_part(path, part, WAY_OUT) for part in idx.PARTS]
+    if path.is_dir() and has_files(path):
+        parts = [read_part(path, part, WAY_OUT) for part in PARTS]
         train, test = (_checked(path, *part) for part in parts)
         return _source(path, path, train, test)
     file = _npz_file(path)
     arrays = _read(file)
     if all(name in arrays for name in WHOLE):
-        pairs = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in idx.PARTS]
+        pairs = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS]
         train, test = (_checked(file, *pair) for pair in pairs)
         return _source(path, file, train, test)
     if all(name in arrays for name in IN_ONE_PIECE):
@@ -64,7 +64,7 @@ def own_source(path: Path, seed: int) -> Source:
     )
 
 
-def _source(path: Path, place: Path, train: idx.Part, test: idx.Part) -> Source:
+def _source(path: Path, place: Path, train: Part, test: Part) -> Source:
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
             f"Training and test images in {place} must have one shape. Received: "
@@ -100,7 +100,7 @@ def _read(file: Path) -> Mapping[str, np.ndarray]:
         ) from error
 
 
-def _checked(file: Path, pixels: np.ndarray, labels: np.ndarray) -> idx.Part:
+def _checked(file: Path, pixels: np.ndarray, labels: np.ndarray) -> Part:
     """Return pixels with channels and labels of one axis."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or not pixels.size:
         raise ValueError(
