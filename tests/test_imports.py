@@ -46,9 +46,10 @@ BELOW = {
 ROOMS_BELOW = {
     "models": set(),
     "sources": {"requirements"},
-    "experiments": {"models", "sources"},
+    "augmentation": set(),
+    "experiments": {"models", "sources", "augmentation"},
     "configs": {"experiments"},
-    "running": {"experiments", "configs", "requirements"},
+    "running": {"experiments", "configs", "requirements", "augmentation"},
     "reporting": {"experiments", "running"},
 }
 # The most files of a folder that import each other in a row.

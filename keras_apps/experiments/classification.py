@@ -3,77 +3,205 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
 
 from keras_apps import sources
-from keras_apps.experiments.training_problem import Problem, ProblemDefinition
+from keras_apps.augmentation.label_noise import expected_labels, fixed_noise
+from keras_apps.augmentation.visits import Visits
+from keras_apps.experiments.class_evaluation import LossAndAccuracy
+from keras_apps.experiments.l2_penalty import add_l2_penalty
+from keras_apps.experiments.training_problem import LATER, Problem, ProblemDefinition
 from keras_apps.models import MODELS
+from tf_gradvar.assignments import check_assignments
 
-EVALUATION_BATCH = 1000
-EVALUATION_BATCH_OF_JAX = 960  # divides among 2, 3, 4, 5, 6 or 8 devices
+CLUSTERS = ("classes", "labels", "random", "augmentations")
 
 
 @dataclasses.dataclass(slots=True)
 class Classification(ProblemDefinition):
     """Images into classes.
 
+    Evaluation is always on the images and labels of the data, without noise or augmentation.
+
     Attributes:
         source: Name of the data set, or the path of your own, see `keras_apps.sources`.
         split_seed: Seed of the split into training and test set, for sets that have none.
-        clusters: "classes"; or "random", as many clusters as classes but drawn by chance: a
-            control, which must not help.
+        clusters: "classes", the true ones; "labels", the classes as training sees them, with label
+            noise; "random", as many clusters as classes but drawn by chance: a control, which must
+            not help; "augmentations", every image once flipped at random, once with Mixup and once
+            with CutMix, and one of the three in a group; or the path of a file .npy with the
+            cluster of each training example.
         model: Name of the network, see `keras_apps.models`.
         model_arguments: Its arguments beside the input shape and the number of classes.
         evaluation_examples: Training examples on which loss and accuracy are evaluated, drawn once
             by the `split_seed`; None for all.
+        label_noise: The probability that a label is replaced by another class, each of the others
+            as likely.
+        label_noise_kind: "each_visit" draws anew whenever an example is seen, "fixed" once by the
+            `split_seed`.
+        label_smoothing: The share of a label that is spread over all classes.
+        crop: "pad", of the image with a black border of 4 pixels; "inception", of 8 to 100 % of
+            the area, resized; None for whole images.
+        flip: Whether one half of the images is flipped from left to right; with "augmentations",
+            that is one of the three.
+        mixup_alpha: Of the distribution Beta(alpha, alpha) of the ratio of Mixup.
+        cutmix_alpha: Of that of CutMix.
+        l2: Coupled weight decay: l2 / 2 times the squared norm of the weights (not of biases and
+            scales) joins the loss.
     """
 
-    partition_names: ClassVar[tuple[str, ...]] = ("classes", "random", "gradients")
+    partition_names: ClassVar[tuple[str, ...]] = (*CLUSTERS, "gradients")
 
     source: str = "mnist5k"
     split_seed: int = 0
-    clusters: Literal["classes", "random"] = "classes"
+    clusters: str = "classes"
     model: str = "mlp"
     model_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     evaluation_examples: int | None = None
+    label_noise: float = dataclasses.field(default=0.0, metadata=LATER)
+    label_noise_kind: Literal["each_visit", "fixed"] = dataclasses.field(
+        default="each_visit", metadata=LATER
+    )
+    label_smoothing: float = dataclasses.field(default=0.0, metadata=LATER)
+    crop: Literal["pad", "inception"] | None = dataclasses.field(default=None, metadata=LATER)
+    flip: bool = dataclasses.field(default=False, metadata=LATER)
+    mixup_alpha: float = dataclasses.field(default=0.2, metadata=LATER)
+    cutmix_alpha: float = dataclasses.field(default=1.0, metadata=LATER)
+    l2: float = dataclasses.field(default=0.0, metadata=LATER)
 
     def build(self) -> Problem:
         """Load the data.
 
         Raises:
-            ValueError: A model or a data set that is not known, or more examples to evaluate on
-                than there are.
+            ValueError: A model or a data set that is not known, clusters that are none, a setting
+                out of its range, or more examples to evaluate on than there are.
             ImportError, ConnectionError: A data set that is not at hand.
         """
-        if self.model not in MODELS:
-            raise ValueError(
-                f"`model` must be one of {list(MODELS)}. Received: model={self.model!r}."
-            )
+        for holds, rule, name in self._rules():
+            if not holds:
+                raise ValueError(f"{rule}. Received: {name}={getattr(self, name)!r}.")
         source = sources.load(self.source, seed=self.split_seed)
         rows = self._evaluated_rows(len(source.y_train))
-        shuffled = np.random.default_rng(self.split_seed).permutation(source.y_train)
-        # Clusters of gradients are found in training; it starts from no better ones.
-        partitions = {"classes": source.y_train, "random": shuffled, "gradients": shuffled}
-        clusters = partitions[self.clusters]
-        sizes = np.bincount(clusters, minlength=source.num_classes)
+        evaluate = LossAndAccuracy(
+            (source.x_train[rows], source.y_train[rows]),
+            (source.x_test, source.y_test),
+            self._mean_labels(source)[rows] if self.label_noise else None,
+        )
+        build_named = functools.partial(self._problem, source, evaluate)
+        return build_named(self.clusters, build_named)
+
+    def _rules(self) -> list[tuple[bool, str, str]]:
+        """Return whether a rule holds, its sentence, and the field."""
+        return [
+            (self.model in MODELS, f"`model` must be one of {list(MODELS)}", "model"),
+            (
+                self.clusters in CLUSTERS or self.clusters.endswith(".npy"),
+                f"`clusters` must be one of {list(CLUSTERS)}, or the path of a file that ends in "
+                "'.npy'",
+                "clusters",
+            ),
+            (0 <= self.label_noise < 1, "`label_noise` must be in [0, 1)", "label_noise"),
+            (
+                0 <= self.label_smoothing < 1,
+                "`label_smoothing` must be in [0, 1)",
+                "label_smoothing",
+            ),
+            (self.mixup_alpha > 0, "`mixup_alpha` must be positive", "mixup_alpha"),
+            (self.cutmix_alpha > 0, "`cutmix_alpha` must be positive", "cutmix_alpha"),
+            (self.l2 >= 0, "`l2` must not be negative", "l2"),
+        ]
+
+    def _problem(
+        self,
+        source: sources.Source,
+        evaluate: LossAndAccuracy,
+        clusters: str,
+        build_named: Callable[..., Problem],
+    ) -> Problem:
+        """Return the problem with the clusters of that name."""
+        visits = self._visits(source, clusters)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        labels = visits.labels
+        if visits.soft:
+            loss = keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=self.label_smoothing
+            )
+            labels = expected_labels(labels, visits.label_noise, source.num_classes)
+        ids, shares = self._clusters(source, visits, clusters)
         return Problem(
             x=source.x_train,
-            y=source.y_train,
-            clusters=clusters,
-            probabilities=sizes / sizes.sum(),
-            build_model=lambda: MODELS[self.model](
-                source.input_shape, source.num_classes, **self.model_arguments
-            ),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            evaluate=_LossAndAccuracy(source, rows),
+            y=labels,
+            clusters=ids,
+            probabilities=shares,
+            build_model=lambda: self._network(source),
+            loss=loss,
+            evaluate=evaluate,
             score="training_loss",
-            description=f"{source.description} Clusters: {self.clusters}.{self._evaluated_on()}",
-            partitions=partitions,
+            description=f"{source.description} Clusters: {clusters}.{self._evaluated_on()}"
+            f"{self._labels_are()}",
             fingerprint=source.fingerprint,
+            visits=visits if visits.change_anything else None,
+            named=lambda name: build_named(name, build_named),
         )
+
+    def _visits(self, source: sources.Source, clusters: str) -> Visits:
+        noise = self.label_noise if self.label_noise_kind == "each_visit" else 0.0
+        mixes = clusters == "augmentations"
+        channels = zip(source.channel_means, source.channel_deviations, strict=True)
+        return Visits(
+            labels=self._lasting_labels(source),
+            num_classes=source.num_classes,
+            label_noise=noise,
+            noisy_clusters=bool(noise) and clusters == "labels",
+            crop=self.crop,
+            black=tuple(-mean / deviation for mean, deviation in channels),
+            flips=self.flip,
+            mixes=mixes,
+            mixup_alpha=self.mixup_alpha,
+            cutmix_alpha=self.cutmix_alpha,
+            soft=bool(noise or mixes or self.label_smoothing),
+        )
+
+    def _clusters(
+        self, source: sources.Source, visits: Visits, name: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the clusters from which groups are drawn, and their probabilities."""
+        if visits.noisy_clusters:
+            return source.y_train, visits.noisy_classes.shares
+        if visits.mixes:
+            ids = visits.augmentation_of_examples
+        elif name.endswith(".npy"):
+            ids = _clusters_in(Path(name), len(source.y_train))
+        elif name == "labels":
+            ids = visits.labels
+        elif name == "classes":
+            ids = source.y_train
+        else:  # Clusters of gradients are found in training; it starts from no better ones.
+            ids = np.random.default_rng(self.split_seed).permutation(source.y_train)
+        sizes = np.bincount(ids)
+        return ids, sizes / sizes.sum()
+
+    def _lasting_labels(self, source: sources.Source) -> np.ndarray:
+        """Return the labels before any noise of a visit [N]."""
+        if not self.label_noise or self.label_noise_kind == "each_visit":
+            return source.y_train
+        return fixed_noise(source.y_train, self.label_noise, source.num_classes, self.split_seed)
+
+    def _mean_labels(self, source: sources.Source) -> np.ndarray:
+        """Return the mean over all visits of the labels [N, classes]."""
+        noise = self.label_noise if self.label_noise_kind == "each_visit" else 0.0
+        return expected_labels(self._lasting_labels(source), noise, source.num_classes)
+
+    def _network(self, source: sources.Source) -> keras.Model:
+        build = MODELS[self.model]
+        network = build(source.input_shape, source.num_classes, **self.model_arguments)
+        return add_l2_penalty(network, self.l2)
 
     def _evaluated_rows(self, examples: int) -> np.ndarray:
         count = examples if self.evaluation_examples is None else self.evaluation_examples
@@ -95,43 +223,27 @@ class Classification(ProblemDefinition):
             f"{self.evaluation_examples:,} training examples every time."
         )
 
-
-class _LossAndAccuracy:
-    """Loss and accuracy on rows of the training set and on the test set, from one pass."""
-
-    def __init__(self, source: sources.Source, rows: np.ndarray):
-        labels = source.y_train[rows]
-        images = np.concatenate([source.x_train[rows], source.x_test])
-        self._batches = _batches_of(images)
-        self._labels = np.concatenate([labels, source.y_test])
-        self._parts = {
-            "training": slice(None, len(labels)),
-            "test": slice(len(labels), None),
-        }
-
-    def __call__(self, model: keras.Model) -> dict[str, float]:
-        logits = model.predict(**self._batches, verbose=0)[: len(self._labels)].astype("float64")
-        largest = logits.max(axis=1)
-        partition = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-        losses = partition - logits[np.arange(len(logits)), self._labels]
-        hits = logits.argmax(axis=1) == self._labels
-        return {
-            f"{part}_{name}": float(values[rows].mean())
-            for part, rows in self._parts.items()
-            for name, values in (("loss", losses), ("accuracy", hits))
-        }
+    def _labels_are(self) -> str:
+        if not self.label_noise:
+            return ""
+        when = "anew at each visit" if self.label_noise_kind == "each_visit" else "once and for all"
+        return (
+            f" {100 * self.label_noise:g} % of the training labels are wrong, drawn {when}; "
+            "losses and accuracies are those of the true labels."
+        )
 
 
-def _batches_of(images: np.ndarray) -> dict[str, Any]:
-    """Return arguments of `predict` for images and, on JAX, zeros that fill the last batch.
+def _clusters_in(path: Path, count: int) -> np.ndarray:
+    """Return the clusters in a file, int64 [N], gaps closed.
 
-    There, a batch must divide among the devices.
+    Raises:
+        ValueError: No such file, or what it holds is not the cluster of each example.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # Once: Keras would copy an array anew at every evaluation.
-        return {"x": tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)}
-    missing = -len(images) % EVALUATION_BATCH_OF_JAX
-    filled = np.concatenate([images, np.zeros_like(images, shape=(missing, *images.shape[1:]))])
-    return {"x": filled, "batch_size": EVALUATION_BATCH_OF_JAX}
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            "`clusters` must name a file that `numpy.save` has written, with the cluster of each "
+            f"training example. Received: clusters={str(path)!r} ({error})."
+        ) from error
+    return check_assignments(found, name="clusters", count=count, left_out=False)

@@ -12,7 +12,7 @@ import keras
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.search import LEARNING_RATE, Candidate, candidates, grid
-from keras_apps.experiments.training_problem import ProblemDefinition
+from keras_apps.experiments.training_problem import LATER, ProblemDefinition
 from keras_apps.experiments.trajectory import Trajectory
 
 NOT_EMPTY = {"optimizers": "optimizer", "groups_per_batch": "number", "seeds": "number"}
@@ -52,8 +52,14 @@ class Experiment:
         seeds: Seeds of the initial weights and the order of the data, one run each.
         schedule: "cosine" decays the learning rate to zero over the run; "constant" does not.
         warmup_steps: Steps over which the learning rate rises from zero.
+        weight_decay: Decoupled weight decay of all weights: they shrink by it times the learning
+            rate in every step. An optimizer whose arguments have one keeps its own.
+        precision: A dtype policy of Keras for the network, for example "mixed_bfloat16"; None for
+            that in effect, float32 unless changed.
         order: "random" draws the cluster of each group with its probability; "cycle" goes through
             the clusters in random order.
+        run_length: How many groups in a row are of the cluster that was drawn: data that arrive
+            cluster after cluster have more than 1.
         evaluate_every: Steps between evaluations on the whole training and test sets.
         checkpoint_every: Steps between checkpoints, a multiple of `evaluate_every`.
         steps_per_execution: Steps that TensorFlow takes in one call, at most; a divisor of
@@ -80,7 +86,10 @@ class Experiment:
     seeds: tuple[int, ...] = (0, 1, 2)
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = 0
+    weight_decay: float = dataclasses.field(default=0.0, metadata=LATER)
+    precision: str | None = dataclasses.field(default=None, metadata=LATER)
     order: Literal["random", "cycle"] = "random"
+    run_length: int = dataclasses.field(default=1, metadata=LATER)
     evaluate_every: int = 100
     checkpoint_every: int = 300
     steps_per_execution: int = 25

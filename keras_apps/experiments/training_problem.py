@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import keras
 import numpy as np
+
+# The metadata of a field that is younger than some workdirs, whose configurations lack it.
+LATER = {"later": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +21,18 @@ class Problem:
     Attributes:
         x: Training inputs [N, ...].
         y: Training targets [N, ...].
-        clusters: The cluster of each training example [N], int32.
+        clusters: The cluster of each training example [N]; of each of `visits.examples` where the
+            clusters are augmentations.
         probabilities: The share of each cluster [K], float64.
         build_model: Makes the model; its weights depend on Keras' global seed alone.
         loss: What the model is compiled with.
         evaluate: Model -> measured values by name, over the whole data.
         score: The name of the value that should be small, by which learning rates are chosen.
         description: One or two sentences about the data.
-        partitions: Other clusters of the same examples [N], by name.
         fingerprint: Hash of data that are read; None for those that are drawn.
+        visits: What happens to an example at each visit, a `Visits`; None: it is the same every
+            time.
+        named: The name of other clusters -> the problem with them.
     """
 
     x: np.ndarray
@@ -38,12 +44,13 @@ class Problem:
     evaluate: Callable[[keras.Model], dict[str, float]]
     score: str
     description: str
-    partitions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     fingerprint: str | None = None
+    visits: Any = None
+    named: Callable[[str], Problem] | None = None
 
     def clustered(self, name: str | None) -> Problem:
-        """Return the problem with the clusters of that name in `partitions`; None keeps its own."""
-        return self if name is None else self.with_clusters(self.partitions[name])
+        """Return the problem with the clusters of that name; None keeps its own."""
+        return self if name is None or self.named is None else self.named(name)
 
     def with_clusters(self, clusters: np.ndarray) -> Problem:
         """Return the problem with other clusters [N], each with its share of the data."""
@@ -61,7 +68,7 @@ class ProblemDefinition(abc.ABC):
     A new problem is a dataclass of this kind, in a file of its own.
 
     Attributes:
-        partition_names: The keys of the built problem's `partitions`.
+        partition_names: What the built problem's clusters can be.
     """
 
     __slots__ = ()

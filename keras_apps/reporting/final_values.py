@@ -15,7 +15,14 @@ from keras_apps.reporting.comparison_results import Arm, Results
 
 VALUE = "training_loss"
 # By the clusters that the batches are made of; None are those of the problem.
-COLOURS = {None: "#0072B2", "classes": "#0072B2", "random": "#777777", "gradients": "#D55E00"}
+COLOURS = {
+    None: "#0072B2",
+    "classes": "#0072B2",
+    "labels": "#009E73",
+    "augmentations": "#CC79A7",
+    "random": "#777777",
+    "gradients": "#D55E00",
+}
 DASHES = (0, (3, 2))
 BEST_RIVAL = "best without a buffer for each cluster"
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_apps.configs
+from keras_apps.experiments.training_problem import LATER
 from keras_apps.running.changes import change, hint
 
 # The variant of every configuration that only shows that everything runs.
@@ -125,8 +126,24 @@ def names(kind: type = object) -> list[str]:
 
 def to_json(config: Any) -> dict[str, Any]:
     """Return the configuration as JSON-plain values, to be stored and compared."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    plain: dict[str, Any] = json.loads(json.dumps(_as_dict(config)))
     return plain
+
+
+def _as_dict(node: Any) -> Any:
+    """Return a dataclass as a dict, without what an older configuration lacks and does not need."""
+    if isinstance(node, list | tuple):
+        return [_as_dict(element) for element in node]
+    if isinstance(node, dict):
+        return {key: _as_dict(value) for key, value in node.items()}
+    if not dataclasses.is_dataclass(node):
+        return node
+    values = {field: getattr(node, field.name) for field in dataclasses.fields(node)}
+    return {
+        field.name: _as_dict(value)
+        for field, value in values.items()
+        if not (LATER.items() <= field.metadata.items() and value == field.default)
+    }
 
 
 def _module(name: str) -> types.ModuleType:

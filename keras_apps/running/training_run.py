@@ -10,17 +10,19 @@ import keras
 import numpy as np
 
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
+from keras_apps.experiments.optimizer_rules import optimizer_of
 from keras_apps.experiments.training_problem import Problem
+from keras_apps.running.batches import drawn_batches, shown_batches
 from keras_apps.running.checkpointing import CheckpointFolder, Checkpointing, discard
 from keras_apps.running.device_rules import owns_clusters
 from keras_apps.running.devices import Devices
 from keras_apps.running.evaluation import Evaluation
 from keras_apps.running.instruments import recluster_callback, variance_callbacks
+from keras_apps.running.precision import dtype_policy
 from keras_apps.running.progress import Display
 from keras_apps.running.stopping import Interruption, StopOnRequest
 from keras_apps.running.workdir import Workdir
 from tf_gradvar.callbacks.steps import steps_taken
-from tf_gradvar.data import cluster_batches
 from tf_gradvar.training import ClusterModel
 
 State = dict[str, Any]
@@ -61,20 +63,22 @@ class TrainingRun:
     def _train(self) -> bool:
         run, steps = self.run, self.experiment.steps
         keras.utils.set_random_seed(run.seed)
-        network = self.clustered.build_model()
+        with dtype_policy(self.experiment.precision):
+            network = self.clustered.build_model()
         model = self._compiled(network)
         folder = CheckpointFolder(self.workdir.checkpoints(run.name), model)
         step, state = folder.restore()
         self.workdir.records.truncate_after(step if step else -1, run=run.name)
         self.display.start_run(run.name, step, steps)
-        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment)
+        workers = self.devices.workers
+        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment, workers)
         if not step and not run.tunes:
             evaluation.record(0, model)
         while step < steps and not evaluation.diverged:
             state = self._fit(model, state, evaluation, folder)
             step = steps_taken(model)
             unfinished = step < steps and not evaluation.diverged
-            if self.interruption.requested and unfinished:
+            if unfinished and self._is_interrupted():
                 folder.save(step, state)
                 evaluation.close()
                 return False
@@ -82,6 +86,12 @@ class TrainingRun:
             folder.write_final_weights(network)
         self._finish(evaluation)
         return True
+
+    def _is_interrupted(self) -> bool:
+        """Return whether any of the workers is asked to stop; all of them then are."""
+        requested = self.devices.workers.any(self.interruption.requested)
+        self.interruption.requested = requested
+        return requested
 
     @property
     def _steps_per_execution(self) -> int:
@@ -94,7 +104,9 @@ class TrainingRun:
         experiment, candidate = self.experiment, self.run.candidate
         rate = experiment.learning_rate_schedule(candidate.learning_rate)
         shares = self.clustered.probabilities
-        optimizer = self.run.optimizer.build(rate, shares, candidate.arguments)
+        optimizer = optimizer_of(
+            self.run.optimizer, rate, shares, candidate.arguments, experiment.weight_decay
+        )
         model = ClusterModel.from_model(network)
         model.compile(
             optimizer,
@@ -118,7 +130,8 @@ class TrainingRun:
         found = (state or {}).get("assignments")
         if found is not None:
             problem = problem.with_clusters(np.array(found))
-        batches = self._batches(problem, state, model.optimizer)
+        owned_by = self.devices.replicas if owns_clusters(model.optimizer) else None
+        batches = drawn_batches(problem, experiment, run, state, owned_by)
         instruments = variance_callbacks(run, experiment, problem)
         recluster = None
         if run.optimizer.clusters == "gradients":
@@ -139,7 +152,8 @@ class TrainingRun:
         ]
         missing = -first_step % self.segment
         segments = 1 if missing else (experiment.steps - first_step) // self.segment
-        self._take_steps(model, batches, segments, missing or self.segment, callbacks)
+        shown = shown_batches(problem, run, batches)
+        self._take_steps(model, shown, segments, missing or self.segment, callbacks)
         return state_now()
 
     def _take_steps(
@@ -173,22 +187,6 @@ class TrainingRun:
         )
         for _ in epochs:
             pass
-
-    def _batches(self, problem: Problem, state: State | None, optimizer: Any) -> Any:
-        return cluster_batches(
-            (problem.x, problem.y),
-            problem.clusters,
-            num_clusters=len(problem.probabilities),
-            group_size=self.experiment.group_size,
-            groups_per_batch=self.run.groups,
-            cluster_probabilities=problem.probabilities.tolist(),
-            seed=self.run.seed,
-            order=self.experiment.order,
-            state=state,
-            # Clusters that are found anew hold from the next step on.
-            read_ahead=self.run.optimizer.clusters != "gradients",
-            owned_by=self.devices.replicas if owns_clusters(optimizer) else None,
-        )
 
     def _finish(self, evaluation: Evaluation) -> None:
         run = self.run

@@ -96,7 +96,7 @@ class Workdir:
 
     def note_devices(self, facts: Mapping[str, Any]) -> None:
         """Write down what the experiment is trained on now: JSON-plain values by name."""
-        _replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
+        replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
 
     def close(self) -> None:
         """Let another process work in the folder."""
@@ -134,7 +134,7 @@ class Workdir:
         before = fingerprint_in(self.path)
         if before is None:
             text = json.dumps({"fingerprint": fingerprint}, indent=2) + "\n"
-            _replace_text(self.path / "data.json", text)
+            replace_text(self.path / "data.json", text)
         elif before != fingerprint:
             raise ValueError(
                 f"The workdir {self.path} holds an experiment with other data, whose fingerprint "
@@ -145,7 +145,7 @@ class Workdir:
     def _check_config(self, config: dict[str, Any]) -> None:
         path = self.path / "config.json"
         if not path.exists():
-            _replace_text(path, json.dumps(config, indent=2) + "\n")
+            replace_text(path, json.dumps(config, indent=2) + "\n")
             return
         found = differences(read_object(path), config)
         if found:
@@ -165,7 +165,7 @@ def fingerprint_in(path: Path) -> str | None:
     return read_object(file).get("fingerprint") if file.exists() else None
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Write a file that is whole even after a power failure."""
     new = path.with_suffix(".new")
     with open(new, "w", encoding="utf-8") as file:

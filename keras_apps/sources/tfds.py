@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_apps import requirements
+from keras_apps.requirements import whole_tfds
 from keras_apps.sources.source import Source
 
 # The bundled set that is closest to each, and needs no network.
@@ -55,7 +55,7 @@ def _tfds_split(name: str, split: str, data_dir: Any) -> tuple[np.ndarray, np.nd
     """Return pixels, labels and the number of classes."""
     bundled = BUNDLED_ALTERNATIVES[name]
     way_out = f"{PACKAGES.get(name, '')}Or use the bundled {bundled!r}: "
-    tfds = requirements.whole_tfds(name, f"{way_out}`--set problem.source={bundled}`.")
+    tfds = whole_tfds(name, f"{way_out}`--set problem.source={bundled}`.")
     options = {"split": split, "as_supervised": True, "with_info": True, "data_dir": data_dir}
     try:
         dataset, info = tfds.load(name, download=False, **options)

@@ -127,3 +127,13 @@ def test_the_rates_of_the_demo_were_among_the_candidates():
     for optimizer in experiment.optimizers:
         assert set(optimizer.learning_rates) == {"1", "2", "8"}
         assert set(optimizer.learning_rates.values()) <= set(optimizer.candidates)
+
+
+def test_a_field_that_old_folders_lack_is_told_only_where_it_is_used():
+    plain = configs.to_json(configs.load("digits_classes").config)
+    assert "weight_decay" not in plain
+    assert "label_noise" not in plain["problem"]
+    changed = configs.load("digits_classes", ["problem.label_noise=0.2", "weight_decay=0.1"])
+    assert configs.to_json(changed.config)["problem"]["label_noise"] == 0.2
+    assert configs.to_json(changed.config)["weight_decay"] == 0.1
+    assert plain["problem"]["model_arguments"] is not None

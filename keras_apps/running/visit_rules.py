@@ -1,0 +1,47 @@
+"""Rules of what can be measured and trained where examples differ from visit to visit."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_apps.experiments.optimizer_choice import OptimizerChoice
+from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.training_problem import Problem
+
+
+def check_visits(experiment: Experiment, problem: Problem) -> None:
+    """Raise unless what an experiment asks for can be done with its examples.
+
+    Raises:
+        ValueError: Augmentation or noise on the JAX backend, a trajectory of gradient variances
+            along examples that differ from visit to visit, or clusters that are measured though
+            no example belongs to them.
+    """
+    for optimizer in experiment.optimizers:
+        _check_visits_of(optimizer, problem.clustered(optimizer.clusters))
+    if experiment.gradient_variance is not None and problem.visits is not None:
+        raise ValueError(
+            "`gradient_variance` must be None where examples differ from visit to visit: what is "
+            "measured are the gradients of given examples. Received: a trajectory, and crops, "
+            "flips, mixed images or label noise. Add `--set gradient_variance=none`, or leave "
+            "those out."
+        )
+
+
+def _check_visits_of(optimizer: OptimizerChoice, problem: Problem) -> None:
+    visits = problem.visits
+    if visits is None:
+        return
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "`crop`, `flip`, clusters of augmentations and label noise at each visit need the "
+            "TensorFlow backend of Keras: tf.data makes the examples. Received: KERAS_BACKEND="
+            f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow; fixed label noise and label "
+            "smoothing run here, too."
+        )
+    if visits.cluster_is_drawn and optimizer.measures_variance:
+        raise ValueError(
+            "`measures_variance` must be False where no example belongs to a cluster: it is the "
+            "augmentation or the noisy label of a visit. Received: measures_variance=True for "
+            f"{optimizer.name}. Add `--set optimizers.{optimizer.name}.measures_variance=false`."
+        )
