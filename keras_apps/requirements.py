@@ -57,6 +57,22 @@ def imported(module: str, package: str, who: str) -> ModuleType:
         ) from error
 
 
+def whole_tfds(name: str, way_out: str = "") -> ModuleType:
+    """Import `tensorflow_datasets` for a data set, or say what is missing.
+
+    Args:
+        name: Of the data set.
+        way_out: A sentence on how else to get it, where an import of TFDS itself has failed.
+    """
+    tfds = imported("tensorflow_datasets", "tensorflow-datasets", f"The data set {name!r}")
+    if not hasattr(tfds, "load"):  # what it leaves behind when an import of its own fails
+        raise ImportError(
+            "`tensorflow-datasets` could not be imported whole; it has printed why. Beside "
+            f"TensorFlow 2.18 it needs `pip install 'tensorflow-metadata<1.18'`. {way_out}".rstrip()
+        )
+    return tfds
+
+
 def has_tensorboard() -> bool:
     """Return whether TensorFlow can write logs for TensorBoard."""
     if importlib.util.find_spec("tensorflow") is None:

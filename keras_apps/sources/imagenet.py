@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import Any
 
-from keras_apps.sources.tfds import whole_module
+from keras_apps.requirements import whole_tfds
 
 NAME = "imagenet2012"
 # TFDS calls the validation set, whose labels are known, by this name; it serves for testing.
@@ -60,7 +60,7 @@ class Stream:
         """
         if part not in SPLITS:
             raise ValueError(f"`part` must be one of {list(SPLITS)}. Received: part={part!r}.")
-        tfds = whole_module(self.name, "")
+        tfds = whole_tfds(self.name)
         return self.builder.as_dataset(
             split=SPLITS[part],
             as_supervised=True,
@@ -79,7 +79,7 @@ def imagenet2012(data_dir: str | os.PathLike[str] | None = None) -> Stream:
         ImportError: `tensorflow-datasets` is not installed whole.
         FileNotFoundError: They are not prepared. TFDS cannot download them.
     """
-    builder = whole_module(NAME, "").builder(NAME, data_dir=data_dir)
+    builder = whole_tfds(NAME).builder(NAME, data_dir=data_dir)
     try:
         parts = [builder.as_dataset(split=split, as_supervised=True) for split in SPLITS.values()]
     except AssertionError as error:

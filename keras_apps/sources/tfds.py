@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_apps.requirements import imported
+from keras_apps.requirements import whole_tfds
 from keras_apps.sources.source import Source
 
 # The bundled set that is closest to each, and needs no network.
@@ -51,26 +51,11 @@ def downloaded(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
     )
 
 
-def whole_module(name: str, way_out: str) -> Any:
-    """Return the module `tensorflow_datasets` for a data set.
-
-    Raises:
-        ImportError: It is not installed, or not whole; the sentence ends with the way out.
-    """
-    tfds = imported("tensorflow_datasets", "tensorflow-datasets", f"The data set {name!r}")
-    if not hasattr(tfds, "load"):  # what it leaves behind when an import of its own fails
-        raise ImportError(
-            "`tensorflow-datasets` could not be imported whole; it has printed why. Beside "
-            f"TensorFlow 2.18 it needs `pip install 'tensorflow-metadata<1.18'`. {way_out}"
-        )
-    return tfds
-
-
 def _tfds_split(name: str, split: str, data_dir: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """Return pixels, labels and the number of classes."""
     bundled = BUNDLED_ALTERNATIVES[name]
     way_out = f"{PACKAGES.get(name, '')}Or use the bundled {bundled!r}: "
-    tfds = whole_module(name, f"{way_out}`--set problem.source={bundled}`.")
+    tfds = whole_tfds(name, f"{way_out}`--set problem.source={bundled}`.")
     options = {"split": split, "as_supervised": True, "with_info": True, "data_dir": data_dir}
     try:
         dataset, info = tfds.load(name, download=False, **options)

@@ -95,3 +95,23 @@ def test_what_the_rule_does_not_cover_takes_the_exact_fallback(make):
     np.testing.assert_allclose(found, oracle.squared_norms(gradients), rtol=1e-4)
     with pytest.raises(ValueError, match="other"):
         per_example.squared_norms(model, x, y, loss, on_unknown="raise")
+
+
+def test_gradients_of_examples_in_mixed_precision():
+    def model():
+        keras.utils.set_random_seed(0)
+        layer = StandardizedConv2D(4, 2, strides=2, activation="tanh")
+        return keras.Sequential([keras.Input((5, 4, 3)), layer, keras.layers.Flatten()])
+
+    loss = keras.losses.MeanSquaredError()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 5, 4, 3)).astype("float32"), rng.normal(size=(4, 16))
+    expected = oracle.squared_norms(oracle.loop_gradients(model(), x, y, loss))
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = per_example.squared_norms(model(), x, y, loss, on_unknown="raise")
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, expected, rtol=0.1)
