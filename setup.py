@@ -13,6 +13,7 @@ APPS = [
     "importlib_resources",  # tensorflow-datasets needs it to download and does not bring it
     "matplotlib>=3.8",
     "mlxtend>=0.23",
+    "optuna>=4.0",
     "pandas>=2.0",
     "rich>=13.0",
     "scikit-learn>=1.3",

@@ -19,8 +19,10 @@ from keras_apps.reporting.page import page
 from keras_apps.running import configurations, faults
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.devices import Devices
+from keras_apps.running.shared_workdir import open_workdir
 from keras_apps.running.stopping import Interruption
 from keras_apps.running.workdir import Workdir, WorkdirError
+from tf_gradvar.training.preemption import LostWorkerError
 
 # Exit statuses: a fault outside the program, and what a shell reports after Ctrl-C.
 FAILED = 1
@@ -59,10 +61,13 @@ class App:
         text: The module's docstring: what it does, an empty line, and commands.
         prepare: Builds the problem of a configuration and refuses what cannot be run, on the
             devices.
-        run: Does the work; returns the report, or None after an interruption.
+        run: Does the work; returns the report, or None after an interruption and on a worker that
+            is not the chief.
         adapt: Makes a configuration of this kind of one that is not. Defaults to leaving it.
         add_options: Adds options of this app alone to the command line. Defaults to none.
         devices: Starts what the options ask for. Defaults to one device.
+        check: Refuses options that do not go together, or not with the configuration.
+        command: The name of the module, if it is not the `command` of `kind`.
     """
 
     kind: type[Any]
@@ -72,11 +77,13 @@ class App:
     adapt: Callable[[Any], Any] = lambda config: config
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     devices: Callable[[argparse.Namespace], Devices] = lambda options: Devices()
+    check: Callable[[Loaded, argparse.Namespace], None] = lambda loaded, options: None
+    command: str = ""
 
     @property
     def name(self) -> str:
         """What stands after "python -m"."""
-        name: str = self.kind.command
+        name: str = self.command or self.kind.command
         return name
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
@@ -105,18 +112,22 @@ class App:
         folder = parsed.workdir or _default_workdir(parsed.config)
         try:
             loaded = self._load(parsed.config, parsed.set)
+            self.check(loaded, parsed)
             devices = self.devices(parsed)
             problem = self.prepare(loaded.config, devices)
-            workdir = Workdir(folder, configurations.to_json(loaded.config))
+            config = configurations.to_json(loaded.config)
+            workdir = open_workdir(folder, config, devices.workers, problem.fingerprint)
         except (ValueError, TypeError, RuntimeError, ImportError) as error:
             parser.error(str(error))
         except OSError as error:
             return self._fail(faults.sentence(error, folder))
+        if not devices.workers.is_chief:
+            console = Console(quiet=True)
         try:
-            with Interruption() as interruption:
+            with devices.workers.naming_the_lost(), Interruption() as interruption:
                 task = Task(loaded, problem, workdir, console, interruption, parsed, devices)
                 return self._run(task)
-        except WorkdirError as error:
+        except (WorkdirError, LostWorkerError) as error:
             return self._fail(str(error))
         except OSError as error:
             return self._fail(faults.sentence(error, folder))
@@ -152,12 +163,14 @@ class App:
         loaded, folder = task.loaded, task.workdir.path
         task.console.print(f"[bold]{loaded.title}[/bold]  ({loaded.name}, in {folder})")
         report = self.run(task)
-        if report is None:
+        if report is not None:
+            path = folder / "report.html"
+            path.write_text(page(report), "utf-8")
+            terminal.show(report, path, task.console)
+        task.devices.workers.wait()  # the strategy ends with the first of them
+        if report is None and task.interruption.requested:
             task.console.print("Stopped. The same command continues.")
             return INTERRUPTED
-        path = folder / "report.html"
-        path.write_text(page(report), "utf-8")
-        terminal.show(report, path, task.console)
         return 0
 
     def _parser(self) -> argparse.ArgumentParser:

@@ -5,12 +5,16 @@
     python -m keras_apps.train --list
 
     python -m keras_apps.train --config NAME --workdir runs/two --strategy mirrored --devices 2
+    python -m keras_apps.train --config NAME --workdir /shared/all --strategy multi_worker
 
 The same command again continues where it was stopped. Several devices share every batch, whose
 groups must divide among them, and end with the numbers of one; on JAX (KERAS_BACKEND=jax),
-`--devices N` alone takes N of them. Results are in the workdir: report.html,
-summary.csv, figures/, records.jsonl, tensorboard/. Several processes can share an experiment, each
-in a workdir of its own; `--with WORKDIR` then takes over what another one has finished:
+`--devices N` alone takes N of them. With `multi_worker`, start the command on every machine that
+TF_CONFIG names, with a workdir that all of them read; the chief alone writes it.
+
+Results are in the workdir: report.html, summary.csv, figures/, records.jsonl, tensorboard/. Several
+processes can share an experiment, each in a workdir of its own; `--with WORKDIR` then takes over
+what another one has finished:
 
     python -m keras_apps.train --config mnist5k_family --workdir runs/one --set groups_per_batch=1
     python -m keras_apps.train --config mnist5k_family --workdir runs/all --with runs/one --report
@@ -20,15 +24,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from keras_apps import requirements
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
-from keras_apps.experiments.search import Candidate, grid
-from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
@@ -37,45 +37,13 @@ from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.running import devices, tuning
 from keras_apps.running.checkpointing import discard
-from keras_apps.running.device_rules import check_continues, check_devices, check_owned
+from keras_apps.running.device_rules import check_continues
 from keras_apps.running.devices import Devices
 from keras_apps.running.parts import take_over
+from keras_apps.running.preparing import all_optimizers, prepare
 from keras_apps.running.progress import Display
 from keras_apps.running.training_run import TrainingRun
-from keras_apps.running.visit_rules import check_visits
 from keras_apps.running.workdir import Workdir
-
-
-def prepare(experiment: Experiment, devices: Devices) -> Problem:
-    """Build the problem of an experiment, and once all that may refuse its arguments.
-
-    Every combination of a search is built, too: a wrong one must not be found hours later.
-
-    Raises:
-        ValueError, TypeError: Optimizers that cannot be made, or what the problem or the devices
-            do not fit.
-    """
-    check_devices(experiment, devices)
-    problem = experiment.problem.build()
-    check_visits(experiment, problem)
-    for clustered, optimizer in _all_optimizers(experiment, problem):
-        check_owned(optimizer, clustered, experiment.order, devices)
-    if experiment.gradient_variance is not None:
-        from keras_apps.running.measured_trajectory import estimators_of
-
-        estimators_of(experiment.gradient_variance, problem)
-    return problem
-
-
-def _all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[Problem, Any]]:
-    """Yield every optimizer with every combination of a search, and the problem it is made for."""
-    for optimizer in experiment.optimizers:
-        clustered = problem.clustered(optimizer.clusters)
-        for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
-            rate = experiment.learning_rate_schedule(candidate.learning_rate)
-            shares = clustered.probabilities
-            decay = experiment.weight_decay
-            yield clustered, optimizer.build(rate, shares, candidate.arguments, decay)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(task: Task) -> Report | None:
-    """Train what is not yet finished; None after an interruption."""
+    """Train what is not yet finished; None after an interruption, and where no report is made."""
     experiment: Experiment = task.loaded.config
     workdir = task.workdir
     for other in task.options.others:
@@ -114,6 +82,8 @@ def run(task: Task) -> Report | None:
         text = f"Runs taken over from {other}: {count}."
         task.console.print(text, highlight=False, markup=False, soft_wrap=True)
     if not task.options.report and not _train_all(experiment, task):
+        return None
+    if not task.devices.workers.is_chief:
         return None
     results = Results.of(workdir.records.read(), experiment)
     write_csv(summary_rows(results), workdir.path / "summary.csv")
@@ -131,12 +101,13 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     compared = len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     left = experiment.number_of_tuning_runs() + compared - len(finished)
     trajectory = experiment.gradient_variance
-    if trajectory is not None and _is_measured(trajectory, task.workdir):
+    measures = task.devices.workers.is_chief  # on one device
+    if trajectory is not None and (not measures or _is_measured(trajectory, task.workdir)):
         trajectory = None
     total = left + (trajectory is not None)
     if not total:
         return True
-    optimizers = (optimizer for _, optimizer in _all_optimizers(experiment, task.problem))
+    optimizers = (optimizer for _, optimizer in all_optimizers(experiment, task.problem))
     check_continues(task.workdir, task.devices, optimizers)
     task.workdir.note_devices(task.devices.facts)
     if task.devices.backend == "tensorflow" and not requirements.has_tensorboard():

@@ -17,6 +17,7 @@ import pytest
 from keras import layers
 from keras.src.applications.convnext import LayerScale
 
+from keras_apps.models import StandardizedConv2D
 from tests.oracles import per_example_oracle
 
 EXAMPLES = 5
@@ -115,6 +116,22 @@ def cropping_convolutions():
         layers.Conv2D(4, 1, strides=2),
         layers.Flatten(),
         layers.Dense(1),
+    )
+
+
+def standardized_convolutions():
+    """Standardized kernels: strided, in groups, shared by two calls, and 1 x 1."""
+    twice = StandardizedConv2D(4, 2, padding="same", activation="tanh")
+    return sequential(
+        (6, 5, 2),
+        StandardizedConv2D(4, 3, strides=2, padding="same"),
+        layers.GroupNormalization(2),
+        twice,
+        twice,
+        StandardizedConv2D(6, (2, 1), groups=2, use_bias=False),
+        layers.GroupNormalization(2),
+        StandardizedConv2D(3, 1, strides=2, activation="tanh"),
+        layers.Flatten(),
     )
 
 
@@ -470,6 +487,7 @@ PROBLEMS = [
     Problem("conv_2d", convolutions_2d, normal(9, 11, 3), integers(3), cross_entropy),
     Problem("conv_cropping", cropping_convolutions, normal(10, 8, 2), normal(1)),
     Problem("conv_few_positions", few_positions, normal(3, 4, 24), normal(2)),
+    Problem("conv_standardized", standardized_convolutions, normal(6, 5, 2), normal(6)),
     Problem("depthwise", depthwise, normal(8, 7, 3), normal(2)),
     Problem("separable", separable, normal(9, 8, 3), normal(2)),
     Problem("transposed", transposed, normal(6), normal(59, 2)),

@@ -30,7 +30,7 @@ class Classification(ProblemDefinition):
     Evaluation is always on the images and labels of the data, without noise or augmentation.
 
     Attributes:
-        source: Name of the data set, see `keras_apps.sources`.
+        source: Name of the data set, or the path of your own, see `keras_apps.sources`.
         split_seed: Seed of the split into training and test set, for sets that have none.
         clusters: "classes", the true ones; "labels", the classes as training sees them, with label
             noise; "random", as many clusters as classes but drawn by chance: a control, which must
@@ -147,6 +147,7 @@ class Classification(ProblemDefinition):
             f"{self._labels_are()}",
             visits=visits if visits.change_anything else None,
             named=lambda name: build_named(name, build_named),
+            fingerprint=source.fingerprint,
         )
 
     def _visits(self, source: sources.Source, clusters: str) -> Visits:

@@ -3,29 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Mapping
 from typing import Any, Literal
-
-import keras
-import numpy as np
-
-import tf_gradvar
-
-RULES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-    "SGD": keras.optimizers.SGD,
-    "Adam": keras.optimizers.Adam,
-    "AdamW": keras.optimizers.AdamW,
-    "QHM": tf_gradvar.QHM,
-    "IGT": tf_gradvar.IGT,
-    "Discover": tf_gradvar.Discover,
-    "DiscoverQHM": tf_gradvar.DiscoverQHM,
-    "QHDiscover": tf_gradvar.QHDiscover,
-    "DiscoverIGT": tf_gradvar.DiscoverIGT,
-    "DiscoverOver": tf_gradvar.DiscoverOver,
-}
-# The arguments of `DiscoverOver`; all others are those of the optimizer in it.
-OF_DISCOVER = {"alpha", "gain", "scale", "buffer_dtype", "buffers", "rank"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -34,7 +12,7 @@ class OptimizerChoice:
 
     Attributes:
         name: What records, tables and `--set optimizers.NAME...` call it; letters and digits.
-        rule: The update rule, a key of `RULES`. Defaults to the name.
+        rule: The update rule, a key of `optimizer_rules.RULES`. Defaults to the name.
         arguments: Arguments of the rule beside the learning rate.
         base: Name of the same optimizer without the control variate, if this one has it.
         candidates: Learning rates to choose from. Every optimizer needs the same number.
@@ -76,47 +54,11 @@ class OptimizerChoice:
             name = self.rule
         return name if self.clusters is None else f"{name}, {self.clusters}"
 
+    @property
+    def carries_buffers(self) -> bool:
+        """Whether it only shows what buffers would hold, at the weights of SGD."""
+        return self.rule == "CarriedBuffers"
+
     def tuning_runs(self, budget: int) -> int:
         """Return how many runs choose what is not given, for one number of groups in a step."""
         return budget if self.search else len(self.candidates)
-
-    def build(
-        self,
-        learning_rate: Any,
-        probabilities: np.ndarray,
-        chosen: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
-    ) -> Any:
-        """Return the Keras optimizer, not yet built.
-
-        Args:
-            learning_rate: A number or a schedule.
-            probabilities: The share of each cluster, [K], for rules that keep a buffer for each.
-            chosen: Arguments beside `arguments`. Defaults to none.
-            weight_decay: Decoupled, for a rule whose arguments have none. Defaults to 0.
-
-        Raises:
-            ValueError: A rule that is not one of `RULES`, or what the rule says of its arguments.
-            TypeError: An argument that the rule does not have.
-        """
-        decay = {"weight_decay": weight_decay} if weight_decay else {}
-        arguments = {**decay, **self.arguments, **(chosen or {})}
-        clusters = {
-            "num_clusters": len(probabilities),
-            "cluster_probabilities": probabilities.tolist(),
-        }
-        if self.rule == "DiscoverOver":
-            own = {key: arguments.pop(key) for key in OF_DISCOVER & set(arguments)}
-            inner = _rule(arguments.pop("over"))(learning_rate=learning_rate, **arguments)
-            return RULES[self.rule](inner, **clusters, **own)
-        if "Discover" in self.rule:
-            arguments.update(clusters)
-        return _rule(self.rule)(learning_rate=learning_rate, **arguments)
-
-
-def _rule(name: str) -> Callable[..., keras.optimizers.Optimizer]:
-    if name not in RULES:
-        close = difflib.get_close_matches(name, RULES)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"`rule` must be one of {list(RULES)}. Received: rule={name!r}.{hint}")
-    return RULES[name]

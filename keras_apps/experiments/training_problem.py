@@ -32,6 +32,7 @@ class Problem:
         visits: What happens to an example at each visit, a `Visits`; None: it is the same every
             time.
         named: The name of other clusters -> the problem with them.
+        fingerprint: Hash of data that are read; None for those that are drawn.
     """
 
     x: np.ndarray
@@ -45,6 +46,7 @@ class Problem:
     description: str
     visits: Any = None
     named: Callable[[str], Problem] | None = None
+    fingerprint: str | None = None
 
     def clustered(self, name: str | None) -> Problem:
         """Return the problem with the clusters of that name; None keeps its own."""

@@ -75,7 +75,11 @@ def variance_pictures(results: Results, folder: Path) -> list[Picture]:
     found = []
     for groups in results.experiment.groups_per_batch:
         arms = [
-            arm for arm in results.arms if arm.groups == groups and arm.optimizer.measures_variance
+            arm
+            for arm in results.arms
+            if arm.groups == groups
+            and arm.optimizer.measures_variance
+            and not arm.optimizer.carries_buffers
         ]
         values = [value for arm in arms for value, _, _ in curves.variances_of(arm)]
         if not values:

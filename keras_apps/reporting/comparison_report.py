@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.reporting.carried_pictures import carried_section
 from keras_apps.reporting.comparison_pictures import (
     comparison_pictures,
     final_pictures,
@@ -215,6 +216,11 @@ def between_clusters(material: Material) -> list[Part]:
     ]
 
 
+def carried_buffers(material: Material) -> list[Part]:
+    """Return what buffers of several kinds hold, all at the same weights."""
+    return carried_section(material.results, material.figures)
+
+
 def gradient_variance(material: Material) -> list[Part]:
     """Return the variance of gradient estimators along a trajectory of plain SGD."""
     trajectory = material.experiment.gradient_variance
@@ -274,6 +280,7 @@ SECTIONS: list[Callable[[Material], list[Part]]] = [
     table,
     curves,
     between_clusters,
+    carried_buffers,
     gradient_variance,
     run_your_own,
     about_the_experiment,

@@ -69,8 +69,8 @@ def plot_values(
     if value.endswith("_accuracy"):
         _cut_off_beginning(ax, results.experiment.steps)
     else:
-        _set_log_axis(ax)
-    return _labelled(ax, AXIS_LABELS.get(value, value.replace("_", " ")))
+        set_log_axis(ax)
+    return labelled(ax, AXIS_LABELS.get(value, value.replace("_", " ")))
 
 
 def plot_variances(results: Results, ax: Axes, *, arms: Sequence[Arm]) -> Axes:
@@ -92,9 +92,9 @@ def plot_variances(results: Results, ax: Axes, *, arms: Sequence[Arm]) -> Axes:
                 color=color,
                 linestyle=line,
             )
-    _set_log_axis(ax)
+    set_log_axis(ax)
     ax.set_xlim(left=0)
-    return _labelled(ax, "between-cluster variance\n(squared gradient norm)")
+    return labelled(ax, "between-cluster variance\n(squared gradient norm)")
 
 
 def variances_of(arm: Arm) -> list[tuple[str, str, str]]:
@@ -122,7 +122,8 @@ def numbers_of(arms: Sequence[Arm], values: Sequence[str]) -> list[dict[str, Any
     ]
 
 
-def _labelled(ax: Axes, label: str) -> Axes:
+def labelled(ax: Axes, label: str) -> Axes:
+    """Label the axes of a value over the steps."""
     ax.set_xlabel("step")
     ax.set_ylabel(label)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -155,7 +156,7 @@ def _deviation(point: Point) -> float:
     return point.spread.deviation if len(point.spread.values) > 1 else 0.0
 
 
-def _set_log_axis(ax: Axes) -> None:
+def set_log_axis(ax: Axes) -> None:
     """Set a log axis with plain numbers at its ticks, 1.8 and not 1.8 x 10^0, where short."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_apps.running.workers import Workers
+
 # Of `tf_gradvar.training.pick_strategy`.
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu", "auto")
 HOST_DEVICES = "--xla_force_host_platform_device_count"
@@ -21,12 +23,13 @@ class Devices:
     """One device, or several that share every batch.
 
     Attributes:
-        strategy: "one_device", "mirrored" or "tpu" of `tf.distribute`, or "data_parallel" of
-            `keras.distribution`.
+        strategy: "one_device", "mirrored", "multi_worker" or "tpu" of `tf.distribute`, or
+            "data_parallel" of `keras.distribution`.
         replicas: How many devices take part.
         kind: "CPU", "GPU" or "TPU".
         scope: Returns the context in which models are made and trained.
         backend: That of Keras.
+        workers: The processes that take part.
     """
 
     strategy: str = "one_device"
@@ -34,6 +37,7 @@ class Devices:
     kind: str = "CPU"
     scope: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     backend: str = dataclasses.field(default_factory=keras.backend.backend)
+    workers: Workers = dataclasses.field(default_factory=Workers)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -96,11 +100,7 @@ def _on_tensorflow(strategy: str, count: int | None) -> Devices:
 
     workers = workers_of() if strategy == "auto" else None
     if strategy == "multi_worker" or (workers is not None and len(workers.addresses) > 1):
-        raise ValueError(
-            "`--strategy` must be one of a single process, which alone writes to the workdir. "
-            f"Received: --strategy {strategy}, of several workers. Use `mirrored` on each machine, "
-            "or a program of your own with `tf_gradvar.training.train_steps`, which trains on all."
-        )
+        return _of_several_workers(count)
     if strategy == "one_device":
         if count not in (None, 1):
             raise ValueError(
@@ -116,8 +116,32 @@ def _on_tensorflow(strategy: str, count: int | None) -> Devices:
         return Devices("tpu", replicas, "TPU", picked.scope)
     if strategy == "auto" and replicas == 1:
         return Devices()
-    kind = "CPU" if "CPU" in picked.extended.worker_devices[0] else "GPU"
-    return Devices("mirrored", replicas, kind, picked.scope)
+    return Devices("mirrored", replicas, _kind_of(picked), picked.scope)
+
+
+def _of_several_workers(count: int | None) -> Devices:
+    from tf_gradvar.training import pick_strategy
+    from tf_gradvar.training.tf_config import workers_of
+
+    if count is not None:
+        raise ValueError(
+            "`--devices` must be left out with several workers, of which each takes part with all "
+            f"that it has. Received: --devices {count}. Leave it out, or pass `--strategy "
+            "mirrored` for one worker alone."
+        )
+    workers = workers_of()
+    if workers is not None and len(workers.addresses) == 1:
+        raise ValueError(
+            "`--strategy multi_worker` needs at least two workers in `TF_CONFIG`. Received: one. "
+            "Pass `--strategy mirrored` for one worker."
+        )
+    picked = pick_strategy("multi_worker")
+    kind, replicas = _kind_of(picked), picked.num_replicas_in_sync
+    return Devices("multi_worker", replicas, kind, picked.scope, workers=Workers(picked))
+
+
+def _kind_of(strategy: Any) -> str:
+    return "CPU" if "CPU" in strategy.extended.worker_devices[0] else "GPU"
 
 
 def _divide_the_cpu(count: int) -> None:

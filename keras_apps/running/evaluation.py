@@ -16,6 +16,7 @@ from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.faults import of_the_system
 from keras_apps.running.instruments import measured_values
 from keras_apps.running.workdir import Workdir
+from keras_apps.running.workers import Workers
 from tf_gradvar.callbacks.steps import steps_taken
 
 
@@ -30,7 +31,7 @@ class Evaluation(keras.callbacks.Callback):
         diverged: Whether that is not finite.
     """
 
-    def __init__(self, run: Run, problem: Problem, workdir: Workdir, every: int):
+    def __init__(self, run: Run, problem: Problem, workdir: Workdir, every: int, workers: Workers):
         super().__init__()
         self.score = math.nan
         self.diverged = False
@@ -38,6 +39,7 @@ class Evaluation(keras.callbacks.Callback):
         self._problem = problem
         self._records = workdir.records
         self._every = every
+        self._workers = workers
         self._events = None
         if not run.tunes and requirements.has_tensorboard():
             self._events = _Events(workdir.tensorboard(run.name))
@@ -62,7 +64,7 @@ class Evaluation(keras.callbacks.Callback):
 
     def record(self, step: int, model: keras.Model, **others: float) -> None:
         """Evaluate the model at a step; `others` are recorded beside."""
-        values = {**self._problem.evaluate(model), **others}
+        values = self._workers.mean({**self._problem.evaluate(model), **others})
         self.score = values[self._problem.score]
         self.diverged = not math.isfinite(self.score)
         record = {"kind": "evaluation", **self._run.identity, "step": step, **values}

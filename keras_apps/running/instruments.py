@@ -10,6 +10,7 @@ import keras
 
 from keras_apps.experiments.optimizer_comparison import Experiment, GradientClusters, Run
 from keras_apps.experiments.training_problem import Problem
+from keras_apps.running.carried_buffer_values import CarriedBufferValues
 from tf_gradvar.callbacks import BetweenClusterVariance, Recluster
 from tf_gradvar.callbacks import between_cluster_variance as between
 from tf_gradvar.callbacks import recluster as reclustering
@@ -21,17 +22,14 @@ def variance_callbacks(
     """Return what measures the between-cluster variance of a run, if that is asked for."""
     if run.tunes or not run.optimizer.measures_variance:
         return []
-    return [
-        BetweenClusterVariance(
-            problem.x,
-            problem.y,
-            problem.clusters,
-            len(problem.probabilities),
-            problem.probabilities,
-            every_steps=experiment.evaluate_every,
-            examples_per_cluster=experiment.variance_examples,
-        )
-    ]
+    data = problem.x, problem.y, problem.clusters, len(problem.probabilities), problem.probabilities
+    options: dict[str, Any] = {
+        "every": experiment.evaluate_every,
+        "examples_per_cluster": experiment.variance_examples,
+    }
+    if run.optimizer.carries_buffers:
+        return [CarriedBufferValues(*data, groups=run.groups, **options)]
+    return [BetweenClusterVariance(*data, **options)]
 
 
 def recluster_callback(

@@ -15,7 +15,13 @@ from typing import Any
 
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.running.configurations import to_json
-from keras_apps.running.workdir import Workdir, WorkdirError, differences, read_object
+from keras_apps.running.workdir import (
+    Workdir,
+    WorkdirError,
+    differences,
+    fingerprint_in,
+    read_object,
+)
 from tf_gradvar.records import RecordFile
 
 # Fields that say which runs there are; the others say what a run is.
@@ -36,9 +42,10 @@ def take_over(workdir: Workdir, experiment: Experiment, other: Path) -> int:
         How many runs were taken over.
 
     Raises:
-        WorkdirError: A folder of another experiment, or of none.
+        WorkdirError: A folder of another experiment, of other data, or of none.
     """
     _check_same(to_json(experiment), other)
+    _check_same_data(workdir, other)
     names = {optimizer.name for optimizer in experiment.optimizers}
     found = RecordFile(other / "records.jsonl").read()
     mine = {
@@ -75,6 +82,15 @@ def _check_same(config: Mapping[str, Any], other: Path) -> None:
         raise WorkdirError(
             f"`--with` must be the workdir of a part of this experiment. Received: {other}, in "
             f"which these differ: {', '.join(different)}."
+        )
+
+
+def _check_same_data(workdir: Workdir, other: Path) -> None:
+    mine, theirs = fingerprint_in(workdir.path), fingerprint_in(other)
+    if None not in (mine, theirs) and mine != theirs:
+        raise WorkdirError(
+            f"`--with` must be the workdir of runs on the same data, whose fingerprint is {mine}. "
+            f"Received: {other}, of data with the fingerprint {theirs}."
         )
 
 

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import keras
 
 from keras_apps.running.progress import Display
 from tf_gradvar.callbacks.steps import StepCount
+from tf_gradvar.training.preemption import StopRequest
 
 
-class Interruption:
+class Interruption(StopRequest):
     """Turns the first Ctrl-C into a request to stop; the second one stops at once."""
 
     def __init__(self) -> None:
-        self.requested = False
+        super().__init__(number=signal.SIGINT)
 
-    def __enter__(self) -> Interruption:
-        self._previous = signal.signal(signal.SIGINT, self._request)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        super()._note(number, frame)
 
 
 class StopOnRequest(keras.callbacks.Callback):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_apps.experiments.optimizer_comparison import Experiment, Run
+from keras_apps.experiments.optimizer_rules import optimizer_of
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.running.batches import drawn_batches, shown_batches
 from keras_apps.running.checkpointing import CheckpointFolder, Checkpointing, discard
@@ -69,14 +70,15 @@ class TrainingRun:
         step, state = folder.restore()
         self.workdir.records.truncate_after(step if step else -1, run=run.name)
         self.display.start_run(run.name, step, steps)
-        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment)
+        workers = self.devices.workers
+        evaluation = Evaluation(run, self.clustered, self.workdir, self.segment, workers)
         if not step and not run.tunes:
             evaluation.record(0, model)
         while step < steps and not evaluation.diverged:
             state = self._fit(model, state, evaluation, folder)
             step = steps_taken(model)
             unfinished = step < steps and not evaluation.diverged
-            if self.interruption.requested and unfinished:
+            if unfinished and self._is_interrupted():
                 folder.save(step, state)
                 evaluation.close()
                 return False
@@ -84,6 +86,12 @@ class TrainingRun:
             folder.write_final_weights(network)
         self._finish(evaluation)
         return True
+
+    def _is_interrupted(self) -> bool:
+        """Return whether any of the workers is asked to stop; all of them then are."""
+        requested = self.devices.workers.any(self.interruption.requested)
+        self.interruption.requested = requested
+        return requested
 
     @property
     def _steps_per_execution(self) -> int:
@@ -96,9 +104,8 @@ class TrainingRun:
         experiment, candidate = self.experiment, self.run.candidate
         rate = experiment.learning_rate_schedule(candidate.learning_rate)
         shares = self.clustered.probabilities
-        optimizer = self.run.optimizer.build(
-            rate, shares, candidate.arguments, experiment.weight_decay
-        )
+        chosen, decay = candidate.arguments, experiment.weight_decay
+        optimizer = optimizer_of(self.run.optimizer, rate, shares, chosen, decay)
         model = ClusterModel.from_model(network)
         model.compile(
             optimizer,
@@ -185,6 +192,7 @@ class TrainingRun:
         evaluation.close()
         end = {
             **self.devices.facts,
+            "data": self.problem.fingerprint,
             "learning_rate": run.candidate.learning_rate,
             "arguments": dict(run.candidate.arguments),
             "score": evaluation.score,

@@ -39,9 +39,12 @@ def _check_visits_of(optimizer: OptimizerChoice, problem: Problem) -> None:
             f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow; fixed label noise and label "
             "smoothing run here, too."
         )
-    if visits.cluster_is_drawn and optimizer.measures_variance:
+    measures = optimizer.measures_variance or optimizer.carries_buffers
+    if visits.cluster_is_drawn and measures:
         raise ValueError(
-            "`measures_variance` must be False where no example belongs to a cluster: it is the "
-            "augmentation or the noisy label of a visit. Received: measures_variance=True for "
-            f"{optimizer.name}. Add `--set optimizers.{optimizer.name}.measures_variance=false`."
+            "`measures_variance` must be False, and no buffers carried along, where no example "
+            "belongs to a cluster: it is the augmentation or the noisy label of a visit. Received: "
+            f"measures_variance={optimizer.measures_variance} and rule={optimizer.rule!r} for "
+            f"{optimizer.name}. Add `--set optimizers.{optimizer.name}.measures_variance=false`, "
+            "or choose other optimizers with `--set optimizers=NAME,NAME`."
         )

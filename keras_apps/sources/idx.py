@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from keras_apps.sources.source import Source, normalised
+from keras_apps.sources.source import Source
 
 # Where Debian's package dataset-fashion-mnist puts them.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+INSTALL_ANEW = "Install the package dataset-fashion-mnist anew."
 PARTS = {"train": "train", "test": "t10k"}
 UNSIGNED_BYTES = 8
+
+Part = tuple[np.ndarray, np.ndarray]
 
 
 def folder_of(data_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return the folder with the files of Fashion-MNIST; None if there is none."""
     for folder in (*([Path(data_dir)] if data_dir is not None else []), FASHION_MNIST):
-        if _file(folder, "train-images-idx3-ubyte") is not None:
+        if has_files(folder):
             return folder
     return None
+
+
+def has_files(folder: Path) -> bool:
+    """Return whether a folder has training images in the format."""
+    return _file(folder, "train-images-idx3-ubyte") is not None
 
 
 def fashion_mnist(folder: Path) -> Source:
@@ -34,28 +40,38 @@ def fashion_mnist(folder: Path) -> Source:
         FileNotFoundError: A file that is missing.
         ValueError: A file that is not in the format, or does not fit the others.
     """
-    digest = hashlib.sha256()
-    parts = {}
-    for part, prefix in PARTS.items():
-        images, labels = (
-            _array(folder, f"{prefix}-{name}-ubyte", dimensions, digest)
-            for name, dimensions in (("images-idx3", 3), ("labels-idx1", 1))
-        )
-        if len(images) != len(labels):
-            raise ValueError(
-                f"The files in {folder} must have a label for each image. Received: "
-                f"{len(images)} images and {len(labels)} labels of the part {part!r}. Install the "
-                "package dataset-fashion-mnist anew."
-            )
-        parts[part] = (images[..., None] / np.float32(255), labels)
-    train, test = parts["train"], parts["test"]
-    return normalised(
+    train, test = (read_part(folder, part, INSTALL_ANEW) for part in PARTS)
+    return Source.of(
         "fashion_mnist",
         train,
         test,
         f"Fashion-MNIST, {len(train[1]):,} images of ten kinds of clothes for training and "
-        f"{len(test[1]):,} for testing; SHA-256 of the arrays {digest.hexdigest()[:12]}.",
+        f"{len(test[1]):,} for testing.",
     )
+
+
+def read_part(folder: Path, part: str, way_out: str) -> Part:
+    """Return the pixels [N, height, width, 1] and the labels [N] of "train" or "test".
+
+    Args:
+        folder: Holds the files.
+        part: Which of them.
+        way_out: A sentence on what to do about a file that is missing or damaged.
+
+    Raises:
+        FileNotFoundError: A file that is missing.
+        ValueError: A file that is not in the format, or does not fit the other.
+    """
+    images, labels = (
+        _array(folder, f"{PARTS[part]}-{name}-ubyte", dimensions, way_out)
+        for name, dimensions in (("images-idx3", 3), ("labels-idx1", 1))
+    )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"The files in {folder} must have a label for each image. Received: {len(images)} "
+            f"images and {len(labels)} labels of the part {part!r}. {way_out}"
+        )
+    return images[..., None], labels
 
 
 def _file(folder: Path, name: str) -> Path | None:
@@ -63,13 +79,12 @@ def _file(folder: Path, name: str) -> Path | None:
     return next(found, None)
 
 
-def _array(folder: Path, name: str, dimensions: int, digest: Any) -> np.ndarray:
+def _array(folder: Path, name: str, dimensions: int, way_out: str) -> np.ndarray:
     """Return an array of bytes: two zeros, type, number of dimensions, the lengths, the values."""
     path = _file(folder, name)
     if path is None:
         raise FileNotFoundError(
-            f"The folder {folder} must hold {name} or {name}.gz; it does not. Install the package "
-            "dataset-fashion-mnist anew."
+            f"The folder {folder} must hold {name} or {name}.gz; it does not. {way_out}"
         )
     content = path.read_bytes()
     try:
@@ -82,7 +97,6 @@ def _array(folder: Path, name: str, dimensions: int, digest: Any) -> np.ndarray:
     if header[:3] != (0, UNSIGNED_BYTES, dimensions) or len(content) - start != np.prod(shape):
         raise ValueError(
             f"The file {path} must be an idx file of unsigned bytes with {dimensions} dimensions, "
-            "and is damaged. Install the package dataset-fashion-mnist anew."
+            f"and is damaged. {way_out}"
         )
-    digest.update(content)
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -18,6 +18,8 @@ SETTINGS = {
     "skewed": {"cluster_probabilities": SKEWED},
     "cycle": {"order": "cycle"},
     "one group": {"groups_per_batch": 1, "group_size": 40},  # more than a cluster has
+    "runs": {"run_length": 5, "cluster_probabilities": SKEWED},  # across the ends of batches
+    "runs of a cycle": {"run_length": 4, "order": "cycle"},
     "owned": {"owned_by": 3, "cluster_probabilities": SKEWED},
 }
 

@@ -90,6 +90,20 @@ class TestEverySource:
         assert b"EagerPyFunc" not in graph
 
 
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("order", ["random", "cycle"])
+def test_groups_in_a_row_are_of_the_cluster_that_was_drawn(source, order):
+    """The clusters are those of single draws, each five times, from whatever batch on."""
+    single = np.concatenate([ids[::3] for _, ids, _ in take(make(source, order=order), 12)])
+    dataset = make(source, order=order, run_length=5)
+    batches = take(dataset, 40)
+    runs = np.concatenate([ids[::3] for _, ids, _ in batches])
+    np.testing.assert_array_equal(runs, np.repeat(single, 5)[: len(runs)])
+    resumed = make(source, order=order, run_length=5, state=dataset.sampling.state(23))
+    for batch, other in zip(batches[23:28], take(resumed, 5), strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
+
+
 @pytest.mark.parametrize("probabilities", [None, [0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.5, 0.0]])
 def test_clusters_are_drawn_with_their_probabilities(probabilities):
     draws = 40_000

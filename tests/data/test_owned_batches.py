@@ -163,6 +163,8 @@ def test_what_does_not_fit_is_refused():
             {"owned_by": 2, "order": "cycle", "cluster_probabilities": None},
             "`order` must be 'random' with `owned_by`",
         ),
+        ({"owned_by": 2, "run_length": 3}, "`run_length` must be 1 with `owned_by`.*run_length=3"),
+        ({"run_length": 0}, "`run_length` must be an integer of at least 1"),
         (
             {"owned_by": 5, "groups_per_batch": 5, "cluster_probabilities": [0.5, 0.5, 0, 0, 0]},
             "must leave every replica a cluster",

@@ -17,6 +17,7 @@ import jax
 import keras
 import numpy as np
 
+from tests.distributed.messages import message_of
 from tf_gradvar import ClusterModel, cluster_batches
 from tf_gradvar.optimizers import Discover, QHDiscover
 
@@ -140,14 +141,6 @@ def fit(folder):
         ),
         "refusal": message_of(lambda: model.fit(unowned, steps_per_epoch=1, verbose=0)),
     }
-
-
-def message_of(action):
-    try:
-        action()
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def refusals():

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tests.distributed.replicas import message_of, start_strategy
+from tests.distributed.messages import message_of
+from tests.distributed.replicas import start_strategy
 from tf_gradvar import (
     ClusterModel,
     Discover,

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.distributed.messages import message_of
 from tf_gradvar import (
     IGT,
     ClusterModel,
@@ -154,14 +155,6 @@ def run_whole_loop(folder):
     state, spread = state_of(model)
     rate = float(model.optimizer.learning_rate.numpy())
     return {"state": state, "spread": spread, "results": results, "rate": rate}
-
-
-def message_of(action):
-    try:
-        action()
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def fit_with(optimizer, groups=4, **compile_arguments):

@@ -80,8 +80,14 @@ def test_all_workers_stop_where_one_is_asked_to_and_end_where_one_process_does(
     assert_close(outcome["resumed"], single["transported"])
 
 
+def test_a_worker_makes_the_parts_of_its_own_replicas_alone(started, single):
+    for index in (0, 1):
+        assert started[0][index]["resumed"]["asked for the parts of"] == [index]
+    assert single["discover"]["asked for the parts of"] == []
+
+
 def test_the_others_say_that_a_worker_was_lost(started):
-    assert "RuntimeError: One of the 2 workers was lost" in started[0][0]["lost"]
+    assert "LostWorkerError: One of the 2 workers was lost" in started[0][0]["lost"]
 
 
 def test_only_the_chief_writes_files(started):
@@ -92,6 +98,18 @@ def test_only_the_chief_writes_files(started):
 @pytest.mark.parametrize("index", [0, 1])
 def test_what_workers_lack_is_a_sentence(started, index):
     outcome = started[0][index]
-    assert outcome["fit"].startswith("ValueError: `fit` of Keras 3 does not run on several workers")
+    for method in ("fit", "evaluate", "train_on_batch", "test_on_batch"):
+        words = f"ValueError: `{method}` of Keras 3 does not run on several workers"
+        assert outcome[method].startswith(words)
     assert outcome["unshared"].startswith("ValueError: `checkpoint_dir` must be a folder that all")
     assert f"finds step {0 if index else 12}" in outcome["unshared"]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_every_worker_predicts_all_and_can_evaluate_a_model_of_its_own(started, index):
+    alone = workers.compiled(tf.distribute.get_strategy(), workers.discover)
+    outcome = started[0][index]
+    expected = alone.predict(workers.X, verbose=0)
+    np.testing.assert_allclose(outcome["predicted"], expected, atol=1e-6)
+    loss, accuracy = alone.evaluate(workers.X, workers.Y, verbose=0)
+    assert outcome["evaluated alone"] == pytest.approx([loss, accuracy], rel=1e-5)

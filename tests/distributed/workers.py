@@ -50,14 +50,18 @@ def batches():
 
 
 def train(strategy, optimizer, results=None, **arguments):
-    """Return the results of every epoch, the weights and the optimizer's state."""
+    """Return the results of every epoch, weights and state, and whose parts were asked for."""
     model = compiled(strategy, optimizer)
     validation = tf.data.Dataset.from_tensor_slices((X, Y)).batch(25)  # 13 and 12 on two workers
     settings = {"steps_per_call": 2, "steps_per_epoch": 4, "validation_data": validation}
-    results = [] if results is None else results
-    results.extend(train_steps(model, batches(), STEPS, **settings, **arguments))
+    results, asked = [] if results is None else results, []
+    data = batches()
+    parts = data.for_worker
+    data.for_worker = lambda context: asked.append(context.input_pipeline_id) or parts(context)
+    results.extend(train_steps(model, data, STEPS, **settings, **arguments))
     variables = [*model.variables, *model.optimizer.variables]
-    return {"results": results, "state": [np.asarray(v, "float32") for v in variables]}
+    state = [np.asarray(v, "float32") for v in variables]
+    return {"results": results, "state": state, "asked for the parts of": asked}
 
 
 class KillAfter(keras.callbacks.Callback):
@@ -76,7 +80,7 @@ class TerminateAfter(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def message_of(action):
+def error_of(action):
     try:
         action()
     except (ValueError, RuntimeError, SystemExit) as error:
@@ -95,17 +99,33 @@ def first_start(strategy, index, folder):
     shared = folder / "preempted"
     run = functools.partial(train, strategy, transported, results)
     outcome = {
-        "preempted": message_of(lambda: run(callbacks=callbacks, checkpoint_dir=shared)),
+        "preempted": error_of(lambda: run(callbacks=callbacks, checkpoint_dir=shared)),
         "files": sorted(path.name for path in files.iterdir()),
         "resumed": run(checkpoint_dir=shared),
-        "unshared": message_of(lambda: run(checkpoint_dir=folder / "no" if index else shared)),
-        "fit": message_of(lambda: compiled(strategy, discover).fit(batches(), steps_per_epoch=1)),
+        "unshared": error_of(lambda: run(checkpoint_dir=folder / "no" if index else shared)),
+        **without_the_loop(strategy),
     }
     save(outcome, index, folder)  # the end of it may never come
     settings = {"checkpoint_dir": folder / "killed", "checkpoint_every": 6}
     callbacks = [KillAfter()] if index else []
     lost = functools.partial(train, strategy, discover, callbacks=callbacks, **settings)
-    return {**outcome, "lost": message_of(lost)}
+    return {**outcome, "lost": error_of(lost)}
+
+
+def without_the_loop(strategy):
+    """Return what a model says or does outside `train_steps`, and one of the same weights alone."""
+    model = compiled(strategy, discover)
+    alone = compiled(tf.distribute.get_strategy(), discover)
+    alone.set_weights(model.get_weights())
+    batch = {"inputs": X[:10], "cluster_ids": np.zeros(10, "int32")}
+    return {
+        "fit": error_of(lambda: model.fit(batches(), steps_per_epoch=1)),
+        "evaluate": error_of(lambda: model.evaluate(X, Y, verbose=0)),
+        "train_on_batch": error_of(lambda: model.train_on_batch(batch, Y[:10])),
+        "test_on_batch": error_of(lambda: model.test_on_batch(X, Y)),
+        "predicted": model.predict(X, batch_size=16, verbose=0),
+        "evaluated alone": alone.evaluate(X, Y, verbose=0),
+    }
 
 
 def second_start(strategy):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_apps.models import StandardizedConv2D
 from tests.hunt.objectives import make_labels, make_loss, make_weights
 
 
@@ -74,6 +75,9 @@ FUNCTIONS = {
 }
 
 
+OWN = {"StandardizedConv2D": StandardizedConv2D}
+
+
 class Block:
     """A step with its layers, which can be called on symbolic tensors and on real ones."""
 
@@ -87,7 +91,8 @@ class Block:
             if step.arguments.get("layer"):
                 self.layer = layers.Lambda(self.function)
         elif step.name not in FORMS and step.name not in CALLS:
-            self.layer = getattr(layers, step.name)(**step.arguments)
+            layer_class = OWN.get(step.name) or getattr(layers, step.name)
+            self.layer = layer_class(**step.arguments)
 
     def layers(self):
         """Return all layers of the step that a subclassed model must hold."""

@@ -145,6 +145,10 @@ def convolution(d, shape, prefix="Conv"):
         arguments["dilation_rate"] = 2
     if d.chance(25) and rank < 3:
         arguments["groups"] = math.gcd(arguments["filters"], shape[-1])
+    weights = math.prod(arguments["kernel_size"]) * shape[-1] // arguments.get("groups", 1)
+    # Of one or two weights nothing is left but rounding.
+    if rank == 2 and weights > 4 and d.chance(25):
+        return Step("StandardizedConv2D", arguments)
     return Step(f"Conv{rank}D", arguments)
 
 

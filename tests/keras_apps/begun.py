@@ -1,7 +1,6 @@
 """Runs that are begun on one device, broken off in the middle, and continued by a command."""
 
-from keras_apps import train
-from keras_apps.running import configurations
+from keras_apps.running import configurations, preparing
 from keras_apps.running.devices import Devices
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
@@ -29,7 +28,7 @@ def train_runs(folder, changes, stop_at=None):
     experiment = configurations.load(COMPARED, [*CHANGES, *changes]).config
     workdir = Workdir(folder, configurations.to_json(experiment))
     workdir.note_devices(Devices().facts)
-    problem = train.prepare(experiment, Devices())
+    problem = preparing.prepare(experiment, Devices())
     request = Request(stop_at)
     shared = (experiment, problem, workdir, Shown(request), request)
     for run in experiment.runs({}):

@@ -1,7 +1,9 @@
-"""Experiments on two replicas: the numbers of one device, which may have begun them."""
+"""Experiments on two replicas or workers: the numbers of one device, which has begun them."""
 
 import json
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -22,29 +24,71 @@ CHANGES = [
 OPTIONS = [word for change in CHANGES for word in ("--set", change)]
 
 
-@pytest.mark.slow
-def test_two_replicas_go_on_where_one_device_stopped_to_the_same_losses(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    train_runs(one, CHANGES)
-    train_runs(two, CHANGES, stop_at=25)
-    done = subprocess.run(
-        [sys.executable, "-m", "keras_apps.train", *words(two, *OPTIONS, "--devices", "2")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The workdir of an experiment on one device."""
+    folder = tmp_path_factory.mktemp("one")
+    train_runs(folder, CHANGES)
+    assert places(folder) == [("tensorflow", "one_device", 1)] * 2
+    return folder
+
+
+def command(folder, *options):
+    return [sys.executable, "-m", "keras_apps.train", *words(folder, *OPTIONS, *options)]
+
+
+def check_numbers_of_one_device(one, two, strategy):
     expected, found = measured(one), measured(two)
     assert list(found) == list(expected)
     assert len(found) == 2 * 3
     for key, values in expected.items():
         assert found[key] == pytest.approx(values, rel=1e-5), key
-    assert places(one) == [("tensorflow", "one_device", 1)] * 2
-    assert places(two) == [("tensorflow", "mirrored", 2)] * 2
-    on_two = {"backend": "tensorflow", "strategy": "mirrored", "replicas": 2}
+    assert places(two) == [("tensorflow", strategy, 2)] * 2
+    on_two = {"backend": "tensorflow", "strategy": strategy, "replicas": 2}
     assert json.loads((two / "devices.json").read_text()) == on_two
-    sentence = "Runs were trained on 2 replicas (mirrored, on TensorFlow)."
+    sentence = f"Runs were trained on 2 replicas ({strategy}, on TensorFlow)."
     assert sentence in (two / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_two_replicas_go_on_where_one_device_stopped_to_the_same_losses(one, tmp_path):
+    train_runs(tmp_path, CHANGES, stop_at=25)
+    done = subprocess.run(
+        command(tmp_path, "--devices", "2"), cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    check_numbers_of_one_device(one, tmp_path, "mirrored")
+
+
+@pytest.mark.slow
+def test_two_workers_go_on_there_and_the_chief_alone_writes(one, tmp_path):
+    train_runs(tmp_path / "two", CHANGES, stop_at=25)
+    with socket.create_server(("", 0)) as found:
+        port = found.getsockname()[1]
+    addresses = [f"localhost:{port}", f"localhost:{port + 1}"]
+    started = []
+    for index in (0, 1):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        started.append(
+            subprocess.Popen(
+                command(tmp_path / "two", "--strategy", "multi_worker"),
+                cwd=REPOSITORY,
+                env={**os.environ, "TF_CONFIG": json.dumps(task), "TMPDIR": str(tmp_path)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        printed = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], printed
+    check_numbers_of_one_device(one, tmp_path / "two", "multi_worker")
+    assert "Report:" in printed[0][0]
+    assert "Report:" not in printed[1][0]
+    assert not list(tmp_path.rglob("worker-*/config.json"))  # the copy is thrown away
 
 
 @pytest.mark.parametrize(
@@ -53,7 +97,8 @@ def test_two_replicas_go_on_where_one_device_stopped_to_the_same_losses(tmp_path
         (["--devices", "0"], "`--devices` must be at least 1. Received: --devices 0"),
         (["--devices", "2", "--strategy", "one_device"], "must be 1 with `--strategy one_device`"),
         (["--devices", "2"], "before TensorFlow has run anything"),
-        (["--strategy", "multi_worker"], "one of a single process, which alone writes"),
+        (["--strategy", "multi_worker"], "needs the environment variable `TF_CONFIG`"),
+        (["--strategy", "multi_worker", "--devices", "2"], "must be left out with several workers"),
         (["--strategy", "nccl"], "invalid choice: 'nccl'"),
     ],
 )
@@ -66,10 +111,17 @@ def test_devices_that_cannot_be_used(arguments, message, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_auto_does_not_wait_for_other_workers(monkeypatch, capsys, tmp_path):
-    cluster = {"worker": ["localhost:1", "localhost:2"]}
+@pytest.mark.parametrize(
+    ("arguments", "addresses", "message"),
+    [
+        (["auto", "--devices", "2"], 2, "`--devices` must be left out with several workers"),
+        (["multi_worker"], 1, "needs at least two workers in `TF_CONFIG`"),
+    ],
+)
+def test_workers_that_cannot_be_used(arguments, addresses, message, monkeypatch, capsys, tmp_path):
+    cluster = {"worker": [f"localhost:{i}" for i in range(1, addresses + 1)]}
     task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     with pytest.raises(SystemExit):
-        train.main(words(tmp_path / "run", "--strategy", "auto"))
-    assert "Received: --strategy auto, of several workers" in capsys.readouterr().err
+        train.main(words(tmp_path / "run", "--strategy", *arguments))
+    assert message in " ".join(capsys.readouterr().err.split())

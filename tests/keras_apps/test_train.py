@@ -1,5 +1,6 @@
 """The command line: runs to the end, is killed and continues to the same weights, refuses."""
 
+import json
 import os
 import pathlib
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from keras_apps import train
 from keras_apps.command_line import INTERRUPTED
+from keras_apps.experiments.classification import Classification
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.reporting.comparison_report import SNIPPET
 from keras_apps.reporting.comparison_results import Results
@@ -118,6 +120,7 @@ def test_every_configuration_runs_in_quick(name, tmp_path, capsys):
     assert train.main(arguments) == 0
     first = capsys.readouterr().out
     experiment = configs.load(f"{name}:quick").config
+    reads_data = isinstance(experiment.problem, Classification)
     records = RecordFile(workdir / "records.jsonl").read()
     finished = [r["run"] for r in records if r["kind"] == "finished" and not r["tunes"]]
     assert (
@@ -125,6 +128,8 @@ def test_every_configuration_runs_in_quick(name, tmp_path, capsys):
         == len(set(finished))
         == len(experiment.optimizers) * len(experiment.groups_per_batch) * len(experiment.seeds)
     )
+    data = json.loads((workdir / "data.json").read_text())["fingerprint"] if reads_data else None
+    assert {r["data"] for r in records if r["kind"] == "finished"} == {data}
     page = (workdir / "report.html").read_text()
     assert f"<h1>Smoke test: {experiment.title}</h1>" in page
     for text in (" ".join(first.split()), page):

@@ -230,7 +230,7 @@ def uneven_devices():
 
 
 SENTENCES = {
-    "unknown groups": (unknown_groups, "`groups_per_batch` must be known on JAX"),
+    "unknown groups": (unknown_groups, r"must be known on JAX.*set `model\.groups_per_batch`"),
     "uneven groups": (uneven_groups, "must divide into its groups: 3 equal groups"),
     "uneven devices": (uneven_devices, "a multiple of 4. Received: groups_per_batch=1"),
     "plain inputs": (

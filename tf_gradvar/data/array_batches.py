@@ -70,9 +70,10 @@ class ArrayClusterBatches(keras.utils.PyDataset):
         groups, size = settings.groups_per_batch, settings.group_size
         number = settings.batches_taken + index
         stream = self._probabilities, settings.seed, settings.order
+        turns = settings.blocks, settings.run_length
         if number != self._next:
-            self._positions = count_choices(*stream, number * groups, settings.blocks) * size
-        clusters = choices(*stream, number * groups, (number + 1) * groups, settings.blocks)
+            self._positions = count_choices(*stream, number * groups, *turns) * size
+        clusters = choices(*stream, number * groups, (number + 1) * groups, *turns)
         rows = np.concatenate([self._rows_of_group(int(k)) for k in clusters])
         self._next = number + 1
         example = keras.tree.map_structure(lambda leaf: leaf[rows], self._data)

@@ -40,6 +40,7 @@ def cluster_batches(
     state: dict[str, Any] | None = None,
     shuffle_buffer: int = 10_000,
     read_ahead: bool = True,
+    run_length: int = 1,
     owned_by: int | None = None,
     input_context: Any = None,
 ) -> Any:
@@ -74,8 +75,9 @@ def cluster_batches(
     groups are drawn independently. With several workers, each makes the parts of its own replicas:
     `strategy.distribute_datasets_from_function(batches.for_worker)`, which calls this function
     again with the `input_context` of the worker. From arrays these are the parts of the same
-    batches on any number of workers; a tf.data dataset is divided, worker w of W reads the
-    examples w, w + W, ... and draws from them alone.
+    batches on any number of workers, and `tf_gradvar.training.train_steps` does so by itself
+    (unless `reassign` may change the batches); a tf.data dataset is divided, worker w of W reads
+    the examples w, w + W, ... and draws from them alone.
 
     For an optimizer with `buffers="owned"`, pass its number of replicas as `owned_by`: the groups
     of replica r are then of the clusters that it owns (`tf_gradvar.ownership`), drawn with
@@ -110,6 +112,9 @@ def cluster_batches(
         read_ahead: Whether batches are made while the step before is taken (default; on JAX a
             step does not wait for the device). False makes each when it is asked for, so that
             `reassign` holds at once.
+        run_length: How many groups in a row are of a cluster that was drawn. Defaults to 1. More
+            stand for data that arrive cluster after cluster: read from one shard, or sent by one
+            source, for a while.
         owned_by: The number of replicas R each of which draws from its own clusters, for
             `buffers="owned"`. Defaults to None: all draw from all.
         input_context: Of the worker that calls this in `distribute_datasets_from_function`, a
@@ -121,7 +126,8 @@ def cluster_batches(
         given) with C * b examples and ids int32 [C * b]. Its attribute `sampling` is a
         `ClusterSampling`, and it has the methods `reassign` and, for whole batches, `for_worker`;
         from arrays also `after(batches_taken)`: the batches that `skip` leaves, without making
-        those before.
+        those before. Its attribute `divides_exactly` tells whether the parts that `for_worker`
+        makes are, and stay, those of the same batches.
 
     Raises:
         ValueError: If an argument breaks its rule, ids are out of range or not integers, or
@@ -146,7 +152,8 @@ def cluster_batches(
     probabilities = check_probabilities(cluster_probabilities, num_clusters)
     shuffle_buffer = check_count("shuffle_buffer", shuffle_buffer, "the examples to shuffle")
     _check_order(order, probabilities)
-    owned_by = check_owned_by(owned_by, num_clusters, groups, order)
+    run_length = check_count("run_length", run_length, "the groups in a row of one cluster")
+    owned_by = check_owned_by(owned_by, num_clusters, groups, order, run_length)
     share = share_of_worker(input_context, groups, owned_by)
     seed = check_seed(seed)
     from_dataset = is_tf_dataset(data)
@@ -173,6 +180,7 @@ def cluster_batches(
         known,
         owned_by=owned_by,
         shards=share.num_workers if share is not None and divided else None,
+        run_length=run_length,
     )
     sampling = sampling.resumed(state)
     if sampling.blocks is not None:
@@ -197,6 +205,7 @@ def cluster_batches(
     dataset.reassign = _refuse_to_reassign
     if not from_dataset and not read_ahead and owned_by is None and share is None:
         dataset.reassign = functools.partial(_reassign, dataset, follow, checked)
+    dataset.divides_exactly = share is None and not from_dataset and read_ahead
     if share is None:
         dataset.for_worker = lambda input_context: cluster_batches(
             data,
@@ -210,6 +219,7 @@ def cluster_batches(
             state=state,
             shuffle_buffer=shuffle_buffer,
             read_ahead=read_ahead,
+            run_length=run_length,
             owned_by=owned_by,
             input_context=input_context,
         )

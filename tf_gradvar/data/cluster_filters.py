@@ -90,7 +90,8 @@ def _groups_of(
 def _choices(sampling: ClusterSampling, share: WorkerShare | None) -> tf.data.Dataset:
     """Return the clusters of the groups, of all of them or of a worker's."""
     edges, blocks = choice_edges(sampling.cluster_probabilities), sampling.blocks
-    numbers = choice_numbers(sampling.num_clusters, sampling.seed, sampling.order, 0).enumerate()
+    stream = sampling.num_clusters, sampling.seed, sampling.order
+    numbers = choice_numbers(*stream, 0, sampling.run_length).enumerate()
     if share is not None:
         first, stop = share.places.start, share.places.stop
 

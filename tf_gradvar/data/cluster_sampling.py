@@ -32,6 +32,7 @@ class ClusterSampling:
             before.
         owned_by: The replicas each of which draws from its own clusters, or None.
         shards: The parts of a tf.data dataset of which each worker reads one, or None.
+        run_length: How many groups in a row are of a cluster that was drawn.
     """
 
     num_clusters: int
@@ -47,6 +48,7 @@ class ClusterSampling:
     batches_taken: int = 0
     owned_by: int | None = None
     shards: int | None = None
+    run_length: int = 1
 
     @property
     def blocks(self) -> Blocks | None:
@@ -59,8 +61,9 @@ class ClusterSampling:
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides what batch number n holds."""
         settings = {**dataclasses.asdict(self), "batches_taken": 0}
-        for name in ("owned_by", "shards"):  # states from before there were such are still good
-            if settings[name] is None:
+        # States from before there were such are still good.
+        for name, absent in (("owned_by", None), ("shards", None), ("run_length", 1)):
+            if settings[name] == absent:
                 del settings[name]
         content = json.dumps(settings, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:16]

@@ -104,7 +104,8 @@ def batches_by_index(
     groups_taken = groups if share is None else share.groups
 
     def positions_before(number: tf.Tensor) -> tf.Tensor:
-        return count_choices(tables.edges, seed, order, number * groups, blocks) * size
+        taken = number * groups
+        return count_choices(tables.edges, seed, order, taken, blocks, sampling.run_length) * size
 
     def advance(positions: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, Any]:
         clusters = choose(numbers, tables.edges, blocks)
@@ -132,7 +133,8 @@ def batches_by_index(
         return as_cluster_batch(example, tf.ensure_shape(clusters, [count]))
 
     start = sampling.batches_taken
-    numbers = choice_numbers(sampling.num_clusters, seed, order, start * groups)
+    first = start * groups
+    numbers = choice_numbers(sampling.num_clusters, seed, order, first, sampling.run_length)
     numbers = numbers.batch(groups, drop_remainder=True)
     if read_ahead:
         draws = numbers.scan(positions_before(tf.constant(start, tf.int64)), advance)

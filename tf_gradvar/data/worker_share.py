@@ -50,7 +50,9 @@ class WorkerShare:
         return range(int(ownership.starts[self.replicas.start]), stop)
 
 
-def check_owned_by(owned_by: Any, num_clusters: int, groups: int, order: str) -> int | None:
+def check_owned_by(
+    owned_by: Any, num_clusters: int, groups: int, order: str, run_length: int
+) -> int | None:
     """Return how many replicas own the clusters, or None, or raise."""
     if owned_by is None:
         return None
@@ -60,6 +62,11 @@ def check_owned_by(owned_by: Any, num_clusters: int, groups: int, order: str) ->
         raise ValueError(
             "`groups_per_batch` must be a multiple of `owned_by`, so that replicas take equally "
             f"many groups. Received: groups_per_batch={groups} and owned_by={owned_by}."
+        )
+    if run_length > 1:
+        raise ValueError(
+            "`run_length` must be 1 with `owned_by`: replicas draw in turns, so that groups in a "
+            f"row are of different replicas. Received: run_length={run_length}."
         )
     if order != "random" and owned_by > 1:
         raise ValueError(

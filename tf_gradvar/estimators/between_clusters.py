@@ -131,15 +131,33 @@ def estimator_between_cluster_variance(
 
 
 class BetweenValues(NamedTuple):
-    """Both between-cluster values of one set of buffers.
+    """The between-cluster values of one set of buffers.
 
     Attributes:
         exact: ``sum_k q_k ||d_k - sum_l q_l d_l||^2`` with ``d_k = grad R_k - g^k``.
-        buffered: ``sum_k q_k ||d_k||^2``.
+        of_average: ``||sum_k q_k d_k||^2 = ||grad R - gbar||^2``.
     """
 
     exact: float
-    buffered: float
+    of_average: float
+
+    @property
+    def buffered(self) -> float:
+        """``sum_k q_k ||d_k||^2``, the sum of both."""
+        return self.exact + self.of_average
+
+    def error_of_step(self, gain: float, groups: int = 1) -> float:
+        """Return the mean squared distance of a corrected gradient from grad R, within clusters 0.
+
+        ``c^2 exact / C + (1 - c)^2 of_average`` for ``v = gbar + c mean_c (G_c - g^{k_c})``: its
+        variance over the draw of C clusters, and its squared bias, where every group has the
+        gradient of its cluster.
+
+        Args:
+            gain: c, in (0, 1].
+            groups: C.
+        """
+        return gain**2 * self.exact / groups + (1 - gain) ** 2 * self.of_average
 
 
 def between_values(
@@ -148,7 +166,7 @@ def between_values(
     cluster_probabilities: ArrayLike | None = None,
     factors: Sequence[float] | None = None,
 ) -> BetweenValues:
-    """Return both values, for the cost of one; arguments as in the functions above.
+    """Return all values, for the cost of one; arguments as in the functions above.
 
     `buffers` may hold any object with the shape of an array whose `[k]` is its row k, such as
     those of low rank; its rows are formed one after the other. `factors`, one for each variable,
@@ -162,7 +180,7 @@ def between_values(
         mean = [np.asarray(array[k], np.float64) for array in arrays]
         moments.add(between.difference(k, mean), probability)
     exact = sum(float(m2.sum()) for m2 in moments.m2 or [])
-    return BetweenValues(exact, exact + sum(float(np.square(m).sum()) for m in moments.mean))
+    return BetweenValues(exact, sum(float(np.square(m).sum()) for m in moments.mean))
 
 
 def _offsets(

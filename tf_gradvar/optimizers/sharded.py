@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tf_gradvar.optimizers.backend.sharded_weights import devices_of
+from tf_gradvar.optimizers.backend.sharded_weights import batch_axis_of
 from tf_gradvar.optimizers.buffers import FullBuffers, print_once
 from tf_gradvar.optimizers.update_rule import ControlMoments, Groups, Rule
 
@@ -35,17 +35,17 @@ class ShardedBuffers(FullBuffers):
         dtype: str,
     ) -> None:
         super().__init__(add_variable, variables, num_clusters, dtype)
-        self._devices = devices_of(self.averages[0]) if self.averages else None
+        self._batch_axis = batch_axis_of(self.averages[0]) if self.averages else None
         self._axes: list[int | None] = [None] * len(self.averages)
-        if self._devices is None:
+        if self._batch_axis is None:
             return
         for i, (stack, average) in enumerate(
             zip(self.cluster_gradients, self.averages, strict=True)
         ):
-            axis = self._axes[i] = self._devices.dividing_axis(average.shape)
+            axis = self._axes[i] = self._batch_axis.dividing_axis(average.shape)
             if axis is not None:
-                self._devices.divide_variable(stack, axis + 1)
-                self._devices.divide_variable(average, axis)
+                self._batch_axis.divide_variable(stack, axis + 1)
+                self._batch_axis.divide_variable(average, axis)
 
     def announce(self, optimizer: str) -> None:
         """Print the memory of the buffers on each device, once for each text in a process.
@@ -53,15 +53,15 @@ class ShardedBuffers(FullBuffers):
         Args:
             optimizer: The name of the optimizer's class.
         """
-        if self._devices is None:
+        if self._batch_axis is None:
             super().announce(optimizer)
             return
-        parts = [1 if axis is None else self._devices.count for axis in self._axes]
+        parts = [1 if axis is None else self._batch_axis.count for axis in self._axes]
         weights = [math.prod(average.shape) for average in self.averages]
         kept = sum(n / part for n, part in zip(weights, parts, strict=True))
         print_once(
             f"{optimizer} keeps {self._num_clusters} + 1 gradient buffers of {sum(weights):,} "
-            f"weights in slices on {self._devices.count} devices: "
+            f"weights in slices on {self._batch_axis.count} devices: "
             f"{self._megabytes(kept):,.1f} MB on each."
         )
 
@@ -72,15 +72,15 @@ class ShardedBuffers(FullBuffers):
 
         Arguments and result are those of `FullBuffers.correct`.
         """
-        if self._devices is None:
+        if self._batch_axis is None:
             return super().correct(groups, probabilities, rule)
         gradients = [
-            g if g is None or axis is None else self._devices.divided(g, axis + 1)
+            g if g is None or axis is None else self._batch_axis.divided(g, axis + 1)
             for g, axis in zip(groups.gradients, self._axes, strict=True)
         ]
         found, moments = super().correct(groups._replace(gradients=gradients), probabilities, rule)
         corrected = [
-            v if v is None or axis is None else self._devices.whole(v)
+            v if v is None or axis is None else self._batch_axis.whole(v)
             for v, axis in zip(found, self._axes, strict=True)
         ]
         return corrected, moments

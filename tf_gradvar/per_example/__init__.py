@@ -50,6 +50,7 @@ from tf_gradvar.per_example.rules import (  # noqa: F401
     positions,
     recurrent,
     scaling,
+    standardization,
 )
 from tf_gradvar.per_example.rules.registry import RULES, register_rule
 from tf_gradvar.per_example.statistics import (

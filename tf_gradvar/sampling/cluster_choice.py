@@ -58,7 +58,9 @@ def _choose_own(numbers: Any, edges: Any, blocks: Blocks, first: Any) -> tf.Tens
     return tf.clip_by_value(found, tf.cast(begin, tf.int32), tf.cast(last, tf.int32))
 
 
-def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.data.Dataset:
+def choice_numbers(
+    num_clusters: int, seed: int, order: str, start: int, run_length: int = 1
+) -> tf.data.Dataset:
     """Return the endless stream of numbers from draw number `start` on.
 
     Args:
@@ -66,10 +68,17 @@ def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.d
         seed: The seed of the stream.
         order: `"random"` (independent draws) or `"cycle"` (permutations of all clusters).
         start: The number of draws to leave out, which costs at most one block.
+        run_length: How often in a row each number is drawn.
 
     Returns:
         A dataset of float64 scalars for `choose`.
     """
+    if run_length > 1:
+        numbers = choice_numbers(num_clusters, seed, order, start // run_length)
+        runs = numbers.flat_map(
+            lambda number: tf.data.Dataset.from_tensors(number).repeat(run_length)
+        )
+        return runs.skip(start % run_length)
     size = block_size(num_clusters, order)
     blocks = tf.data.Dataset.counter(start // size).map(
         lambda index: _block(index, num_clusters, seed, order)
@@ -78,7 +87,12 @@ def choice_numbers(num_clusters: int, seed: int, order: str, start: int) -> tf.d
 
 
 def count_choices(
-    edges: Any, seed: int, order: str, stop: Any, blocks: Blocks | None = None
+    edges: Any,
+    seed: int,
+    order: str,
+    stop: Any,
+    blocks: Blocks | None = None,
+    run_length: int = 1,
 ) -> tf.Tensor:
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
@@ -88,6 +102,7 @@ def count_choices(
         order: As in `choice_numbers`.
         stop: The number of draws that are counted.
         blocks: As in `choose`.
+        run_length: As in `choice_numbers`.
 
     Cost: for `"random"` in proportion to `stop`, in blocks of 1 024 draws; for `"cycle"` that of
     one cycle, because in every whole one each cluster occurs once.
@@ -95,6 +110,11 @@ def count_choices(
     num_clusters = edges.shape[0]
     size = block_size(num_clusters, order)
     stop = tf.cast(stop, tf.int64)
+    if run_length > 1:
+        whole = stop // run_length
+        before = count_choices(edges, seed, order, whole)
+        last = count_choices(edges, seed, order, whole + 1) - before
+        return run_length * before + stop % run_length * last
     first = stop // size if order == "cycle" else tf.zeros([], tf.int64)
 
     def count_block(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

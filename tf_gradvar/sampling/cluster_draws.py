@@ -21,6 +21,9 @@ BLOCK = 1024
 ORDERS = ("random", "cycle")
 # Keys of few bits make permutations that hardly differ from none: that of (0, 0, 0) is none.
 KEY_MIX = (0x5DEECE66D1CE4E5B, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
+# 65 537, 262 145, ...: of 4^j + 1 indices `RandomIndexShuffle` permutes the first 4^j alone and
+# gives the last one the place of the first.
+FAULTY_SIZES = tuple(4**j + 1 for j in range(8, 31))
 
 
 class Blocks(NamedTuple):
@@ -47,6 +50,7 @@ def choices(
     start: int,
     stop: int,
     blocks: Blocks | None = None,
+    run_length: int = 1,
 ) -> NDArray[np.int64]:
     """Return the clusters of the draws with the numbers from `start` to `stop`, which is left out.
 
@@ -57,7 +61,12 @@ def choices(
         start: The first draw.
         stop: The one behind the last.
         blocks: Where replicas own clusters; a number then falls into the interval of its block.
+        run_length: How often in a row each number of the stream is drawn; 1 with blocks.
     """
+    if run_length > 1:
+        runs = choices(probabilities, seed, order, start // run_length, -(-stop // run_length))
+        first = start // run_length * run_length
+        return np.repeat(runs, run_length)[start - first : stop - first]
     edges = np.cumsum(np.asarray(probabilities, np.float64))
     size = block_size(len(edges), order)
     drawn = [_block(i, len(edges), seed, order) for i in range(start // size, -(-stop // size))]
@@ -81,12 +90,22 @@ def _choose_own(
 
 
 def count_choices(
-    probabilities: Any, seed: int, order: str, stop: int, blocks: Blocks | None = None
+    probabilities: Any,
+    seed: int,
+    order: str,
+    stop: int,
+    blocks: Blocks | None = None,
+    run_length: int = 1,
 ) -> NDArray[np.int64]:
     """Return how often each cluster occurs in the first `stop` draws, int64 [K].
 
     Cost: for `"random"` in proportion to `stop`; for `"cycle"` that of one cycle.
     """
+    if run_length > 1:
+        whole, rest = divmod(stop, run_length)
+        counts = run_length * count_choices(probabilities, seed, order, whole)
+        counts[choices(probabilities, seed, order, whole, whole + 1)] += rest
+        return counts
     k = len(probabilities)
     cycles = stop // k if order == "cycle" else 0
     size = max(k, BLOCK)
@@ -115,4 +134,7 @@ def order_of_pass(seed: int, cluster: int, number: int, size: int) -> NDArray[np
         size: N_k.
     """
     key = tuple(part ^ bits for part, bits in zip((seed, cluster, number), KEY_MIX, strict=True))
-    return index_permutation((key[0], key[1], key[2]), size)
+    if size not in FAULTY_SIZES:
+        return index_permutation((key[0], key[1], key[2]), size)
+    longer = index_permutation((key[0], key[1], key[2]), size + 1)
+    return np.where(longer < size, longer, longer[size])[:size]

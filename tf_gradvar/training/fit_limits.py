@@ -1,10 +1,37 @@
-"""Limits of `fit` and of compiling under a distribution strategy, each said in a sentence."""
+"""Limits of Keras' training methods and of compiling under a strategy, each a sentence."""
 
 from __future__ import annotations
 
 import keras
 
 from tf_gradvar.training.workers import count_workers
+
+_TRAIN = "Train it with `tf_gradvar.training.train_steps`, which also validates."
+_EVALUATE = (
+    "Pass `validation_data` to `tf_gradvar.training.train_steps`; or evaluate, on each worker or "
+    "one, a model made outside of the strategy's scope, after `set_weights(model.get_weights())`."
+)
+
+
+def refuse_several_workers(model: keras.Model, method: str) -> None:
+    """Raise if several workers hold a model, which a method of Keras does not run on.
+
+    It takes the mean of metrics over the first axis of scalars. `predict` does run.
+
+    Args:
+        model: A compiled model.
+        method: "fit", "evaluate", "train_on_batch" or "test_on_batch".
+
+    Raises:
+        ValueError: If there are several workers.
+    """
+    workers = count_workers(model.distribute_strategy)
+    if workers > 1:
+        raise ValueError(
+            f"`{method}` of Keras 3 does not run on several workers. Received: a model under the "
+            f"{type(model.distribute_strategy).__name__} of {workers} workers. "
+            + (_TRAIN if method in ("fit", "train_on_batch") else _EVALUATE)
+        )
 
 
 def refuse_what_fit_lacks(model: keras.Model) -> None:
@@ -21,13 +48,7 @@ def refuse_what_fit_lacks(model: keras.Model) -> None:
         ValueError: If there are several workers, or several CPU replicas and
             `steps_per_execution` above 1 or `jit_compile`.
     """
-    workers = count_workers(model.distribute_strategy)
-    if workers > 1:
-        raise ValueError(
-            "`fit` of Keras 3 does not run on several workers. Received: a model under the "
-            f"{type(model.distribute_strategy).__name__} of {workers} workers. Train it with "
-            "`tf_gradvar.training.train_steps`, which also validates."
-        )
+    refuse_several_workers(model, "fit")
     refuse_compiled_cpu_replicas(model)
     replicas = _count_cpu_replicas(model)
     if replicas > 1 and model.steps_per_execution > 1:

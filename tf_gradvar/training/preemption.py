@@ -1,4 +1,6 @@
-"""Preemption: SIGTERM, by which clouds and schedulers announce that a machine will be taken away.
+"""Ends before the end: stop requests, lost workers, preemption.
+
+By SIGTERM clouds and schedulers announce that a machine will be taken away.
 
 `tf.distribute.experimental.PreemptionCheckpointHandler` works, too, but ends the process inside the
 call that it wraps, with status 42, before callbacks and the reader of the metrics have seen the
@@ -11,7 +13,9 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+_Stop = TypeVar("_Stop", bound="StopRequest")
 
 
 class Preempted(SystemExit):
@@ -28,25 +32,30 @@ class Preempted(SystemExit):
         return self.message
 
 
+class LostWorkerError(RuntimeError):
+    """Another worker was lost, without which the strategy cannot go on."""
+
+
 class StopRequest:
-    """Notes a SIGTERM inside a `with` block instead of ending the process by it.
+    """Notes a signal inside a `with` block instead of ending the process by it.
 
     Args:
-        wanted: Whether to do so; else SIGTERM ends the process as ever.
+        wanted: Whether to do so; else the signal acts as ever.
+        number: That of the signal. Defaults to SIGTERM.
 
     Attributes:
-        received: Whether there was one.
+        requested: Whether the signal came.
     """
 
-    def __init__(self, wanted: bool = True) -> None:
-        self.received = False
-        self._wanted = wanted
+    def __init__(self, wanted: bool = True, number: int = signal.SIGTERM) -> None:
+        self.requested = False
+        self._wanted, self._number = wanted, number
         self._previous: Any = None
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self: _Stop) -> _Stop:
         main = threading.current_thread() is threading.main_thread()  # Python allows no other
         if self._wanted and main:
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+            self._previous = signal.signal(self._number, self._note)
         return self
 
     def __exit__(
@@ -56,7 +65,7 @@ class StopRequest:
         trace: TracebackType | None,
     ) -> None:
         if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+            signal.signal(self._number, self._previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self.requested = True

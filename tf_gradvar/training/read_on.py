@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_gradvar.training.checkpoints import Progress
+from tf_gradvar.training.workers import count_workers
 
 
 class Reading:
@@ -19,21 +20,35 @@ class Reading:
 
     Raises:
         ValueError: If the dataset has another sampler than the checkpoint.
-
-    Attributes:
-        batches: Those that the run has not taken yet.
     """
 
     def __init__(self, dataset: Any, progress: Progress) -> None:
         self._dataset = dataset
-        taken = progress.step
+        self._taken = progress.step
         if progress.sampling is not None:
-            taken = _taken(dataset, progress.sampling)
-        self._first_step = progress.step - taken  # of the first batch in the dataset
-        self.batches: tf.data.Dataset = dataset
-        if taken:
-            # `skip` makes the batches and throws them away.
-            self.batches = getattr(dataset, "after", dataset.skip)(taken)
+            self._taken = _taken(dataset, progress.sampling)
+        self._first_step = progress.step - self._taken  # of the first batch in the dataset
+
+    def distributed(self, strategy: tf.distribute.Strategy) -> Any:
+        """Return the batches that the run has not taken yet, divided among the replicas.
+
+        With several workers each makes the parts of its own replicas alone, where these are parts
+        of the same batches; of any other dataset each worker makes all, and takes its parts.
+
+        Args:
+            strategy: That of the model.
+        """
+        if count_workers(strategy) > 1 and getattr(self._dataset, "divides_exactly", False):
+            return strategy.distribute_datasets_from_function(
+                lambda context: self._rest_of(self._dataset.for_worker(context))
+            )
+        return strategy.experimental_distribute_dataset(self._rest_of(self._dataset))
+
+    def _rest_of(self, dataset: Any) -> tf.data.Dataset:
+        if not self._taken:
+            return dataset
+        # `skip` makes the batches and throws them away.
+        return getattr(dataset, "after", dataset.skip)(self._taken)
 
     def state(self, step: int) -> dict[str, Any] | None:
         """Return the state of the sampler at a step, or None if there is no sampler."""

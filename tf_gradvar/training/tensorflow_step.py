@@ -15,7 +15,7 @@ from tf_gradvar.training.cluster_batch import (
     split_cluster_batch,
     track_loss,
 )
-from tf_gradvar.training.fit_limits import refuse_what_fit_lacks
+from tf_gradvar.training.fit_limits import refuse_several_workers, refuse_what_fit_lacks
 from tf_gradvar.training.grouping import grouped_gradients, groups_per_replica
 from tf_gradvar.training.outside_groups import scaled, with_regularization
 
@@ -68,6 +68,25 @@ class ClusterSteps(keras.Model):
         """Predict one batch, plain or of clusters."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return super().predict_step((plain_inputs(x), y, sample_weight))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate; arguments are those of `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: If the strategy has several workers.
+        """
+        refuse_several_workers(self, "evaluate")
+        return super().evaluate(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Train on one batch; arguments and errors as `evaluate` has them."""
+        refuse_several_workers(self, "train_on_batch")
+        return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate one batch; arguments and errors as `evaluate` has them."""
+        refuse_several_workers(self, "test_on_batch")
+        return super().test_on_batch(*args, **kwargs)
 
     def check_ready(self) -> None:
         """Raise unless the strategy can train the model."""

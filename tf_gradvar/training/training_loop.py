@@ -84,7 +84,7 @@ def train_steps(
         ValueError: If numbers of steps break their rules, the model was made outside the scope of
             the strategy that trains it, `jit_compile` is set with several CPU replicas, or a
             checkpoint does not fit the model or the dataset.
-        RuntimeError: If another worker is lost.
+        LostWorkerError: A RuntimeError, if another worker is lost.
         Preempted: A SystemExit, after a SIGTERM with `checkpoint_dir`.
 
     Example:
@@ -148,18 +148,18 @@ class TrainingLoop:
     def results(self) -> Iterator[dict[str, float]]:
         """Train, and yield the logs of each epoch."""
         wanted = self._checkpoints is not None
-        with naming_lost_workers(self._strategy), StopRequest(wanted) as request:
+        with naming_lost_workers(self._strategy), StopRequest(wanted) as stop:
             start = self._checkpoints.restore() if self._checkpoints else Progress()
             self._step = start.step
             if start.finished or start.step >= self._plan.steps:
                 return
             self._reading = Reading(self._dataset, start)
-            batches = self._strategy.experimental_distribute_dataset(self._reading.batches)
+            batches = self._reading.distributed(self._strategy)
             take_steps = _steps_of(self._model, iter(batches), self._plan.steps_per_call)
-            yield from self._epochs(take_steps, request)
+            yield from self._epochs(take_steps, stop)
 
     def _epochs(
-        self, take_steps: Callable[[], dict[str, Any]], request: StopRequest
+        self, take_steps: Callable[[], dict[str, Any]], stop: StopRequest
     ) -> Iterator[dict[str, float]]:
         model, plan, callbacks = self._model, self._plan, self._callbacks
         model.stop_training = self._must_stop = False
@@ -167,7 +167,7 @@ class TrainingLoop:
         callbacks.on_train_begin()
         try:
             while self._step < plan.steps and not self._must_stop:
-                logs = self._epoch(take_steps, request)
+                logs = self._epoch(take_steps, stop)
                 yield logs
                 self._end_if_preempted()
         except GeneratorExit:  # nobody wants the other results
@@ -179,7 +179,7 @@ class TrainingLoop:
         callbacks.on_train_end(logs)
 
     def _epoch(
-        self, take_steps: Callable[[], dict[str, Any]], request: StopRequest
+        self, take_steps: Callable[[], dict[str, Any]], stop: StopRequest
     ) -> dict[str, float]:
         """Train to the end of an epoch, from its middle after a checkpoint there."""
         model, plan, callbacks = self._model, self._plan, self._callbacks
@@ -194,9 +194,7 @@ class TrainingLoop:
             place += plan.steps_per_call
             self._step += plan.steps_per_call
             callbacks.on_train_batch_end(place - 1, logs)
-            asked, self._must_stop = any_worker(
-                self._strategy, request.received, model.stop_training
-            )
+            asked, self._must_stop = any_worker(self._strategy, stop.requested, model.stop_training)
             if place < plan.steps_per_epoch and not self._must_stop:
                 self._save_if_due(asked)
                 self._end_if_preempted()
@@ -204,7 +202,7 @@ class TrainingLoop:
         if self._validation is not None:
             results |= self._validation.run(callbacks)
         callbacks.on_epoch_end(epoch, results)
-        asked, self._must_stop = any_worker(self._strategy, request.received, model.stop_training)
+        asked, self._must_stop = any_worker(self._strategy, stop.requested, model.stop_training)
         self._save_if_due(asked)
         return results
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_gradvar.records import RecordFile
+from tf_gradvar.training.preemption import LostWorkerError
 
 # Where Keras' callbacks keep what they write to: ModelCheckpoint, CSVLogger, TensorBoard.
 _PLACES = ("filepath", "filename", "log_dir")
@@ -75,7 +76,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turn the errors of TensorFlow after the loss of a worker into a sentence.
 
     Raises:
-        RuntimeError: In their place, with several workers.
+        LostWorkerError: In their place, with several workers.
     """
     try:
         yield
@@ -83,7 +84,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         workers = count_workers(strategy)
         if workers == 1:
             raise
-        raise RuntimeError(
+        raise LostWorkerError(
             f"One of the {workers} workers was lost, and the others cannot go on without it. Start "
             "all of them again with the same command: with `checkpoint_dir` they go on from the "
             f"last checkpoint. (TensorFlow says: {str(error).splitlines()[0]})"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.optimizer_rules import optimizer_of
 from keras_apps.experiments.search import grid
 from keras_apps.running import configurations
 
@@ -35,7 +36,9 @@ def test_every_optimizer_of_a_small_form_has_the_same_number_of_runs(name):
         assert len(grid(optimizer.search)) >= 12
         shares = np.full(4, 0.25)
         for candidate in grid(optimizer.search)[::7]:
-            optimizer.build(candidate.learning_rate, shares, candidate.arguments, 1e-4)
+            optimizer_of(
+                optimizer, candidate.learning_rate, shares, candidate.arguments, weight_decay=1e-4
+            )
 
 
 @pytest.mark.parametrize("name", [*CIFAR, *IMAGENET])

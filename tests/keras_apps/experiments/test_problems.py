@@ -9,6 +9,7 @@ import pytest
 from keras_apps.experiments.classification import Classification
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.optimizer_rules import optimizer_of
 from keras_apps.models import MODELS
 
 PROBLEM = Classification(source="digits", model_arguments={"hidden_units": [8]})
@@ -109,7 +110,7 @@ PROBABILITIES = np.array([0.2, 0.8])
 
 def build(rule, experiment=EXPERIMENT, **arguments):
     choice = OptimizerChoice(rule, arguments=arguments)
-    return choice.build(experiment.learning_rate_schedule(0.5), PROBABILITIES)
+    return optimizer_of(choice, experiment.learning_rate_schedule(0.5), PROBABILITIES)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_arguments_of_the_optimizer_under_discover():
 
 def test_chosen_arguments_join_the_others():
     choice = OptimizerChoice("DiscoverA", rule="DiscoverOver", arguments={"over": "Adam"})
-    optimizer = choice.build(0.5, PROBABILITIES, {"gain": 0.25, "beta_1": 0.5})
+    optimizer = optimizer_of(choice, 0.5, PROBABILITIES, {"gain": 0.25, "beta_1": 0.5})
     config = optimizer.get_config()
     assert config["gain"] == 0.25
     assert config["optimizer"]["config"]["beta_1"] == 0.5

@@ -72,6 +72,17 @@ def test_what_is_finished_here_stays_and_what_was_begun_is_replaced(whole, tmp_p
     assert [r for r in found if r["run"] == "SGD-C1-seed1"] == theirs[len(mine) :]
 
 
+def test_runs_on_other_data_are_not_taken(tmp_path):
+    whole = Workdir(tmp_path / "whole", to_json(EXPERIMENT), "aa")
+    for name, fingerprint in (("same", "aa"), ("unknown", None)):
+        Workdir(tmp_path / name, to_json(EXPERIMENT), fingerprint).close()
+        assert take_over(whole, EXPERIMENT, tmp_path / name) == 0
+    Workdir(tmp_path / "other", to_json(EXPERIMENT), "bb").close()
+    with pytest.raises(WorkdirError, match=r"fingerprint is aa. Received: .*fingerprint bb"):
+        take_over(whole, EXPERIMENT, tmp_path / "other")
+    whole.close()
+
+
 @pytest.mark.parametrize(
     ("changes", "different"),
     [

@@ -33,6 +33,11 @@ def test_clusters_of_visits_are_not_measured(clusters):
     optimizer = dataclasses.replace(DISCOVER, clusters=clusters)
     with pytest.raises(ValueError, match=r"(?s)`measures_variance` must be False.*Discover"):
         check(dataclasses.replace(MEASURED, optimizers=(optimizer,)))
+    carried = OptimizerChoice(
+        "Carried", rule="CarriedBuffers", arguments={"alphas": [0.1]}, clusters=clusters
+    )
+    with pytest.raises(ValueError, match=r"(?s)no buffers carried along.*'CarriedBuffers'"):
+        check(dataclasses.replace(MEASURED, optimizers=(carried,)))
     unmeasured = dataclasses.replace(optimizer, measures_variance=False)
     check(dataclasses.replace(MEASURED, optimizers=(unmeasured,)))
 

@@ -40,6 +40,14 @@ def test_another_configuration_is_refused_by_what_differs(tmp_path, changes, nam
     Workdir(tmp_path, CONFIG).close()
 
 
+def test_other_data_are_refused_by_their_fingerprint(tmp_path):
+    Workdir(tmp_path, CONFIG).close()  # data that are drawn, or a workdir of an older version
+    Workdir(tmp_path, CONFIG, "aa").close()
+    with pytest.raises(ValueError, match=r"fingerprint is aa. Received: data with the .* bb"):
+        Workdir(tmp_path, CONFIG, "bb")
+    Workdir(tmp_path, CONFIG, "aa").close()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file locks are POSIX")
 def test_two_processes_do_not_share_a_folder(tmp_path):
     held = Workdir(tmp_path, CONFIG)

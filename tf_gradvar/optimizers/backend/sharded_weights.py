@@ -12,12 +12,12 @@ from tf_gradvar.keras_internals import shard_variable
 
 
 @dataclasses.dataclass(frozen=True)
-class Devices:
-    """The devices of the batch axis of a distribution.
+class BatchAxis:
+    """The axis of a distribution whose devices share a batch.
 
     Attributes:
-        mesh: A `jax.sharding.Mesh` that has them.
-        name: Of their axis in it.
+        mesh: A `jax.sharding.Mesh` that has it.
+        name: Of the axis in it.
     """
 
     mesh: Any
@@ -68,12 +68,12 @@ def count_devices() -> int:
     return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
 
 
-def devices_of(variable: keras.Variable) -> Devices | None:
-    """Return the devices of the batch axis, or None without several of them.
+def batch_axis_of(variable: keras.Variable) -> BatchAxis | None:
+    """Return the batch axis that a variable lies on, or None without several devices.
 
     Args:
         variable: One that was made under the distribution.
     """
     if count_devices() == 1:
         return None
-    return Devices(variable.value.sharding.mesh, keras.distribution.distribution().batch_dim_name)
+    return BatchAxis(variable.value.sharding.mesh, keras.distribution.distribution().batch_dim_name)

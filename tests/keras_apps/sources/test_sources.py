@@ -34,6 +34,13 @@ def check_form(source):
     scaled = pixels * source.channel_deviations + source.channel_means
     assert scaled.min() == pytest.approx(0, abs=1e-6)
     assert scaled.max() == pytest.approx(1, abs=1e-2)
+    assert source.pixels_train.dtype == source.pixels_test.dtype == np.uint8
+    for pixels, x in ((source.pixels_train, source.x_train), (source.pixels_test, source.x_test)):
+        floats = pixels[:50].astype("float64")
+        scaled = floats / source.largest_pixel - source.channel_means
+        np.testing.assert_allclose(x[:50], scaled / source.channel_deviations, rtol=1e-6, atol=1e-7)
+        again = source.normalised(floats.astype("float32"))
+        np.testing.assert_allclose(again, x[:50], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -50,6 +57,7 @@ def test_bundled_sources(name):
 def test_the_split_depends_on_the_seed_alone():
     first, again, other = (sources.load("digits", seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.x_test, again.x_test)
+    assert first.fingerprint == again.fingerprint != other.fingerprint
     assert not np.array_equal(first.x_test, other.x_test)
     rows = {image.tobytes() for image in np.round(denormalised(first), 6)}
     assert rows == {image.tobytes() for image in np.round(denormalised(other), 6)}
@@ -99,11 +107,14 @@ def test_idx_files(tiny_idx):
 
 def test_other_data_have_another_fingerprint(tiny_idx):
     folder, written = tiny_idx
-    texts = [sources.load("fashion_mnist", data_dir=folder).description for _ in range(2)]
+    found = [sources.load("fashion_mnist", data_dir=folder) for _ in range(2)]
     images, _ = written["t10k"]
     write_idx(folder / "t10k-images-idx3-ubyte", 255 - images)
-    texts.append(sources.load("fashion_mnist", data_dir=folder).description)
-    assert texts[0] == texts[1] != texts[2]
+    found.append(sources.load("fashion_mnist", data_dir=folder))
+    first, second, changed = (source.fingerprint for source in found)
+    assert first == second != changed
+    assert len(changed) == 16
+    assert changed in found[-1].description
 
 
 def torn(path):
@@ -160,7 +171,12 @@ def test_the_installed_fashion_mnist():
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("fashion_mnist", (28, 28, 1)), ("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))],
+    [
+        ("fashion_mnist", (28, 28, 1)),
+        ("mnist", (28, 28, 1)),
+        ("cifar10", (32, 32, 3)),
+        ("cifar100", (32, 32, 3)),
+    ],
 )
 def test_tfds_sources(name, shape, monkeypatch, tmp_path):
     monkeypatch.setattr(idx, "FASHION_MNIST", tmp_path)
@@ -168,13 +184,18 @@ def test_tfds_sources(name, shape, monkeypatch, tmp_path):
         source = sources.load(name)
     check_form(source)
     assert source.input_shape == shape
-    assert source.num_classes == 10
+    assert source.num_classes == (100 if name == "cifar100" else 10)
     assert len(source.x_train) == len(source.x_test) == 200
 
 
 @pytest.mark.parametrize(
     ("name", "bundled"),
-    [("fashion_mnist", "mnist5k"), ("mnist", "mnist5k"), ("cifar10", "digits")],
+    [
+        ("fashion_mnist", "mnist5k"),
+        ("mnist", "mnist5k"),
+        ("cifar10", "digits"),
+        ("cifar100", "digits"),
+    ],
 )
 def test_without_a_network_a_sentence_names_the_bundled_set(name, bundled, monkeypatch, tmp_path):
     monkeypatch.setattr(idx, "FASHION_MNIST", tmp_path)
@@ -214,8 +235,14 @@ def test_a_download_that_breaks_off_gets_the_same_sentence(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("mnist5", "Did you mean 'mnist5k'"), ("imagenet", "cifar10")]
+    ("name", "hint"),
+    [
+        ("mnist5", "Did you mean 'mnist5k'"),
+        ("imagenet", "Received: name='imagenet'"),
+        ("nowhere/at/all.npz", "or the path of a file or folder"),
+        ("imagenet2012", "which is a stream"),
+    ],
 )
 def test_unknown_names_list_the_known(name, hint):
-    with pytest.raises(ValueError, match=rf"`name` must be one of .*{hint}"):
+    with pytest.raises(ValueError, match=rf"`name` must be .*'cifar10'.*{hint}"):
         sources.load(name)

@@ -1,0 +1,46 @@
+"""Build what an experiment needs, and refuse what cannot be run before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.experiments.optimizer_rules import optimizer_of
+from keras_apps.experiments.search import Candidate, grid
+from keras_apps.experiments.training_problem import Problem
+from keras_apps.running.device_rules import check_devices, check_owned
+from keras_apps.running.devices import Devices
+from keras_apps.running.visit_rules import check_visits
+
+
+def prepare(experiment: Experiment, devices: Devices) -> Problem:
+    """Build the problem of an experiment, and once all that may refuse its arguments.
+
+    Every combination of a search is built, too: a wrong one must not be found hours later.
+
+    Raises:
+        ValueError, TypeError: Optimizers that cannot be made, or what the problem or the devices
+            do not fit.
+    """
+    check_devices(experiment, devices)
+    problem = experiment.problem.build()
+    check_visits(experiment, problem)
+    for clustered, optimizer in all_optimizers(experiment, problem):
+        check_owned(optimizer, clustered, experiment.order, devices)
+    if experiment.gradient_variance is not None:
+        from keras_apps.running.measured_trajectory import estimators_of
+
+        estimators_of(experiment.gradient_variance, problem)
+    return problem
+
+
+def all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[Problem, Any]]:
+    """Yield every optimizer with every combination of a search, and the problem it is made for."""
+    for optimizer in experiment.optimizers:
+        clustered = problem.clustered(optimizer.clusters)
+        for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
+            rate = experiment.learning_rate_schedule(candidate.learning_rate)
+            shares = clustered.probabilities
+            chosen, decay = candidate.arguments, experiment.weight_decay
+            yield clustered, optimizer_of(optimizer, rate, shares, chosen, decay)
