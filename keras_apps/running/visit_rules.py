@@ -14,11 +14,18 @@ def check_visits(experiment: Experiment, problem: Problem) -> None:
 
     Raises:
         ValueError: Augmentation or noise on the JAX backend, a trajectory of gradient variances
-            along examples that differ from visit to visit, or clusters that are measured though
-            no example belongs to them.
+            along examples that differ from visit to visit, clusters that are measured though no
+            example belongs to them, or mixed images in groups of one.
     """
     for optimizer in experiment.optimizers:
-        _check_visits_of(optimizer, problem.clustered(optimizer.clusters))
+        clustered = problem.clustered(optimizer.clusters)
+        _check_visits_of(optimizer, clustered)
+        if clustered.visits is not None and clustered.visits.mixes and experiment.group_size < 2:
+            raise ValueError(
+                "`group_size` must be at least 2 with clusters of augmentations: images are mixed "
+                f"with others of their group. Received: group_size={experiment.group_size}. Add "
+                "`--set group_size=2`."
+            )
     if experiment.gradient_variance is not None and problem.visits is not None:
         raise ValueError(
             "`gradient_variance` must be None where examples differ from visit to visit: what is "

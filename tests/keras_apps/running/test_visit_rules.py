@@ -42,6 +42,15 @@ def test_clusters_of_visits_are_not_measured(clusters):
     check(dataclasses.replace(MEASURED, optimizers=(unmeasured,)))
 
 
+def test_a_group_of_one_has_nothing_to_mix():
+    mixed = dataclasses.replace(NOISY, clusters="augmentations")
+    optimizer = dataclasses.replace(DISCOVER, measures_variance=False)
+    experiment = dataclasses.replace(MEASURED, problem=mixed, optimizers=(optimizer,))
+    with pytest.raises(ValueError, match=r"(?s)`group_size` must be at least 2.*group_size=1\."):
+        check(dataclasses.replace(experiment, group_size=1))
+    check(dataclasses.replace(experiment, group_size=2))
+
+
 def test_a_trajectory_needs_the_same_examples_every_time():
     with pytest.raises(ValueError, match=r"(?s)`gradient_variance` must be None.*=none"):
         check(dataclasses.replace(MEASURED, gradient_variance=Trajectory()))
