@@ -48,6 +48,7 @@ class CarriedBuffers(DiscoverOver):
         alphas: The steps of the buffers, each in (0, 1].
         cluster_probabilities: q_k, K floats that sum to 1. Defaults to None, 1 / K each.
         momentum: Of SGD. Defaults to 0.9.
+        weight_decay: Of SGD, decoupled. Defaults to None.
         name: The name of the optimizer.
 
     Attributes:
@@ -66,12 +67,13 @@ class CarriedBuffers(DiscoverOver):
         alphas: Sequence[float] = (0.1,),
         cluster_probabilities: Sequence[float] | None = None,
         momentum: float = 0.9,
+        weight_decay: float | None = None,
         name: str = "carried_buffers",
     ) -> None:
         if not alphas:
             raise ValueError("`alphas` must hold at least one number in (0, 1]. Received: none.")
         first, *others = (check_number("alphas", a, 0, 1, low_open=True) for a in alphas)
-        inner = keras.optimizers.SGD(learning_rate, momentum)
+        inner = keras.optimizers.SGD(learning_rate, momentum, weight_decay=weight_decay)
         super().__init__(inner, num_clusters, first, cluster_probabilities, name=name, scale=0.0)
         self.alphas = (first, *others)
         self._of_all = [_carried(1, alpha) for alpha in self.alphas]
@@ -119,6 +121,7 @@ class CarriedBuffers(DiscoverOver):
             "alphas": list(self.alphas),
             "cluster_probabilities": self.cluster_probabilities,
             "momentum": inner["momentum"],
+            "weight_decay": inner["weight_decay"],
             "name": self.name,
         }
 

@@ -145,9 +145,9 @@ class Classification(ProblemDefinition):
             score="training_loss",
             description=f"{source.description} Clusters: {clusters}.{self._evaluated_on()}"
             f"{self._labels_are()}",
+            fingerprint=source.fingerprint,
             visits=visits if visits.change_anything else None,
             named=lambda name: build_named(name, build_named),
-            fingerprint=source.fingerprint,
         )
 
     def _visits(self, source: sources.Source, clusters: str) -> Visits:

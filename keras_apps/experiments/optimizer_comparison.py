@@ -58,6 +58,8 @@ class Experiment:
             that in effect, float32 unless changed.
         order: "random" draws the cluster of each group with its probability; "cycle" goes through
             the clusters in random order.
+        run_length: How many groups in a row are of the cluster that was drawn: data that arrive
+            cluster after cluster have more than 1.
         evaluate_every: Steps between evaluations on the whole training and test sets.
         checkpoint_every: Steps between checkpoints, a multiple of `evaluate_every`.
         steps_per_execution: Steps that TensorFlow takes in one call, at most; a divisor of
@@ -87,6 +89,7 @@ class Experiment:
     weight_decay: float = dataclasses.field(default=0.0, metadata=LATER)
     precision: str | None = dataclasses.field(default=None, metadata=LATER)
     order: Literal["random", "cycle"] = "random"
+    run_length: int = dataclasses.field(default=1, metadata=LATER)
     evaluate_every: int = 100
     checkpoint_every: int = 300
     steps_per_execution: int = 25

@@ -29,10 +29,10 @@ class Problem:
         evaluate: Model -> measured values by name, over the whole data.
         score: The name of the value that should be small, by which learning rates are chosen.
         description: One or two sentences about the data.
+        fingerprint: Hash of data that are read; None for those that are drawn.
         visits: What happens to an example at each visit, a `Visits`; None: it is the same every
             time.
         named: The name of other clusters -> the problem with them.
-        fingerprint: Hash of data that are read; None for those that are drawn.
     """
 
     x: np.ndarray
@@ -44,9 +44,9 @@ class Problem:
     evaluate: Callable[[keras.Model], dict[str, float]]
     score: str
     description: str
+    fingerprint: str | None = None
     visits: Any = None
     named: Callable[[str], Problem] | None = None
-    fingerprint: str | None = None
 
     def clustered(self, name: str | None) -> Problem:
         """Return the problem with the clusters of that name; None keeps its own."""

@@ -35,6 +35,7 @@ def drawn_batches(
         cluster_probabilities=problem.probabilities.tolist(),
         seed=run.seed,
         order=experiment.order,
+        run_length=experiment.run_length,
         state=state,
         read_ahead=_read_ahead(run),
         owned_by=owned_by,

@@ -42,5 +42,7 @@ def all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[P
         for candidate in grid(optimizer.search) if optimizer.search else [Candidate(0.1)]:
             rate = experiment.learning_rate_schedule(candidate.learning_rate)
             shares = clustered.probabilities
-            chosen, decay = candidate.arguments, experiment.weight_decay
-            yield clustered, optimizer_of(optimizer, rate, shares, chosen, decay)
+            yield (
+                clustered,
+                optimizer_of(optimizer, rate, shares, candidate.arguments, experiment.weight_decay),
+            )

@@ -104,8 +104,9 @@ class TrainingRun:
         experiment, candidate = self.experiment, self.run.candidate
         rate = experiment.learning_rate_schedule(candidate.learning_rate)
         shares = self.clustered.probabilities
-        chosen, decay = candidate.arguments, experiment.weight_decay
-        optimizer = optimizer_of(self.run.optimizer, rate, shares, chosen, decay)
+        optimizer = optimizer_of(
+            self.run.optimizer, rate, shares, candidate.arguments, experiment.weight_decay
+        )
         model = ClusterModel.from_model(network)
         model.compile(
             optimizer,

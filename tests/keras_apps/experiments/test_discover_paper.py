@@ -36,9 +36,7 @@ def test_every_optimizer_of_a_small_form_has_the_same_number_of_runs(name):
         assert len(grid(optimizer.search)) >= 12
         shares = np.full(4, 0.25)
         for candidate in grid(optimizer.search)[::7]:
-            optimizer_of(
-                optimizer, candidate.learning_rate, shares, candidate.arguments, weight_decay=1e-4
-            )
+            optimizer_of(optimizer, candidate.learning_rate, shares, candidate.arguments, 1e-4)
 
 
 @pytest.mark.parametrize("name", [*CIFAR, *IMAGENET])
