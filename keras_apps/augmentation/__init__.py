@@ -9,6 +9,8 @@ for one batch must be a Python integer), `RandomCrop` gives all images of a batc
 `MixUp` and `CutMix` (which Keras 3.8 does not have) draw a ratio for each example, where the
 Discover paper has one for all examples of a local batch (Appendix 7.3).
 
+tf.data makes the examples, so none of this runs on the JAX backend, but for fixed label noise.
+
 `visits` is what a problem asks for, `pipeline` does it in tf.data; the other files hold one
 transformation each, a draw and a pure function of what was drawn.
 """

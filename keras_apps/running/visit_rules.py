@@ -14,11 +14,18 @@ def check_visits(experiment: Experiment, problem: Problem) -> None:
 
     Raises:
         ValueError: Augmentation or noise on the JAX backend, a trajectory of gradient variances
-            along examples that differ from visit to visit, or clusters that are measured though
-            no example belongs to them.
+            along examples that differ from visit to visit, clusters that are measured though no
+            example belongs to them, or mixed images in groups of one.
     """
     for optimizer in experiment.optimizers:
-        _check_visits_of(optimizer, problem.clustered(optimizer.clusters))
+        clustered = problem.clustered(optimizer.clusters)
+        _check_visits_of(optimizer, clustered)
+        if clustered.visits is not None and clustered.visits.mixes and experiment.group_size < 2:
+            raise ValueError(
+                "`group_size` must be at least 2 with clusters of augmentations: images are mixed "
+                f"with others of their group. Received: group_size={experiment.group_size}. Add "
+                "`--set group_size=2`."
+            )
     if experiment.gradient_variance is not None and problem.visits is not None:
         raise ValueError(
             "`gradient_variance` must be None where examples differ from visit to visit: what is "
@@ -39,9 +46,12 @@ def _check_visits_of(optimizer: OptimizerChoice, problem: Problem) -> None:
             f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow; fixed label noise and label "
             "smoothing run here, too."
         )
-    if visits.cluster_is_drawn and optimizer.measures_variance:
+    measures = optimizer.measures_variance or optimizer.carries_buffers
+    if visits.cluster_is_drawn and measures:
         raise ValueError(
-            "`measures_variance` must be False where no example belongs to a cluster: it is the "
-            "augmentation or the noisy label of a visit. Received: measures_variance=True for "
-            f"{optimizer.name}. Add `--set optimizers.{optimizer.name}.measures_variance=false`."
+            "`measures_variance` must be False, and no buffers carried along, where no example "
+            "belongs to a cluster: it is the augmentation or the noisy label of a visit. Received: "
+            f"measures_variance={optimizer.measures_variance} and rule={optimizer.rule!r} for "
+            f"{optimizer.name}. Add `--set optimizers.{optimizer.name}.measures_variance=false`, "
+            "or choose other optimizers with `--set optimizers=NAME,NAME`."
         )

@@ -33,8 +33,22 @@ def test_clusters_of_visits_are_not_measured(clusters):
     optimizer = dataclasses.replace(DISCOVER, clusters=clusters)
     with pytest.raises(ValueError, match=r"(?s)`measures_variance` must be False.*Discover"):
         check(dataclasses.replace(MEASURED, optimizers=(optimizer,)))
+    carried = OptimizerChoice(
+        "Carried", rule="CarriedBuffers", arguments={"alphas": [0.1]}, clusters=clusters
+    )
+    with pytest.raises(ValueError, match=r"(?s)no buffers carried along.*'CarriedBuffers'"):
+        check(dataclasses.replace(MEASURED, optimizers=(carried,)))
     unmeasured = dataclasses.replace(optimizer, measures_variance=False)
     check(dataclasses.replace(MEASURED, optimizers=(unmeasured,)))
+
+
+def test_a_group_of_one_has_nothing_to_mix():
+    mixed = dataclasses.replace(NOISY, clusters="augmentations")
+    optimizer = dataclasses.replace(DISCOVER, measures_variance=False)
+    experiment = dataclasses.replace(MEASURED, problem=mixed, optimizers=(optimizer,))
+    with pytest.raises(ValueError, match=r"(?s)`group_size` must be at least 2.*group_size=1\."):
+        check(dataclasses.replace(experiment, group_size=1))
+    check(dataclasses.replace(experiment, group_size=2))
 
 
 def test_a_trajectory_needs_the_same_examples_every_time():
