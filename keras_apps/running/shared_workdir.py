@@ -51,11 +51,12 @@ def open_workdir(path: Path, config: Mapping[str, Any], workers: Workers) -> Wor
     Raises:
         ValueError, RuntimeError, OSError: As `Workdir` has them; on all workers, if on one.
     """
-    opened = _in_turn(workers, workers.is_chief, lambda: Workdir(path, config))
-    copied = _in_turn(workers, not workers.is_chief, lambda: WorkdirCopy(path, config))
-    workdir = copied if opened is None else opened
-    if not workers.same(_mark(workdir)):
-        raise ValueError(_not_shared(path))
+    with workers.naming_the_lost():
+        opened = _in_turn(workers, workers.is_chief, lambda: Workdir(path, config))
+        copied = _in_turn(workers, not workers.is_chief, lambda: WorkdirCopy(path, config))
+        workdir = copied if opened is None else opened
+        if not workers.same(_mark(workdir)):
+            raise ValueError(_not_shared(path))
     return workdir
 
 
