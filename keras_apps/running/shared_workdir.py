@@ -57,11 +57,14 @@ def open_workdir(
     Raises:
         ValueError, RuntimeError, OSError: As `Workdir` has them; on all workers, if on one.
     """
-    opened = _in_turn(workers, workers.is_chief, lambda: Workdir(path, config, fingerprint))
-    copied = _in_turn(workers, not workers.is_chief, lambda: WorkdirCopy(path, config, fingerprint))
-    workdir = copied if opened is None else opened
-    if not workers.same(_mark(workdir)):
-        raise ValueError(_not_shared(path))
+    with workers.naming_the_lost():
+        opened = _in_turn(workers, workers.is_chief, lambda: Workdir(path, config, fingerprint))
+        copied = _in_turn(
+            workers, not workers.is_chief, lambda: WorkdirCopy(path, config, fingerprint)
+        )
+        workdir = copied if opened is None else opened
+        if not workers.same(_mark(workdir)):
+            raise ValueError(_not_shared(path))
     return workdir
 
 
