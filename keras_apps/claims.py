@@ -21,6 +21,8 @@ from keras_apps.running import configurations
 from keras_apps.running.workdir import differences, read_object
 from tf_gradvar.records import RecordFile
 
+NAME = "keras_apps.claims"
+
 
 class Paper(NamedTuple):
     """A paper's page: its title, introduction, claims, and the experiments that test them."""
@@ -65,6 +67,21 @@ def results_of(name: str, runs: Path) -> Results | None:
     return results if results.arms else None
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    description, _, commands = (__doc__ or "").partition("\n\n")
+    made = argparse.ArgumentParser(
+        prog=f"python -m {NAME}",
+        description=description,
+        epilog=commands,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("paper", choices=PAPERS)
+    made.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    made.add_argument("--write", type=Path, metavar="FILE", help="default: the terminal")
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -74,22 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2, for a workdir that does not fit.
     """
-    description, _, commands = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_apps.claims",
-        description=description,
-        epilog=commands,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("paper", choices=PAPERS)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="default: the terminal")
-    parsed = parser.parse_args(arguments)
+    reader = parser()
+    parsed = reader.parse_args(arguments)
     paper = PAPERS[parsed.paper]
     try:
         every = {name: results_of(name, parsed.runs) for name in paper.experiments}
     except ValueError as error:
-        parser.error(str(error))
+        reader.error(str(error))
     found = {name: results for name, results in every.items() if results is not None}
     text = markdown(paper.title, paper.introduction, paper.claims, found)
     if parsed.write is None:

@@ -11,7 +11,7 @@ import socket
 
 import pytest
 
-from keras_apps import cluster_picture, command_line, study, train
+from keras_apps import claims, cluster_picture, command_line, study, sweep, train
 from keras_apps.experiments import optimizer_comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
 from keras_apps.reporting.comparison_results import Results
@@ -20,7 +20,7 @@ from keras_apps.running import changes, configurations
 from keras_apps.sources import tfds
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-APPS = {"train": train, "study": study, "cluster_picture": cluster_picture}
+APPS = {"train": train, "study": study, "sweep": sweep, "cluster_picture": cluster_picture}
 README = REPOSITORY / "README.md"
 MAKEFILE = REPOSITORY / "Makefile"
 WORDS = {
@@ -37,14 +37,22 @@ def follow(command):
     """Load what a command line of an app asks for, up to where it would begin."""
     words = shlex.split(command, comments=True)
     assert words[:2] == ["python", "-m"], command
-    app = APPS[words[2].removeprefix("keras_apps.")].APP
+    name = words[2].removeprefix("keras_apps.")
+    if name == "claims":
+        return claims.parser().parse_args(words[3:])
+    app = APPS[name].APP
     parsed = app._parser().parse_args(words[3:])
-    return None if parsed.list else app._load(parsed.config, parsed.set)
+    if parsed.list:
+        return None
+    loaded = app._load(parsed.config, parsed.set)
+    app.check(loaded, parsed)
+    return loaded
 
 
 def commands(text):
     """The command lines of the apps in a text that stand for themselves, without names to fill."""
     # `federated` takes no configuration.
+    text = re.sub(r"\\\n\s*", "", text)  # lines that go on
     found = re.findall(r"python -m keras_apps\.(?!federated\b)[^`\n\"]*", text)
     return [words.strip() for words in found if not re.search(r"\b(APP|NAME)\b|[{}]", words)]
 
