@@ -1,7 +1,7 @@
 # Everything in a virtual environment of this folder; needs Python 3.10+ and make.
 #   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
 #   make test    lint, types, all tests and the notebooks
-#   make test-all   the same with both halves of the cases that take turns, a half each day
+#   make test-all   the same with all of the cases that take turns, a third each day
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.

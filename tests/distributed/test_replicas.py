@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.distributed.replicas import ONLY_ON_TWO, VALIDATED
+from tests.turns import is_on
 
 pytestmark = pytest.mark.slow
 
+MANY = (2, 4) if is_on("four replicas") else (2,)
 ON_TWO_AND_FOUR = [
     "clipnorm and weight decay",
     "more groups than clusters",
@@ -24,7 +26,7 @@ ON_TWO_AND_FOUR = [
 ]
 ON_TWO = [*ONLY_ON_TWO, "own loop", "own loop, unknown groups", "mixed_float16"]
 ON_TWO += ["batch normalization"]
-CASES = [(case, 2) for case in ON_TWO] + [(c, n) for c in ON_TWO_AND_FOUR for n in (2, 4)]
+CASES = [(case, 2) for case in ON_TWO] + [(c, n) for c in ON_TWO_AND_FOUR for n in MANY]
 # Rounding to bfloat16 turns a last-bit difference of the reduction into one of 2^-8.
 TOLERANCES = {"bfloat16 buffers": 2e-3, "mixed_float16": 2e-4}
 
@@ -33,7 +35,7 @@ TOLERANCES = {"bfloat16 buffers": 2e-3, "mixed_float16": 2e-4}
 def outcomes(tmp_path_factory):
     """Return what each number of replicas computed, every one in its own process."""
     results = {}
-    for replicas in (1, 2, 4):
+    for replicas in (1, *MANY):
         path = tmp_path_factory.mktemp("replicas") / "outcome.pickle"
         command = [sys.executable, "-m", "tests.distributed.replicas", str(replicas), str(path)]
         finished = subprocess.run(command, capture_output=True, text=True)
@@ -53,7 +55,7 @@ def test_weights_and_state_equal_one_device(outcomes, case, replicas):
     assert np.abs(single["state"][0]).max() > 0.1
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", MANY)
 @pytest.mark.parametrize("case", VALIDATED)
 def test_losses_and_validation_equal_one_device(outcomes, case, replicas):
     single, many = outcomes[1][case], outcomes[replicas][case]
@@ -61,7 +63,7 @@ def test_losses_and_validation_equal_one_device(outcomes, case, replicas):
         np.testing.assert_allclose(many[name], single[name], rtol=1e-5)
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", MANY)
 @pytest.mark.parametrize("case", ["own loop with a metric", "plain model in a loop"])
 def test_metrics_of_a_loop_equal_one_device(outcomes, case, replicas):
     single, many = outcomes[1][case]["results"], outcomes[replicas][case]["results"]
@@ -70,7 +72,7 @@ def test_metrics_of_a_loop_equal_one_device(outcomes, case, replicas):
         assert other == pytest.approx(one, rel=1e-5)
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", MANY)
 def test_results_of_the_whole_loop_equal_one_device(outcomes, replicas):
     single, many = outcomes[1]["whole loop"], outcomes[replicas]["whole loop"]
     assert len(many["results"]) == 3
@@ -81,7 +83,7 @@ def test_results_of_the_whole_loop_equal_one_device(outcomes, replicas):
     assert many["rate"] == pytest.approx(0.005)  # lowered once before the checkpoint, by ten
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize("replicas", [1, *MANY])
 @pytest.mark.parametrize("case", ["igt", "igt without clusters"])
 def test_validation_sees_the_weights_that_evaluate_sees(outcomes, case, replicas):
     outcome = outcomes[replicas][case]

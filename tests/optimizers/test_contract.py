@@ -11,7 +11,7 @@ from keras import ops
 from tests.optimizers import cases
 from tests.optimizers.cases import BY_NAME, CASES, CLUSTERED, RATE, SHIFTING, assert_close
 
-pytestmark = [pytest.mark.jax, pytest.mark.halved]
+pytestmark = pytest.mark.jax
 STEPS = 4
 STRAIGHT = [case for case in CASES if case not in SHIFTING]
 DRAW = cases.draws(2)

@@ -14,7 +14,6 @@ from tf_gradvar.optimizers import Discover
 from tf_gradvar.optimizers.low_rank import FactoredBuffers
 
 jax = pytest.mark.jax
-pytestmark = pytest.mark.halved
 # I = O = K = C, a kernel of a convolution, and variables that keep full buffers.
 K = 5
 SHAPES = [(5, 5), (2, 2, 3, 5), (5,), (5, 5, 5), (5, 1), ()]

@@ -9,7 +9,7 @@ import pytest
 from tests.optimizers import cases
 from tests.optimizers.cases import BY_NAME, CASES, RATE, K, assert_close
 
-pytestmark = [pytest.mark.jax, pytest.mark.halved]
+pytestmark = pytest.mark.jax
 STEPS = 60
 
 

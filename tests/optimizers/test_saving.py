@@ -7,7 +7,6 @@ import pytest
 from tests.optimizers import cases
 from tests.optimizers.cases import BY_NAME, CASES, CLUSTERED
 
-pytestmark = pytest.mark.halved
 SHAPES = [(3, 2), (2,)]
 DRAW = cases.draws(2, shapes=SHAPES)
 jax = pytest.mark.jax

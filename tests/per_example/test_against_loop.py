@@ -10,7 +10,6 @@ from tests.per_example.conftest import solve
 from tests.problems import PROBLEMS
 from tf_gradvar import per_example
 
-pytestmark = pytest.mark.halved
 RTOL = 1e-5
 SWAPPED = ("mlp", "masked_text", "conv_2d", "shared", "two_outputs", "tied")
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 from tests.oracles.discover_oracle import ControlVariate
 from tf_gradvar import ClusterModel, Discover
 
-pytestmark = pytest.mark.halved
 K, GROUPS, SIZE, RATE, ALPHA, STEPS = 3, 4, 3, 0.1, 0.3, 3
 B = GROUPS * SIZE
 IDS = np.repeat([0, 2, 1, 2], SIZE).astype("int32")

@@ -16,7 +16,6 @@ from keras import layers
 
 from tf_gradvar import ClusterModel, Discover
 
-pytestmark = pytest.mark.halved
 B = T = H = W = 4
 K = 3
 IDS = np.array([2, 0, 2, 2], "int32")  # no example of cluster 1

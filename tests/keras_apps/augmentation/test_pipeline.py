@@ -36,7 +36,6 @@ def shown(visits, count, seed=0, state=None, images=IMAGES, read_ahead=True):
     return taken, batches.sampling.state(count)
 
 
-@pytest.mark.halved
 @pytest.mark.parametrize(
     "visits",
     [

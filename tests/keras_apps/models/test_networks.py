@@ -114,7 +114,6 @@ def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-@pytest.mark.halved
 def test_every_layer_has_a_rule(tiny):
     model, x, y = tiny
     found = per_example.squared_norms(model, x, y, cross_entropy(), on_unknown="raise")
@@ -129,7 +128,6 @@ def test_saved_and_loaded(tiny, tmp_path):
     np.testing.assert_array_equal(again.predict_on_batch(x), model.predict_on_batch(x))
 
 
-@pytest.mark.halved
 @pytest.mark.parametrize("tiny", ["wide_resnet", "resnet50"], indirect=True)
 def test_a_compiled_step_of_clusters(tiny):
     network, x, y = tiny

@@ -17,7 +17,6 @@ from tf_gradvar.per_example import (
 )
 from tf_gradvar.per_example.forms.patches import Patches
 
-pytestmark = pytest.mark.halved
 CLUSTERS = 3
 
 

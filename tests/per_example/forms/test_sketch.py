@@ -8,7 +8,6 @@ from tests.per_example.conftest import solve
 from tests.problems import PROBLEMS
 from tf_gradvar import per_example
 
-pytestmark = pytest.mark.halved
 NAMES = (
     "mlp",
     "masked_text",
