@@ -15,17 +15,24 @@ WideResNet-26-10 for 400 epochs. **It was never run.**
 Expected: the paper has the variance of Discover fall faster than that of momentum, which falls,
 too. At the same weights, one buffer for all clusters cannot have a value below that of plain SGD.
 
-Measured, `:small` (three seeds; in percent of the value without a buffer at the same weights,
-medians over the second half of the run, alpha 0.1, with one group in a step and with eight): the
-paper's value is 112 and 103 with one buffer for all, 17 and 16 with one for each. The error of the
-step, squared bias included, is 10.5 and 20.7 for momentum 0.9, 14 and 14 for Discover with gain 1,
-2.2 and 14 with gain alpha. In the first sixth of the run: 118 and 106, 80 and 43; 16 and 38, 73 and
-36, 6.2 and 33. So the buffers of Discover are closer to the gradients of their clusters from early
-on; momentum's buffer is further from them than the whole gradient is, always; and what
-momentum is good for, the error of its step, Discover has smaller, with one group in a step only
-with gain alpha. `:noisy` was not run to the end.
+Measured (three seeds; percent of the value without a buffer at the same weights, medians over the
+second half of the run, alpha 0.1, one group in a step | eight groups):
 
-Time: 90 seconds a run, in one thread beside much other work.
+    what                                     :small       :noisy
+    paper's value, one buffer for all       112 | 103    133 | 107
+    paper's value, a buffer for each         17 | 16      46 | 47
+    error of the step, momentum 0.9          10 | 21      28 | 49
+    error of the step, gain 1                14 | 14      38 | 41
+    error of the step, gain alpha           2.2 | 14     5.9 | 35
+
+The error counts the squared bias, too. So the buffers of Discover are nearer to the gradients of
+their clusters than one buffer is, from early on; the value of one buffer is that of none plus a
+square, and never below it. The step is nearest to the gradient with gain alpha, by far where it
+sees one cluster. With label noise and eight groups, gain 1 is nearer for the first two thirds of
+the run, if the buffers are slow (alpha 0.03: 51 against 82 in the first sixth): the lag of the
+buffers is then the larger part of the error; with fast ones (alpha 0.3) it is worse than no buffer.
+
+Time: 60 to 100 seconds a run, in one thread beside other work.
 
 Commands:
     python -m keras_apps.train --config cifar10_variance:small --workdir runs/cifar10_variance-small
