@@ -20,7 +20,12 @@ below QHM and 82 % below SGD, on every seed, for eleven copies of 203 530 weight
 
 `:shuffled`: QHM 0.0005 (0.0001), Adam 0.0028 (0.0003), momentum 0.0030 (0.0004), SGD 0.0039
 (0.0006), test accuracy 94.6 to 95.9 %. So whoever can shuffle should: the buffers make up for a
-part of it only. `:longer` was not run to the end.
+part of it only.
+
+`:longer`: DiscoverOver(Adam) 0.297 (0.027), Discover 0.339 (0.048), Adam 0.546 (0.072), momentum
+0.608 (0.058), SGD 0.625 (0.098), QHM 0.766 (0.048). Both forms are below Adam on every seed, by 45
+and 38 %; test accuracy is 87.6 % (0.6 points) and 85.7 % (1.9) against 81.1 % for Adam (4.1) and
+74.5 % for SGD (3.7).
 
 Time: 9 minutes, in one thread beside other work.
 
