@@ -186,6 +186,11 @@ class Experiment:
             received,
         )
         yield (
+            self.run_length >= 1,
+            "`run_length` must be at least 1",
+            {"run_length": self.run_length},
+        )
+        yield (
             self.steps % self.evaluate_every == self.checkpoint_every % self.evaluate_every == 0,
             "`steps` and `checkpoint_every` must be multiples of `evaluate_every`",
             received,

@@ -9,7 +9,7 @@ from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.optimizer_rules import optimizer_of
 from keras_apps.experiments.search import Candidate, grid
 from keras_apps.experiments.training_problem import Problem
-from keras_apps.running.device_rules import check_devices, check_owned
+from keras_apps.running.device_rules import check_devices, check_owned, owns_clusters
 from keras_apps.running.devices import Devices
 from keras_apps.running.visit_rules import check_visits
 
@@ -28,7 +28,7 @@ def prepare(experiment: Experiment, devices: Devices) -> Problem:
     check_visits(experiment, problem)
     for clustered, optimizer in all_optimizers(experiment, problem):
         check_owned(optimizer, clustered, experiment.order, devices)
-        _check_order(experiment.order, clustered)
+        _check_draws(experiment, optimizer, clustered)
     if experiment.gradient_variance is not None:
         from keras_apps.running.measured_trajectory import estimators_of
 
@@ -49,11 +49,18 @@ def all_optimizers(experiment: Experiment, problem: Problem) -> Iterator[tuple[P
             )
 
 
-def _check_order(order: str, problem: Problem) -> None:
+def _check_draws(experiment: Experiment, optimizer: Any, problem: Problem) -> None:
+    """Raise unless the groups of an optimizer can be drawn as the experiment says."""
     shares = problem.probabilities
-    if order == "cycle" and shares.max() - shares.min() > 1e-6:
+    if experiment.order == "cycle" and shares.max() - shares.min() > 1e-6:
         raise ValueError(
             "`order='cycle'` visits every cluster equally often, so the clusters must have equal "
             f"shares of the data. Received: shares from {shares.min():.4g} to {shares.max():.4g}. "
             "Set `order=random`."
+        )
+    if experiment.run_length > 1 and owns_clusters(optimizer):
+        raise ValueError(
+            "`run_length` must be 1 for an optimizer with `buffers='owned'`, whose replicas draw "
+            f"in turns. Received: run_length={experiment.run_length}. Set `run_length=1`, or take "
+            "`buffers='full'`."
         )

@@ -185,6 +185,17 @@ def test_least_squares_stall_where_theory_says(tmp_path):
         ),
         (["--config", "digits_classes", "--set", "stepz=3"], "Did you mean 'steps'"),
         (["--config", "mnist5k_classes", "--set", "order=cycle"], "must have equal shares"),
+        (
+            ["--config", "digits_classes", "--set", "run_length=0"],
+            "`run_length` must be at least 1",
+        ),
+        (
+            [
+                *("--config", "digits_classes", "--set", "run_length=5"),
+                *("--set", "optimizers.Discover.arguments.buffers=owned"),
+            ],
+            "`run_length` must be 1 for an optimizer with `buffers='owned'`",
+        ),
         (["--config", "digits_classes", "--set", "steps=30"], "must be multiples of"),
         (["--config", "digits_classes", "--set", "problem.source=digit"], "Did you mean 'digits'"),
         (
