@@ -20,13 +20,12 @@ from keras_apps.running import configurations, faults
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.devices import Devices
 from keras_apps.running.shared_workdir import open_workdir
-from keras_apps.running.stopping import Interruption
+from keras_apps.running.stopping import INTERRUPTED, Interruption
 from keras_apps.running.workdir import Workdir, WorkdirError
 from tf_gradvar.training.preemption import LostWorkerError
 
-# Exit statuses: a fault outside the program, and what a shell reports after Ctrl-C.
+# The status after a fault outside the program.
 FAILED = 1
-INTERRUPTED = 130
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,11 +88,11 @@ def run(task: Task) -> Report | None:
     """Run the trials that are not finished; None after an interruption."""
     sweep, folder = sweep_of(task.options), task.workdir.path
     trials = Trials(sweep, task.loaded, folder, lambda trial: value_of(trial, sweep.choose))
-    started, left = time.perf_counter(), sweep.trials - len(trials.finished())
+    started, left = time.perf_counter(), trials.left
     with Display(task.console, left) as display:
         if not trials.run(task.options.processes, display, task.interruption):
             return None
-    if left > 0:
+    if left:
         task.console.print(f"Ran {left} trials in {time.perf_counter() - started:.0f} s.")
     rows = rows_of(trials.finished(), sweep)
     write_csv(sweep_rows(rows), folder / "sweep.csv")

@@ -190,6 +190,14 @@ def assignments(point: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in point.items()]
 
 
+def number_in(text: str) -> float | None:
+    """Return the number that a value stands for; None for a word."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _values(written: str, text: str) -> tuple[str, ...]:
     if not written.startswith("["):
         return tuple(part.strip() for part in written.split(",") if part.strip())

@@ -86,7 +86,7 @@ def _pictures(results: Results, arm: Arm, folder: Path) -> Iterator[Picture]:
             folder,
             functools.partial(_plot, results, arm, values, label),
             curves.numbers_of([arm], [value.name for value in values]),
-            height=pictures.FIGURE_INCHES[1] + 0.19 * max(0, len(values) - 4),
+            height=pictures.FIGURE_INCHES[1] + pictures.LEGEND_LINE * max(0, len(values) - 4),
         )
 
 

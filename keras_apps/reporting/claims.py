@@ -7,6 +7,7 @@ seed, does not where the opposite is true on every seed, and is not decided in b
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import itertools
 import statistics
@@ -55,6 +56,30 @@ class Claim:
     source: str
     evidences: Sequence[Callable[[Found], list[Row]]]
     note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfExperiment(abc.ABC):
+    """Evidence from one experiment alone.
+
+    Attributes:
+        experiment: Its name.
+        reading: What tells its rows apart from those of another evidence.
+    """
+
+    experiment: str
+    reading: str = dataclasses.field(default="", kw_only=True)
+
+    def __call__(self, found: Found) -> list[Row]:
+        """Return the rows, or the one that says that it was not run."""
+        results = found.get(self.experiment)
+        if results is None:
+            return [Row(self.experiment, self.reading, "", NOT_RUN)]
+        return self.rows(results)
+
+    @abc.abstractmethod
+    def rows(self, results: Results) -> list[Row]:
+        """Return what the results say."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ from keras_apps.reporting import final_values, pictures
 from keras_apps.reporting.comparison_results import Arm, Results
 from keras_apps.reporting.pictures import Picture
 
-LEGEND_LINE = 0.19  # inches
 ROW_HEIGHT = 0.24
 COMPARED = ("training_loss", "test_accuracy")
 
@@ -95,7 +94,7 @@ def variance_pictures(results: Results, folder: Path) -> list[Picture]:
                 folder,
                 plot,
                 curves.numbers_of(arms, sorted(set(values))),
-                height=pictures.FIGURE_INCHES[1] + LEGEND_LINE * max(0, len(values) - 5),
+                height=pictures.FIGURE_INCHES[1] + pictures.LEGEND_LINE * max(0, len(values) - 5),
             )
         )
     return found

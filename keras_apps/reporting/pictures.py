@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 FIGURE_INCHES = (5.0, 3.7)
+LEGEND_LINE = 0.19  # inches
 APPEARANCE = {
     "font.size": 9.5,
     "axes.spines.top": False,

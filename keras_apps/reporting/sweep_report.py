@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 
-from keras_apps.experiments.sweep import Point, Sweep, Varied
+from keras_apps.experiments.sweep import Point, Sweep, Varied, number_in
 from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import pictures
 from keras_apps.reporting.comparison_results import Arm, Results, unit
@@ -155,10 +155,10 @@ def _finding(sweep: Sweep, rows: Sequence[Row]) -> str:
 
 
 def _at_an_end(varied: Varied, best: Point, rows: Sequence[Row]) -> str:
-    numbers = [_number(row.point[varied.key]) for row in rows]
+    numbers = [number_in(row.point[varied.key]) for row in rows]
     if None in numbers or len(set(numbers)) < 2:
         return ""
-    tried, own = [n for n in numbers if n is not None], _number(best[varied.key])
+    tried, own = [n for n in numbers if n is not None], number_in(best[varied.key])
     for end, word in ((min(tried), "smallest"), (max(tried), "largest")):
         if own == end:
             return f"Its {_short(varied.key)} is the {word} tried: a better one may lie beyond."
@@ -257,15 +257,8 @@ def _plot(sweep: Sweep, varied: Varied, rows: Sequence[Row], ax: Axes) -> Axes:
 
 def _places(texts: Sequence[str]) -> tuple[Mapping[str, float], list[str]]:
     """Return where values stand on the axis: at their numbers, or side by side with labels."""
-    numbers = {text: _number(text) for text in texts}
+    numbers = {text: number_in(text) for text in texts}
     if None not in numbers.values():
         return {text: number for text, number in numbers.items() if number is not None}, []
     labels = sorted(set(texts))
     return {text: float(place) for place, text in enumerate(labels)}, labels
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

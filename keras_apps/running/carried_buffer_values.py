@@ -37,14 +37,13 @@ class CarriedBufferValues(BetweenClusterVariance):
 
     def __init__(self, *data: Any, groups: int, **options: Any) -> None:
         super().__init__(*data, **options)
-        self._q = np.asarray(data[4])
         self._groups = groups
 
     def measure(self) -> dict[str, float]:
         """Return the values at the model's present weights, by name."""
         optimizer = self.model.optimizer
         gradients = self.cluster_gradients()
-        plain = between_values(gradients, None, self._q).exact
+        plain = between_values(gradients, None, self._probabilities).exact
         values = {"sgd": plain, "error_of_sgd": plain / self._groups}
         for alpha in optimizer.alphas:
             values |= self._of_alpha(alpha, optimizer, gradients)
@@ -54,7 +53,7 @@ class CarriedBufferValues(BetweenClusterVariance):
         self, alpha: float, optimizer: CarriedBuffers, gradients: list[np.ndarray]
     ) -> dict[str, float]:
         of_all, of_each = (
-            between_values(gradients, [on_host(buffer) for buffer in buffers], self._q)
+            between_values(gradients, [on_host(buffer) for buffer in buffers], self._probabilities)
             for buffers in (optimizer.one_buffer(alpha), optimizer.buffers_of_clusters(alpha))
         )
         found = {

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_apps import requirements
+from keras_apps.experiments.sweep import number_in
 from keras_apps.running.faults import of_the_system
 
 
@@ -32,15 +33,12 @@ def write_hyperparameters(
         for name, chosen, values in rows:
             writer = tf.summary.create_file_writer(str(folder / name))
             with writer.as_default(step=0):
-                hparams.hparams({key: _plain(text) for key, text in chosen.items()}, trial_id=name)
+                # TensorBoard sorts by numbers.
+                plain = {
+                    key: text if (number := number_in(text)) is None else number
+                    for key, text in chosen.items()
+                }
+                hparams.hparams(plain, trial_id=name)
                 for value, number in values.items():
                     tf.summary.scalar(value, number)
             writer.close()
-
-
-def _plain(text: str) -> float | str:
-    """Return a number where the text is one, so that TensorBoard can sort by it."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

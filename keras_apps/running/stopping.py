@@ -12,6 +12,9 @@ from keras_apps.running.progress import Display
 from tf_gradvar.callbacks.steps import StepCount
 from tf_gradvar.training.preemption import StopRequest
 
+# The status of an app that was stopped so, which is what a shell reports.
+INTERRUPTED = 130
+
 
 class Interruption(StopRequest):
     """Turns the first Ctrl-C into a request to stop; the second one stops at once."""

@@ -28,11 +28,10 @@ from keras_apps.experiments.sweep import Point, Sweep, Varied, assignments
 from keras_apps.running import configurations
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.progress import Display
-from keras_apps.running.stopping import Interruption
+from keras_apps.running.stopping import INTERRUPTED, Interruption
 from keras_apps.running.workdir import WorkdirError, differences, read_object, replace_text
 from tf_gradvar.records import RecordFile
 
-INTERRUPTED = 130  # the status of an app after Ctrl-C
 OUTPUT = "output.txt"
 PAUSE = 0.1  # seconds from one look at a process to the next
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
@@ -92,10 +91,9 @@ class Trials:
         Raises:
             WorkdirError: A trial failed; the others that were running are stopped.
         """
-        self._take_up()
-        left = self._sweep.trials - len(self._finished())
-        if left <= 0:
+        if not self.left:
             return True
+        self._take_up()
         environment = _environment(processes)
 
         def objective(trial: Any) -> float:
@@ -106,10 +104,15 @@ class Trials:
                 raise
 
         try:
-            self._study.optimize(objective, n_trials=left, n_jobs=processes)
+            self._study.optimize(objective, n_trials=self.left, n_jobs=processes)
         except StoppedError:
             return False
         return not interruption.requested
+
+    @property
+    def left(self) -> int:
+        """How many trials are not finished."""
+        return max(0, self._sweep.trials - len(self._finished()))
 
     def finished(self) -> list[Trial]:
         """Return the finished trials in the order of their folders."""
@@ -182,6 +185,7 @@ class Trials:
         with open(folder / OUTPUT, "a", encoding="utf-8") as output:
             status = _run(command, output, environment, interruption)
         if status == INTERRUPTED:
+            interruption.requested = True  # also if the trial alone was asked to stop
             raise StoppedError
         text = ", ".join(assignments(point))
         if status:

@@ -147,7 +147,7 @@ class BetweenValues(NamedTuple):
         return self.exact + self.of_average
 
     def error_of_step(self, gain: float, groups: int = 1) -> float:
-        """Return the mean squared distance of a corrected gradient from grad R, within clusters 0.
+        """Return the mean squared distance of a corrected gradient from grad R.
 
         ``c^2 exact / C + (1 - c)^2 of_average`` for ``v = gbar + c mean_c (G_c - g^{k_c})``: its
         variance over the draw of C clusters, and its squared bias, where every group has the

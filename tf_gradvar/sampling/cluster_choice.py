@@ -112,9 +112,9 @@ def count_choices(
     stop = tf.cast(stop, tf.int64)
     if run_length > 1:
         whole = stop // run_length
-        before = count_choices(edges, seed, order, whole)
-        last = count_choices(edges, seed, order, whole + 1) - before
-        return run_length * before + stop % run_length * last
+        number = _block(whole // size, num_clusters, seed, order)[whole % size]
+        last = tf.one_hot(choose(number[tf.newaxis], edges)[0], num_clusters, dtype=tf.int64)
+        return run_length * count_choices(edges, seed, order, whole) + stop % run_length * last
     first = stop // size if order == "cycle" else tf.zeros([], tf.int64)
 
     def count_block(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -147,7 +147,7 @@ def carried(of_all, of_each):
 )
 def test_buffers_at_the_same_weights(of_all, of_each, smaller, below_plain):
     made = {NAME: carried(of_all, of_each)}
-    evidence = discover_claims.AtTheSameWeights(NAME, "", BUFFER_FOR_EACH, BUFFER_FOR_ALL)
+    evidence = discover_claims.AtTheSameWeights(NAME, BUFFER_FOR_EACH, BUFFER_FOR_ALL)
     assert [row.verdict for row in evidence(made)] == [smaller]
     (row,) = discover_claims.NoSmallerThanPlain(NAME)(made)
     assert row.verdict == below_plain
