@@ -184,7 +184,7 @@ def test_least_squares_stall_where_theory_says(tmp_path):
             "In `gradient_variance`, `steps` must be a multiple of `refresh_every`",
         ),
         (["--config", "digits_classes", "--set", "stepz=3"], "Did you mean 'steps'"),
-        (["--config", "mnist5k_classes", "--set", "order=cycle"], "must have equal shares"),
+        (["--config", "digits_classes", "--set", "order=cycle"], "must have equal shares"),
         (
             ["--config", "digits_classes", "--set", "run_length=0"],
             "`run_length` must be at least 1",
