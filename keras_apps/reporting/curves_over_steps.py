@@ -163,9 +163,16 @@ def set_log_axis(ax: Axes) -> None:
     if low < 1e-3 or high >= 1e4:
         return
     # The decades are always labelled, what lies between them where there are few of them.
-    between = LogFormatter(minor_thresholds=(1.0, 0.5))
+    between = _PlainLogFormatter(minor_thresholds=(1.0, 0.5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(between)
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Labels the same ticks with plain numbers, 0.6 and not 6e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _cut_off_beginning(ax: Axes, steps: int) -> None:

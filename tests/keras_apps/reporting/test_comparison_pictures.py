@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from keras_apps.reporting.comparison_pictures import comparison_pictures, variance_pictures
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.curves_over_steps import plot_values, plot_variances
+from keras_apps.reporting.curves_over_steps import plot_values, plot_variances, set_log_axis
 from tests.keras_apps.synthetic import EXPERIMENT, OPTIMIZERS, loss, records
 
 STATE = dict(matplotlib.rcParams)
@@ -107,6 +107,15 @@ def test_short_numbers_on_log_axes_are_plain(ax):
         shown = [tick.get_text() for tick in ax.get_yticklabels() if tick.get_text()]
         assert any(text.startswith(label) for text in shown), shown
         assert any("$" in text for text in shown) == (label == "$")
+
+
+def test_numbers_between_the_decades_are_plain(ax):
+    ax.plot([0.3, 4.8])
+    set_log_axis(ax)
+    ax.figure.draw_without_rendering()
+    shown = [tick.get_text() for tick in ax.get_yticklabels(which="minor") if tick.get_text()]
+    assert "0.6" in shown
+    assert not any("e" in text for text in shown), shown
 
 
 def test_the_same_records_give_the_same_picture(tmp_path):
