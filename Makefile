@@ -3,6 +3,7 @@
 #   make test    lint, types, all tests and the notebooks
 #   make test-all   the same with all of the cases that take turns, a third each day
 #   make docs    the documentation, with the notebooks' outputs, in docs/_build/html
+#   make matrix  the tests on Python 3.10 to 3.13 with the oldest and newest releases: docs/matrix.md
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
@@ -16,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # threads as cores, the default, they can stop for good.
 export PJRT_NPROC ?= 32
 
-.PHONY: demo test test-all lint types pytest jax notebook docs hunt clean
+.PHONY: demo test test-all lint types pytest jax notebook docs matrix hunt clean
 
 $(READY): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -59,6 +60,9 @@ notebook: $(READY)
 # Of the notebooks as they have just run. A warning fails.
 docs: notebook
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --builder html docs docs/_build/html
+
+matrix: $(READY)
+	$(BIN)/python -m tests.matrix
 
 # Prints its seed, which `make hunt HUNT_SEED=...` takes to draw the same again.
 HUNT_MODELS ?= 1000
