@@ -31,6 +31,7 @@ BELOW = {
     "training": {"optimizers", "losses", "per_example"},
     "estimators": {"per_example", "data", "sampling", "losses"},
     "clustering": {"per_example", "data", "losses"},
+    "diagnosis": {"losses", "per_example", "data", "sampling", "estimators", "clustering"},
     "callbacks": {
         "losses",
         "per_example",
@@ -63,6 +64,7 @@ WITH_TENSORFLOW = {
     "data/strata_stream.py",
     "data/stratified_batches.py",
     "data/worker_share.py",
+    "diagnosis/example_measurements.py",
     "per_example",
     "training/checkpoints.py",
     "training/group_gradients.py",

@@ -19,7 +19,7 @@ import numpy as np
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.diagnosis.examples_seen import Progress
 from tf_gradvar.diagnosis.limits import DRAWS, SHARE_OF_TIME, Clock, too_short
-from tf_gradvar.diagnosis.noise import Estimate, LayerNoise, Noise, layer_rows, ratio
+from tf_gradvar.diagnosis.noise import Estimate, LayerNoise, GradientNoise, layer_rows, ratio
 from tf_gradvar.estimators.weighted_gradient import WeightedGradient
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.moments import Layout, added
@@ -42,7 +42,7 @@ class Draws:
         count: Batches that were drawn.
     """
 
-    noise: Noise
+    noise: GradientNoise
     layers: list[LayerNoise]
     count: int
 
@@ -130,7 +130,7 @@ def summary(
     v, s = float(variance.sum()), float(signal.sum())
     of_variance, of_signal = np.sqrt(np.diag(errors))
     scale = np.diag([batch_size, 1.0])
-    noise = Noise(
+    noise = GradientNoise(
         batch_size,
         signal=Estimate.of(max(s, 0.0), float(of_signal)),
         noise=Estimate.of(batch_size * v, float(batch_size * of_variance)),

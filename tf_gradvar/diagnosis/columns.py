@@ -1,4 +1,9 @@
-"""Columns of metadata as groupings: each example's source, device, user, day, age and so on."""
+"""Columns of metadata as groups of examples.
+
+A column with few different values names its groups by them. Numbers and dates that are nearly all
+different are cut into bins at their quantiles. Missing values (None, NaN, NaT, an empty string)
+are a group of their own, named `(missing)`.
+"""
 
 from __future__ import annotations
 
@@ -8,108 +13,153 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradvar.assignments import check_assignments, sizes_of
-
-# Numbers of more different values than this are cut into as many ranges as `RANGES`.
-MOST_VALUES = 50
-RANGES = 10
-# More groups than this share of the examples would hold hardly more than one example each.
-MOST_GROUPS = 0.1
+MISSING = "(missing)"
+NUM_BINS = 10
+# Numbers with at least this many different values, and fewer examples than this to each of them.
+_MANY_VALUES = 20
+_FEW_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Grouping:
-    """A way to divide the examples into groups.
+class Column:
+    """The groups of one column.
 
     Attributes:
-        name: What it is called.
-        assignments: The group of each example, int64 `[N]`, from 0 up without gaps.
-        code: Python that makes it, from `y` or `metadata`.
+        name: Of the column.
+        groups: Names of the G groups, in the order of their values, `(missing)` last.
+        ids: The group of each example, int64 `[N]`.
+        binned: Whether the groups are bins of numbers, by quantiles.
     """
 
     name: str
-    assignments: np.ndarray
-    code: str
+    groups: tuple[str, ...]
+    ids: np.ndarray
+    binned: bool = False
 
     @property
-    def count(self) -> int:
-        """K."""
-        return int(self.assignments.max()) + 1
+    def sizes(self) -> np.ndarray:
+        """N_k, int64 `[G]`."""
+        return np.bincount(self.ids, minlength=len(self.groups))
 
 
 def read_columns(metadata: Any, count: int) -> dict[str, np.ndarray]:
-    """Return the columns of a table by their names.
+    """Return the columns of metadata by their names.
 
     Args:
-        metadata: A mapping of columns, a pandas DataFrame, or None.
-        count: N, the examples.
+        metadata: A mapping of names to columns, a pandas DataFrame, or a structured array; None
+            has no columns.
+        count: Examples in the data: the length of each column.
 
     Raises:
-        ValueError: No such table, columns of another length or of several axes.
+        ValueError: Metadata of another form, or a column of another length or with a second axis.
 
     Example:
-        >>> read_columns({"source": ["a", "b"]}, 2)
-        {'source': array(['a', 'b'], dtype='<U1')}
+        >>> read_columns({"day": ["mon", "tue"]}, 2)
+        {'day': array(['mon', 'tue'], dtype=object)}
     """
     if metadata is None:
         return {}
-    if hasattr(metadata, "columns") and hasattr(metadata, "iloc"):
-        metadata = {str(name): metadata[name].to_numpy() for name in metadata.columns}
-    if not isinstance(metadata, Mapping):
+    if isinstance(metadata, np.ndarray) and metadata.dtype.names:
+        metadata = {name: metadata[name] for name in metadata.dtype.names}
+    if not isinstance(metadata, Mapping) and not hasattr(metadata, "columns"):
         raise ValueError(
-            "`metadata` must be a dict of columns, name -> [N] values, or a pandas DataFrame. "
-            f"Received: {type(metadata).__name__}."
+            "`metadata` must map names to columns: a dictionary of arrays or lists, or a pandas "
+            f"DataFrame. Received: metadata of type {type(metadata).__name__}. Write "
+            '`metadata={"source": column}`.'
         )
-    columns = {str(name): np.asarray(values) for name, values in metadata.items()}
-    for name, values in columns.items():
-        if values.shape != (count,):
-            raise ValueError(
-                f"`metadata` must have one value for each of the {count} examples in every "
-                f"column. Received: shape={values.shape} for the column {name!r}. Keep the rows "
-                "in the order of the examples, and drop those of others."
-            )
-    return columns
+    names = list(getattr(metadata, "columns", metadata))
+    return {str(name): _checked(name, metadata[name], count) for name in names}
 
 
-def grouping_of_column(name: str, values: np.ndarray) -> Grouping | str:
-    """Return the groups of a column's values, or a sentence on why there are none.
+def as_column(name: str, values: np.ndarray) -> Column:
+    """Return the groups of a column.
 
-    Numbers of more than 50 different values are cut into ten ranges of equal numbers of examples.
+    Args:
+        name: Of the column.
+        values: `[N]`.
+
+    Example:
+        >>> as_column("day", np.array(["tue", "mon", None, "tue"], object)).groups
+        ('mon', 'tue', '(missing)')
+        >>> as_column("age", np.arange(40.0)).groups[:2]
+        ('0 to 3', '4 to 7')
+
+    Cost: a sort of the N values.
     """
-    source = f"metadata[{name!r}]"
-    if values.dtype.kind == "f" or (values.dtype.kind in "iu" and _many(values)):
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            return f"The column {name!r} has missing or infinite numbers, and makes no groups."
-        edges = np.quantile(values, np.arange(1, RANGES) / RANGES)
-        code = (
-            f"numpy.digitize({source}, numpy.quantile({source}, "
-            f"numpy.arange(1, {RANGES}) / {RANGES}))"
-        )
-        assignments = check_assignments(np.digitize(values, edges))
+    missing = np.array([_is_missing(value) for value in values], bool)
+    present, numeric = _of_one_kind(values[~missing])
+    kinds, codes = np.unique(present, return_inverse=True)
+    many = len(kinds) >= _MANY_VALUES and len(kinds) * _FEW_EXAMPLES > len(present)
+    if numeric and many:
+        names, codes = _bins(present)
     else:
-        texts = values if values.dtype.kind in "biuUS" else np.array([str(v) for v in values])
-        code = f"numpy.asarray({source}).astype(str)"
-        assignments = check_assignments(texts.astype(str))
-    return usable(Grouping(name, assignments, code))
+        names = [str(kind) for kind in kinds.tolist()]
+    ids = np.full(len(values), len(names), np.int64)
+    ids[~missing] = codes.reshape(len(present))
+    if missing.any():
+        names.append(MISSING)
+    return Column(name, tuple(names), ids, binned=bool(numeric and many))
 
 
-def grouping_of_labels(labels: np.ndarray, code: str) -> Grouping | str:
-    """Return the classes as groups, or a sentence on why there are none."""
-    return usable(Grouping("label", check_assignments(labels), code))
-
-
-def usable(grouping: Grouping) -> Grouping | str:
-    """Return a grouping that can have a use, or a sentence on why it has none."""
-    count, total = grouping.count, len(grouping.assignments)
-    if count < 2:
-        return f"All examples have the same {grouping.name!r}: there is nothing to compare."
-    if count > MOST_GROUPS * total and sizes_of(grouping.assignments).min() < 2:
-        return (
-            f"The column {grouping.name!r} has {count:,} different values for {total:,} examples, "
-            "too many to make groups of them."
+def _checked(name: Any, given: Any, count: int) -> np.ndarray:
+    """Return a column as objects or numbers, or raise unless there is one entry an example."""
+    array = np.asarray(_plain(given))
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or len(array) != count:
+        raise ValueError(
+            f"Each column of `metadata` must have one entry for each of the {count} examples, in "
+            f"their order. Received: {name!r} of shape {array.shape}. Pass the rows of these "
+            "examples alone."
         )
-    return grouping
+    return array
 
 
-def _many(values: np.ndarray) -> bool:
-    return len(set(values.tolist())) > MOST_VALUES
+def _plain(given: Any) -> Any:
+    """Return lists and pandas' own types as objects, so that each entry stays as it is."""
+    if hasattr(given, "to_numpy") and not isinstance(getattr(given, "dtype", None), np.dtype):
+        return given.to_numpy(object)
+    if isinstance(given, list | tuple) and not any(np.ndim(entry) for entry in given):
+        return np.array(given, object)
+    return given
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, str | bytes):
+        return not value
+    return bool(value != value)  # NaN and NaT
+
+
+def _of_one_kind(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return numbers and dates as they are and all else as strings, and whether they are numbers.
+
+    Yes and no are names, too.
+    """
+    if values.dtype.kind == "O":
+        kinds = {type(value) for value in values}
+        if kinds and all(issubclass(kind, int | float | np.number) for kind in kinds):
+            values = np.array(values.tolist())
+    if values.dtype.kind in "iufM":
+        return values, True
+    return np.array([_text(value) for value in values], str), False
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _bins(values: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return names and members of at most `NUM_BINS` bins with about as many values each."""
+    ordered = np.sort(values)
+    places = np.arange(1, NUM_BINS) * len(values) // NUM_BINS
+    edges = np.unique(ordered[places])
+    codes = np.searchsorted(edges, values, side="right")
+    inside, codes = np.unique(codes, return_inverse=True)
+    members = [values[codes == k] for k in range(len(inside))]
+    return [f"{_short(m.min())} to {_short(m.max())}" for m in members], codes
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if value.dtype.kind in "iuf" and abs(value) < 1e4 else str(value)

@@ -65,7 +65,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Noise:
+class GradientNoise:
     """Signal and noise of the whole gradient.
 
     Attributes:
@@ -111,14 +111,14 @@ def population_of(seen: Seen) -> Population:
     return population
 
 
-def measure_noise(seen: Seen, batch_size: int) -> Noise:
+def measure_noise(seen: Seen, batch_size: int) -> GradientNoise:
     """Return signal and noise, by the formulas at the top of this file."""
     population = population_of(seen)
     noise = float(population.variance.sum())
     signal = float(population.squared_mean.sum())
     errors = errors_of(seen, noise, signal)
     of_noise, of_signal = math.sqrt(errors[0, 0]), math.sqrt(errors[1, 1])
-    return Noise(
+    return GradientNoise(
         batch_size,
         signal=Estimate.of(max(signal, 0.0), of_signal),
         noise=Estimate.of(noise, of_noise),

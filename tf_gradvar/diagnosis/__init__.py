@@ -1,0 +1,1 @@
+"""A report on gradients: how noisy they are, why, and what would help."""
