@@ -19,7 +19,7 @@ import numpy as np
 from tf_gradvar.data.examples import Examples
 from tf_gradvar.diagnosis.examples_seen import Progress
 from tf_gradvar.diagnosis.limits import DRAWS, SHARE_OF_TIME, Clock, too_short
-from tf_gradvar.diagnosis.noise import Estimate, LayerNoise, GradientNoise, layer_rows, ratio
+from tf_gradvar.diagnosis.noise import Estimate, GradientNoise, LayerNoise, layer_rows, ratio
 from tf_gradvar.estimators.weighted_gradient import WeightedGradient
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.moments import Layout, added

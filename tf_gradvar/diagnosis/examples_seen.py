@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -71,6 +70,7 @@ def look(
     seed: int = 0,
     progress: Progress = lambda seen, total: None,
     chunk_size: int = CHUNK_SIZE,
+    one_pass: Pass | None = None,
 ) -> Seen:
     """Look at the examples, each of them once.
 
@@ -86,6 +86,7 @@ def look(
         seed: Of the subset and of the sketches.
         progress: Is told how far the pass is.
         chunk_size: The most examples in a piece.
+        one_pass: Compiled by an earlier look with the same loss and seed, or None.
 
     Raises:
         ValueError: A limit in which nothing can be measured, no example with a finite gradient,
@@ -94,7 +95,7 @@ def look(
     model = loss.model
     shapes = [tuple(variable.shape) for variable in model.trainable_variables]
     layout = Layout.of(per_example.variable_layers(model), shapes)
-    one_pass = _Pass(loss, seed)
+    one_pass = one_pass or Pass(loss, seed)
     first = next(iter(examples.pieces(None, None, chunk_size)))
     per_example.check_examples(loss, first.x, first.y, first.sample_weight)
     one_pass(first)
@@ -117,10 +118,16 @@ def look(
     return rows.finish(examples.count, choice, layout, seconds)
 
 
-class _Pass:
-    """The compiled pass over one piece: statistics and the outputs of the model."""
+class Pass:
+    """The compiled pass over one piece: statistics and the outputs of the model.
+
+    Args:
+        loss: The loss, with its model.
+        seed: Of the sketches.
+    """
 
     def __init__(self, loss: ModelLoss, seed: int):
+        self.loss = loss
         self._statistics = PieceStatistics(loss, sketch_size=SKETCH_SIZE, seed=seed)
         model = loss.model
         self._outputs = tf.function(
@@ -128,6 +135,7 @@ class _Pass:
         )
 
     def __call__(self, piece: Piece) -> per_example.Statistics:
+        """Return the statistics of a piece."""
         return self._statistics(piece, None, squares=True, sketch=True)
 
     def outputs(self, piece: Piece) -> np.ndarray | None:
@@ -147,7 +155,7 @@ class _Rows:
         self._outputs: list[np.ndarray | None] = []
 
     def add(
-        self, indices: np.ndarray, found: per_example.Statistics, piece: Piece, one_pass: _Pass
+        self, indices: np.ndarray, found: per_example.Statistics, piece: Piece, one_pass: Pass
     ) -> None:
         """Add a piece, without the examples that are not finite."""
         self.seen += len(indices)
