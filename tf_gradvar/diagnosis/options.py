@@ -165,7 +165,7 @@ def clusters(facts: Facts) -> Option:
     return _option(
         facts,
         predicted,
-        name=f"{count} clusters of the gradients",
+        name=f"gradient clusters ({count})",
         kind="clusters",
         plain=plain,
         passes=1.0 + 1.0 / EPOCHS_BETWEEN_CLUSTERINGS,

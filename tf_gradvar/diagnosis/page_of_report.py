@@ -196,7 +196,8 @@ def _table_of(report: Diagnosis) -> Table:
         error = "" if option.ratio.exact else f" ± {percent(option.ratio.standard_error)}"
         cells.append(
             [
-                f"{place}. {option.name}",
+                option.name,
+                f"{place}",
                 f"{percent(option.ratio.value)}{error}",
                 f"{number(option.equivalent_batch_size)} examples",
                 time,
@@ -207,6 +208,7 @@ def _table_of(report: Diagnosis) -> Table:
         )
     headings = [
         "way",
+        "rank",
         "variance",
         "equivalent batch size",
         "time of a step",
