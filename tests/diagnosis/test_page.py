@@ -161,7 +161,8 @@ def test_advice_on_the_batch_size(batch_size, words_found):
 def test_advice_follows_the_prediction():
     assert "Most would help: " in words.option_sentence(report_of())
     assert "No way of drawing" in words.option_sentence(report_of(best=None))
-    assert words.best_code(report_of(best=None)) == "model.fit(x, y, batch_size=32)"
+    small = report_of(batch_size=4, best=None)
+    assert words.best_code(small) == "model.fit(x, y, batch_size=8)"
     assert words.best_code(report_of(batch_size=350, examined=400, best=None)) is None
     assert "and 10 more (counted from 0)" in words.left_out(report_of().setting)
 

@@ -19,7 +19,7 @@ from tf_gradvar.diagnosis.numbers_in_words import (
 from tf_gradvar.diagnosis.options import Apart, Option
 from tf_gradvar.diagnosis.report import Diagnosis, Setting
 
-# The share of the steps that twice the batch saves at the critical batch size, and at four times it.
+# Share of the steps that twice the batch saves at the critical batch size, and at four times it.
 SAVES, FEW = 0.25, 0.1
 MOST_NAMED = 10
 
