@@ -178,11 +178,14 @@ def stale_note(option: Option) -> str:
 
 def cost_of(option: Option, setting: Setting) -> tuple[str, str]:
     """Return the cost of an option in time and memory."""
-    time = f"{number(option.passes)} times"
-    if setting.seconds_per_example is not None:
-        extra = (option.passes - 1.0) * setting.seconds_per_example * setting.batch_size
-        time += f" (+{number(1000 * extra)} ms a step)" if extra > 0 else " (+0 ms a step)"
-    return time, size(option.memory_bytes)
+    if option.passes == 1.0:
+        time = "the same time"
+    else:
+        time = f"{number(option.passes)} times the time"
+        if setting.seconds_per_example is not None:
+            extra = (option.passes - 1.0) * setting.seconds_per_example * setting.batch_size
+            time += f" (+{number(1000 * extra)} ms a step)"
+    return time, size(option.memory_bytes) if option.memory_bytes else "none"
 
 
 def apart_sentences(apart: Sequence[Apart]) -> list[str]:
@@ -236,8 +239,8 @@ def _option_line(option: Option, setting: Setting) -> str:
     error = "" if option.ratio.exact else f" ± {percent(option.ratio.standard_error)}"
     return (
         f"{option.name}: {percent(option.ratio.value)}{error} of the variance, equivalent batch "
-        f"size {number(option.equivalent_batch_size)} examples, {time} the time, {memory} more "
-        "memory" + (", stale" if option.stale else "")
+        f"size {number(option.equivalent_batch_size)} examples, {time}, more memory: {memory}"
+        + (", stale" if option.stale else "")
     )
 
 
