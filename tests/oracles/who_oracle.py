@@ -58,3 +58,18 @@ def components(g, tolerance, floor):
         if len(group) > 1:
             found.append(group)
     return found
+
+
+def opposition_and_support(g, labels, most, copy, references=None):
+    """Means of the largest cosines, negated ones with other labels and those with the same."""
+    cosines = [[a @ b / np.sqrt(a @ a) / np.sqrt(b @ b) for b in g] for a in g]
+    references = range(len(g)) if references is None else references
+    opposition, support = [], []
+    for i in range(len(g)):
+        against = [-cosines[i][j] for j in references if labels[j] != labels[i]]
+        with_it = [cosines[i][j] for j in references if labels[j] == labels[i] and j != i]
+        with_it = [cosine for cosine in with_it if cosine <= copy]
+        for found, values in ((opposition, against), (support, with_it)):
+            largest = sorted(values)[-most:]
+            found.append(sum(largest) / len(largest) if largest else 0.0)
+    return np.array(opposition), np.array(support)

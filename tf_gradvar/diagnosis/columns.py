@@ -101,6 +101,17 @@ def as_column(name: str, values: np.ndarray) -> Column:
     return Column(name, tuple(names), ids, binned=bool(numeric and many))
 
 
+def class_column(labels: np.ndarray) -> Column:
+    """Return the classes as groups: one for each label, however few examples have it.
+
+    Example:
+        >>> class_column(np.array([7, 3, 7])).groups
+        ('3', '7')
+    """
+    classes, ids = np.unique(labels, return_inverse=True)
+    return Column("class", tuple(map(str, classes.tolist())), ids.reshape(len(labels)))
+
+
 def _checked(name: Any, given: Any, count: int) -> np.ndarray:
     """Return a column as objects or numbers, or raise unless there is one entry an example."""
     array = np.asarray(_plain(given))
