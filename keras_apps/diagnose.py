@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = _diagnose(options)
         page = report.save(options.workdir / "noise.html")
         report.to_json(options.workdir / "noise.json")
-        if report.examples is not None:
+        if report.who is not None:
             report.to_csv(options.workdir / "scores.csv")
     except (ValueError, ImportError) as error:
         reader.error(str(error))

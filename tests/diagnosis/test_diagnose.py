@@ -49,7 +49,7 @@ def test_numbers(report):
     (svrg,) = [option for option in found.options if option.kind == "svrg"]
     expected = trace_of_covariance(differences) / variance
     np.testing.assert_allclose(svrg.ratio.value, expected, rtol=1e-4)
-    norms = np.sqrt(found.examples.squared_norms)
+    norms = found.who.scores["norm"]
     np.testing.assert_allclose(norms, np.linalg.norm(matrix, axis=1), rtol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_predictions_are_what_is_measured(report):
 def test_a_report_can_be_read_and_kept(report, tmp_path):
     found, _, _ = report
     text = str(found)
-    for words in ("1. Noise", "2. Where", "4. What would help", "All 400 examples"):
+    for words in ("1. Noise", "2. Where", "3. Who", "4. What would help", "All 400 examples"):
         assert words in text
     assert "All examples have the same one" in text
     assert "'user' has 400 groups" in text

@@ -11,15 +11,36 @@ import pytest
 from tests.diagnosis import browser
 from tests.diagnosis.tiny import gradients, seen_of
 from tf_gradvar.diagnosis import glossary, numbers_in_words, svg, words
+from tf_gradvar.diagnosis.example_measurements import ExampleMeasurements
 from tf_gradvar.diagnosis.groupings import Grouping
+from tf_gradvar.diagnosis.images import png
 from tf_gradvar.diagnosis.noise import Estimate, layer_noise, measure_noise
 from tf_gradvar.diagnosis.options import Facts, best_of, options_of
 from tf_gradvar.diagnosis.page_of_report import page_of
 from tf_gradvar.diagnosis.page_over_training import page_over_training
 from tf_gradvar.diagnosis.report import Diagnosis, Setting
+from tf_gradvar.diagnosis.who import examine
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "rect", "line", "circle", "polyline"}
 MATRIX, LABELS = gradients(400)
+PIXELS = np.arange(8 * 6 * 3).astype(np.uint8).reshape(8, 6, 3)
+EMBEDDED = ("#", "data:image/svg+xml;base64,", "data:image/png;base64,")
+
+
+def who_of(seen):
+    rows = np.arange(len(seen.indices))
+    measured = ExampleMeasurements(
+        indices=seen.indices,
+        squared_norms=seen.squared_norms,
+        sketches=seen.sketches,
+        losses=np.linspace(0, 5, len(rows)),
+        labels=LABELS[rows],
+        predictions=(LABELS[rows] + (rows % 5 == 0)) % 3,
+        left_out=np.array([], int),
+        count=len(MATRIX),
+    )
+    columns = {"source": np.where(np.arange(400) % 2, "phone", "<web>"), "one": np.ones(400)}
+    return examine(measured, columns)
 
 
 def report_of(batch_size=16, examined=200, name="a <model> & more", **changes):
@@ -51,7 +72,7 @@ def report_of(batch_size=16, examined=200, name="a <model> & more", **changes):
         for i in range(25)
     ]
     made = Diagnosis(
-        setting, noise, tuple(layers), None, tuple(options), tuple(apart), best_of(options)
+        setting, noise, tuple(layers), who_of(seen), tuple(options), tuple(apart), best_of(options)
     )
     return dataclasses.replace(made, **changes)
 
@@ -71,8 +92,9 @@ def history():
 PAGES = {
     "a subset": lambda: page_of(report_of()),
     "all examples": lambda: page_of(report_of(examined=400)),
+    "images": lambda: page_of(report_of(images={i: png(PIXELS) for i in range(400)})),
     "no help": lambda: page_of(report_of(best=None)),
-    "draws": lambda: page_of(report_of(options=(), apart=(), best=None)),
+    "draws": lambda: page_of(report_of(options=(), apart=(), best=None, who=None)),
     "training": lambda: page_over_training(history(), "net"),
     "one measurement": lambda: page_over_training(history()[:1], "net"),
 }
@@ -116,14 +138,14 @@ def test_valid_and_self_contained(name):
     assert "script" not in found.tags
     assert found.links
     for link in found.links:
-        assert link.startswith(("#", "data:image/svg+xml;base64,")), link
+        assert link.startswith(EMBEDDED), link
         assert not link.startswith("#") or link[1:] in found.ids, link
     assert "<model>" not in page
     assert not re.search(r"\bnan\b", re.sub(r"base64,\S+", "", page))
 
 
 @pytest.mark.skipif(browser.executable() is None, reason="needs chromium or chrome")
-@pytest.mark.parametrize("name", ["a subset", "training"])
+@pytest.mark.parametrize("name", ["images", "training"])
 def test_in_a_browser(name, tmp_path):
     found, console = browser.widths(PAGES[name](), tmp_path, 400, 1200)
     assert console == []

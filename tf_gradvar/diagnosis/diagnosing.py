@@ -16,13 +16,16 @@ from tf_gradvar.diagnosis.by_draws import measure_draws
 from tf_gradvar.diagnosis.columns import read_columns
 from tf_gradvar.diagnosis.examples_seen import Progress, look
 from tf_gradvar.diagnosis.groupings import groupings_of, labels_of
+from tf_gradvar.diagnosis.images import pictures_of
 from tf_gradvar.diagnosis.limits import Clock, check_limits
 from tf_gradvar.diagnosis.noise import layer_noise, measure_noise
 from tf_gradvar.diagnosis.options import Facts, best_of, options_of
 from tf_gradvar.diagnosis.progress import bar
 from tf_gradvar.diagnosis.report import Diagnosis, Setting
 from tf_gradvar.diagnosis.snapshot import check_earlier, svrg_ratio
+from tf_gradvar.diagnosis.who import examine
 from tf_gradvar.diagnosis.who_of_seen import measurements_of
+from tf_gradvar.diagnosis.who_page import examples_to_show
 from tf_gradvar.estimators.measurable import check_labels
 from tf_gradvar.keras_internals import compiled_loss
 from tf_gradvar.losses import ModelLoss
@@ -149,7 +152,8 @@ def _by_examples(
         ratio = svrg_ratio(loss, examples, seen, earlier, seed)
     facts = Facts(noise, seen, _learning_rate(model), seed)
     options, apart = options_of(facts, groupings, ratio)
-    rows = measurements_of(seen, labels, loss, examples.count)
+    who = examine(measurements_of(seen, labels, loss, examples.count), columns or None, seed=seed)
+    shown = [index for indices in examples_to_show(who).values() for index in indices]
     setting = Setting(
         model=model.name,
         parameters=sum(seen.layout.sizes),
@@ -167,11 +171,12 @@ def _by_examples(
         setting,
         noise,
         tuple(layer_noise(seen, batch_size)),
-        rows,
+        who,
         tuple(options),
         tuple(apart),
         best_of(options),
         {grouping.name: grouping.assignments for grouping in groupings},
+        pictures_of(examples, shown),
     )
 
 

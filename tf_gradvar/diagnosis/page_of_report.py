@@ -12,6 +12,8 @@ from tf_gradvar.diagnosis.glossary import TERMS, linked
 from tf_gradvar.diagnosis.numbers_in_words import SQUARED, estimate, interval, number, percent
 from tf_gradvar.diagnosis.options import Option
 from tf_gradvar.diagnosis.report import Diagnosis
+from tf_gradvar.diagnosis.who import Who
+from tf_gradvar.diagnosis.who_page import who_parts
 from tf_gradvar.pages import (
     Code,
     Gallery,
@@ -49,8 +51,9 @@ def _summary(report: Diagnosis) -> list[Part]:
 
 
 def _sections(report: Diagnosis) -> list[Part]:
+    who = [] if report.who is None else [_who(report, report.who)]
     help_ = [_help(report)] if report.options else []
-    return [_noise(report), _where(report), *help_, _terms(), _about(report)]
+    return [_noise(report), _where(report), *who, *help_, _terms(), _about(report)]
 
 
 def _noise(report: Diagnosis) -> Section:
@@ -145,6 +148,10 @@ def _where(report: Diagnosis) -> Section:
     )
     sentence = Markup(linked(words.layer_sentence(layers)))
     return Section("2. Where", [sentence, Gallery(pictures), table])
+
+
+def _who(report: Diagnosis, who: Who) -> Section:
+    return Section("3. Who", who_parts(who, report.images))
 
 
 def _help(report: Diagnosis) -> Section:

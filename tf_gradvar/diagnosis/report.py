@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_gradvar.diagnosis.example_measurements import ExampleMeasurements
 from tf_gradvar.diagnosis.noise import GradientNoise, LayerNoise
 from tf_gradvar.diagnosis.options import Apart, Option
+from tf_gradvar.diagnosis.who import Who
 from tf_gradvar.records import to_plain
 
 
@@ -62,22 +61,24 @@ class Diagnosis:
         setting: What was measured, and how.
         noise: Signal and noise of the whole gradient.
         layers: The same by layer, in the order of the model.
-        examples: What was seen of each example; None where batches were drawn.
+        who: Who carries the noise; None where batches were drawn.
         options: What would help, the largest gain first.
         apart: What steps of one group alone would vary.
         best: The first option that is worth its cost, or None.
         groups: Name of a grouping -> the group of each example, int64 `[N]`: "class" and the
             columns of the metadata.
+        images: PNG files of the examples that the page shows, by their numbers.
     """
 
     setting: Setting
     noise: GradientNoise
     layers: tuple[LayerNoise, ...]
-    examples: ExampleMeasurements | None = field(repr=False)
+    who: Who | None = field(repr=False)
     options: tuple[Option, ...]
     apart: tuple[Apart, ...]
     best: Option | None
     groups: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    images: Mapping[int, bytes] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         from tf_gradvar.diagnosis.words import plain_text
@@ -105,7 +106,7 @@ class Diagnosis:
         """
         plain = {
             name: _plain(getattr(self, name))
-            for name in ("setting", "noise", "layers", "options", "apart", "best")
+            for name in ("setting", "noise", "layers", "who", "options", "apart", "best")
         }
         text = json.dumps(to_plain(plain), indent=1, allow_nan=False)
         if path is not None:
@@ -124,7 +125,7 @@ class Diagnosis:
         Raises:
             ValueError: A report from drawn batches, which has no scores of single examples.
         """
-        if self.examples is None:
+        if self.who is None:
             raise ValueError(
                 "`to_csv` writes the scores of single examples, and this report was measured from "
                 "drawn batches, in which no example has a gradient of its own. Use `to_json`, or "
@@ -132,18 +133,7 @@ class Diagnosis:
             )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = {
-            "index": self.examples.indices,
-            "label": self.examples.labels,
-            "prediction": self.examples.predictions,
-            "loss": self.examples.losses,
-            "norm": np.sqrt(self.examples.squared_norms),
-        }
-        known = {name: column.tolist() for name, column in columns.items() if column is not None}
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(known)
-            writer.writerows(zip(*known.values(), strict=True))
+        self.who.save_scores(path)
         return path
 
 

@@ -18,6 +18,7 @@ from tf_gradvar.diagnosis.numbers_in_words import (
 )
 from tf_gradvar.diagnosis.options import Apart, Option
 from tf_gradvar.diagnosis.report import Diagnosis, Setting
+from tf_gradvar.diagnosis.who_words import who_sentences
 
 # Share of the steps that twice the batch saves at the critical batch size, and at four times it.
 SAVES, FEW = 0.25, 0.1
@@ -225,6 +226,8 @@ def plain_text(report: Diagnosis) -> str:
     parts = [title_of(report), "", looked_at(setting), *_given(left_out(setting)), *setting.notes]
     parts += ["", "1. Noise", *noise_sentences(noise), *numbers]
     parts += ["", "2. Where", layer_sentence(report.layers)]
+    if report.who is not None:
+        parts += ["", "3. Who", *who_sentences(report.who)]
     if report.options:
         parts += ["", "4. What would help", option_sentence(report)]
         parts += [f"  {_option_line(option, setting)}" for option in report.options]
