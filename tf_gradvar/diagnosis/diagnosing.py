@@ -151,9 +151,14 @@ def _by_examples(
     if earlier is not None:
         ratio = svrg_ratio(loss, examples, seen, earlier, seed)
     facts = Facts(noise, seen, _learning_rate(model), seed)
-    options, apart = options_of(facts, groupings, ratio)
-    who = examine(measurements_of(seen, labels, loss, examples.count), columns or None, seed=seed)
+    measured = measurements_of(seen, labels, loss, examples.count)
+    who = examine(measured, columns or None, seed=seed)
     shown = [index for indices in examples_to_show(who).values() for index in indices]
+    images = pictures_of(examples, shown)
+    short = clock.is_short
+    if short:
+        remarks.append("Gradient clusters were not tried: the time limit left no time for them.")
+    options, apart = options_of(facts, groupings, ratio, with_clusters=not short)
     setting = Setting(
         model=model.name,
         parameters=sum(seen.layout.sizes),
@@ -176,7 +181,7 @@ def _by_examples(
         tuple(apart),
         best_of(options),
         {grouping.name: grouping.assignments for grouping in groupings},
-        pictures_of(examples, shown),
+        images,
     )
 
 

@@ -15,7 +15,7 @@ BUDGETS: dict[str, float] = {"economy": 2_000, "business": 20_000, "full": math.
 # Estimates that are drawn, where examples have no gradients of their own.
 DRAWS = {"economy": 20, "business": 60, "full": 200}
 # Of the time that is left, the rest being for clustering, tests and the page.
-SHARE_OF_TIME = 0.4
+SHARE_OF_TIME = 0.3
 FEWEST = 64
 
 
@@ -35,6 +35,11 @@ class Clock:
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self._now() - self._start
+
+    @property
+    def is_short(self) -> bool:
+        """Whether less than a third of the time is left."""
+        return self.limit is not None and 3.0 * self.left < self.limit
 
     @property
     def left(self) -> float:
@@ -77,7 +82,7 @@ def choose(budget: str, total: int, seconds_each: float, seconds_left: float) ->
 
     Example:
         >>> choose("full", 60_000, 1e-3, 25.0)
-        Choice(count=10000, reason='time')
+        Choice(count=7500, reason='time')
         >>> choose("business", 60_000, 1e-3, 600.0)
         Choice(count=20000, reason='budget')
     """

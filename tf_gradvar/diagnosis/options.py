@@ -105,7 +105,11 @@ class Facts:
 
 
 def options_of(
-    facts: Facts, groupings: Sequence[Grouping], svrg_ratio: Estimate | None
+    facts: Facts,
+    groupings: Sequence[Grouping],
+    svrg_ratio: Estimate | None,
+    *,
+    with_clusters: bool = True,
 ) -> tuple[list[Option], list[Apart]]:
     """Return all ways, the one with the largest gain first, and what data apart would do.
 
@@ -113,6 +117,7 @@ def options_of(
         facts: What they depend on.
         groupings: The classes and the columns.
         svrg_ratio: Measured with earlier weights; None: there were none.
+        with_clusters: Whether to cluster the gradients, too, which takes longest.
     """
     found = [larger_batch(facts)]
     apart = []
@@ -120,7 +125,8 @@ def options_of(
         moments = _moments(facts.seen, grouping.assignments)
         found += [strata(facts, grouping, moments), discover(facts, grouping, moments)]
         apart.append(data_apart(facts, grouping, moments))
-    if len(facts.seen.indices) >= 4 * facts.batch_size and facts.noise.noise.value > 0:
+    enough = len(facts.seen.indices) >= 4 * facts.batch_size
+    if with_clusters and enough and facts.noise.noise.value > 0:
         found.append(clusters(facts))
     if svrg_ratio is not None:
         found.append(svrg(facts, svrg_ratio))
