@@ -31,7 +31,6 @@ BELOW = {
     "training": {"optimizers", "losses", "per_example"},
     "estimators": {"per_example", "data", "sampling", "losses"},
     "clustering": {"per_example", "data", "losses"},
-    "diagnosis": {"losses", "per_example", "data", "sampling", "estimators", "clustering"},
     "callbacks": {
         "losses",
         "per_example",
@@ -41,6 +40,17 @@ BELOW = {
         "optimizers",
         "sampling",
         "training",
+    },
+    "pages": set(),
+    "diagnosis": {
+        "callbacks",
+        "clustering",
+        "data",
+        "estimators",
+        "losses",
+        "pages",
+        "per_example",
+        "sampling",
     },
 }
 # The same for the rooms of the apps; the files beside them are the commands and may import all.
@@ -65,6 +75,7 @@ WITH_TENSORFLOW = {
     "data/stratified_batches.py",
     "data/worker_share.py",
     "diagnosis/example_measurements.py",
+    "diagnosis/examples_seen.py",
     "per_example",
     "training/checkpoints.py",
     "training/group_gradients.py",
