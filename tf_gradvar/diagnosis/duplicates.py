@@ -18,9 +18,9 @@ from collections.abc import Iterator
 import numpy as np
 
 # Relative distance of gradients that are called near-duplicates.
-TOLERANCE = 0.05
-# Smallest norm, as a part of the largest one: float32 leaves fewer than two digits below it.
-FLOOR = 1e-5
+TOLERANCE = 0.1
+# Smallest norm, as a part of the largest one: float32 rounds a probability near 1 to about this.
+FLOOR = 1e-7
 
 _ROWS = 1024
 
@@ -37,8 +37,8 @@ def near_duplicates(
     Args:
         squared_norms: ||g_i||^2, float64 `[N]`.
         sketches: Of the gradients, float32 `[N, S]`.
-        tolerance: The largest relative distance, below 1. Defaults to 0.05.
-        floor: The smallest norm, as a part of the largest one. Defaults to 1e-5.
+        tolerance: The largest relative distance, below 1. Defaults to 0.1.
+        floor: The smallest norm, as a part of the largest one. Defaults to 1e-7.
 
     Returns:
         Groups numbered from 0 in the order of their first examples, -1 for examples without a
