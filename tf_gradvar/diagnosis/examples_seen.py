@@ -36,7 +36,7 @@ class Seen:
         squared_norms: ||g_i||^2, float64 `[n]`.
         sketches: float32 `[n, S]`.
         losses: float64 `[n]`.
-        outputs: Of the model, `[n, ...]`; None where it has several.
+        outputs: Of the model, `[n]` or `[n, C]`; None where it has others.
         sums: Over the n examples, by layer.
         layout: The layers.
         left_out: Numbers of examples whose gradients are infinite or not a number.
@@ -139,9 +139,11 @@ class Pass:
         return self._statistics(piece, None, squares=True, sketch=True)
 
     def outputs(self, piece: Piece) -> np.ndarray | None:
-        """Return the model's only output, or None."""
+        """Return the model's only output, at most a row an example, or None."""
         found = self._outputs(keras.tree.map_structure(tf.convert_to_tensor, piece.x))
-        return None if keras.tree.is_nested(found) else np.asarray(found)
+        if keras.tree.is_nested(found) or len(found.shape) > 2:
+            return None
+        return np.asarray(found)
 
 
 class _Rows:

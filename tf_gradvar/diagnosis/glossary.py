@@ -131,7 +131,9 @@ _PATTERN = re.compile(
 
 
 def linked(text: str) -> str:
-    """Return text as HTML in which the first mention of every term links to its paragraph.
+    """Return text as HTML: the first mention of every term links to its paragraph.
+
+    What stands between backticks is code.
 
     Example:
         >>> linked("More <noise>.")
@@ -146,4 +148,5 @@ def linked(text: str) -> str:
         seen.add(key)
         return f'<a href="#{key}">{match.group()}</a>'
 
-    return _PATTERN.sub(link, html.escape(text, quote=False))
+    found = _PATTERN.sub(link, html.escape(text, quote=False))
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", found)

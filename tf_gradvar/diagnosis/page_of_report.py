@@ -163,7 +163,7 @@ def _help(report: Diagnosis) -> Section:
             "The lines that turn it on. `model` is your compiled model, `x` and `y` your arrays"
             + (", `report` is what `tf_gradvar.diagnose` returned:" if "report." in lines else ":")
         )
-        parts += [Text(intro.replace("`", "")), Code(lines)]
+        parts += [Markup(linked(intro)), Code(lines)]
     parts += [_picture_of(options, setting.batch_size), _table_of(report)]
     stale = [option for option in options if option.stale]
     for option in stale:
@@ -172,8 +172,8 @@ def _help(report: Diagnosis) -> Section:
     if not any(option.kind == "svrg" for option in options):
         text = (
             "SVRG: not predicted. It has no variance at its own snapshot, and what is left of that "
-            "later can only be measured: pass earlier_weights. Each step costs two gradients, and "
-            "each snapshot a pass over the data."
+            "later can only be measured: pass `earlier_weights`. Each step costs two gradients, "
+            "and each snapshot a pass over the data."
         )
         parts.append(Markup(linked(text), "note"))
     parts += [Markup(linked(text)) for text in words.apart_sentences(report.apart)]

@@ -21,7 +21,7 @@ def measurements_of(
         loss: The loss, which tells logits from probabilities.
         count: N, of the data.
     """
-    known = labels is not None and seen.outputs is not None and seen.outputs.ndim <= 2
+    known = labels is not None and seen.outputs is not None
     predictions = None
     if known and seen.outputs is not None:
         predictions = predicted_classes(seen.outputs, yes_threshold(loss.loss))
