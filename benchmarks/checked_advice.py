@@ -5,8 +5,8 @@
 
 A network is trained for ten epochs with plain batches of 32, then diagnosed. From these weights it
 goes on with plain batches, with the first way of the report and with the two that follow, by the
-lines of code of the report, for as many gradients of examples as six epochs have (a clustering
-counts as one pass). What counts is the mean loss of all training examples after it.
+lines of code of the report, for as many gradients of examples as six epochs of whole batches have
+(a clustering counts as one pass). What counts is the mean loss of all training examples after it.
 
 Report: how often the way with the larger predicted gain ended at the lower loss, and by how much.
 Writes checked_advice.csv and checked_advice.png.
@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import tensorflow as tf
 from matplotlib.figure import Figure
 
 import tf_gradvar
@@ -85,10 +86,10 @@ def follow(code: str, epochs: int, seed: int, names: dict[str, Any]) -> float:
     """Run lines of the report for some epochs, and return the mean loss after them."""
     lines = imports(code).replace("seed=0", f"seed={seed}")
     lines = re.sub(r"model\.fit\(", f"model.fit(epochs={epochs}, verbose=0, x=", lines)
-    # The last part of a batch is left out of all of them.
-    lines = re.sub(
-        r"x=x, y, batch_size=(\d+)", r"x=x, y=y, batch_size=\1, steps_per_epoch=len(x) // \1", lines
-    )
+    # Keras loses steps of arrays with `steps_per_epoch`, and a part of a batch is one step more.
+    lines = re.sub(r"x=x, y, batch_size=(\d+)", r"x=examples.batch(\1, drop_remainder=True)", lines)
+    examples = tf.data.Dataset.from_tensor_slices((names["x"], names["y"]))
+    names["examples"] = examples.shuffle(len(names["x"]), seed=seed)
     exec(lines, names)
     return mean_loss(names["model"], names["x"], names["y"])
 

@@ -49,31 +49,37 @@ def wrong_label_rows(planted: Planted, measured: ExampleMeasurements, who: Who) 
         }
 
 
-def duplicate_rows(planted: Planted, measured: ExampleMeasurements, who: Who) -> Iterator[Row]:
-    """Yield near-duplicates by gradients, and by inputs.
+def gradient_duplicates(planted: Planted, measured: ExampleMeasurements, who: Who) -> Row:
+    """Return the score of near-duplicates by gradients."""
+    nearest = _nearest(measured.squared_norms, measured.sketches)
+    return {"method": "examine", **_of_groups(planted, who.duplicates.group, nearest)}
 
-    A ranking is by the distance to the nearest neighbour; recall is of copies in one group with
-    their originals, precision of grouped examples that are copies or have one.
-    """
+
+def input_duplicates(planted: Planted) -> Row:
+    """Return the score of near-duplicates by inputs, as vectors of pixels."""
     x = planted.x.reshape(len(planted.x), -1)
     squares = np.square(x, dtype=np.float64).sum(axis=1)
-    methods = {
-        "examine": (measured.squared_norms, measured.sketches, who.duplicates.group),
-        "inputs": (squares, x, near_duplicates(squares, x, tolerance=TOLERANCE)),
+    groups = near_duplicates(squares, x, tolerance=TOLERANCE)
+    return {"method": "inputs", **_of_groups(planted, groups, _nearest(squares, x))}
+
+
+def _of_groups(planted: Planted, group: np.ndarray, nearest: np.ndarray) -> Row:
+    """Return the ranking by the distance to the nearest neighbour, and the scores of groups.
+
+    Recall is of copies in one group with their originals, precision of grouped examples that are
+    copies or have one.
+    """
+    is_copy = planted.original != np.arange(len(group))
+    together = (group >= 0) & (group == group[planted.original])
+    return {
+        "finding": "duplicates",
+        "average_precision": average_precision(-nearest, planted.copied),
+        "precision": planted.copied[group >= 0].mean() if (group >= 0).any() else np.nan,
+        "recall": together[is_copy].mean(),
+        "recall_exact": together[is_copy & ~planted.changed].mean(),
+        "recall_changed": together[planted.changed].mean(),
+        "number": int((group >= 0).sum()),
     }
-    is_copy = planted.original != np.arange(len(x))
-    for method, (norms, vectors, group) in methods.items():
-        together = (group >= 0) & (group == group[planted.original])
-        yield {
-            "finding": "duplicates",
-            "method": method,
-            "average_precision": average_precision(-_nearest(norms, vectors), planted.copied),
-            "precision": planted.copied[group >= 0].mean() if (group >= 0).any() else np.nan,
-            "recall": together[is_copy].mean(),
-            "recall_exact": together[is_copy & ~planted.changed].mean(),
-            "recall_changed": together[planted.changed].mean(),
-            "number": int((group >= 0).sum()),
-        }
 
 
 def _nearest(squared_norms: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -90,7 +96,7 @@ def _nearest(squared_norms: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def group_rows(planted: Planted, measured: ExampleMeasurements, who: Who) -> Iterator[Row]:
-    """Yield whether the planted group comes first, by its noise and by its mean loss.
+    """Yield whether the planted group stands out most: by ranks, by mean noise and by mean loss.
 
     `day` means nothing: what it says is a false alarm.
     """
@@ -100,13 +106,16 @@ def group_rows(planted: Planted, measured: ExampleMeasurements, who: Who) -> Ite
         ids = planted.metadata[column]
         losses = np.bincount(ids, measured.losses) / np.bincount(ids)
         common = {"finding": f"noisy {column}", "share": found.share, "p_value": found.p_value}
-        first = found.rows[0]
+        first = max(found.rows, key=lambda row: abs(row.typical_rank - 1.0))
         yield common | {
             "method": "examine",
             "hit": np.nan if bad is None else float(first.group == str(bad)),
             "group_p_value": first.p_value,
+            "typical_rank": first.typical_rank,
             "relative_noise": first.relative_noise,
         }
+        hit = np.nan if bad is None else float(found.rows[0].group == str(bad))
+        yield common | {"method": "mean noise", "hit": hit}
         hit = np.nan if bad is None else float(losses.argmax() == bad)
         yield common | {"method": "loss", "hit": hit}
 

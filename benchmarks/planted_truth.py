@@ -22,9 +22,10 @@ from matplotlib.figure import Figure
 from benchmarks.planted_data import SETS, Planted, plant
 from benchmarks.planted_scores import (
     Row,
-    duplicate_rows,
+    gradient_duplicates,
     group_rows,
     idle_rows,
+    input_duplicates,
     wrong_label_rows,
 )
 from keras_apps.models import convnet, mlp
@@ -35,8 +36,8 @@ from tf_gradvar.plots import PALETTE
 MOMENTS = ("early", "middle", "fitted")
 VALUES = (
     "average_precision", "precision", "recall", "recall_exact", "recall_changed", "number", "hit",
-    "share", "p_value", "group_p_value", "relative_noise", "part", "second_moment_share",
-    "still_idle", "largest_share", "half",
+    "share", "p_value", "group_p_value", "relative_noise", "typical_rank", "part",
+    "second_moment_share", "still_idle", "largest_share", "half",
 )  # fmt: skip
 MIDDLE, MOST_EPOCHS, FITTED = 8, 80, 0.99
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -103,12 +104,13 @@ def score(name: str, seed: int, workdir: Path) -> list[Row]:
         moment: (found, examine(found, planted.metadata, seed=seed))
         for moment, found in measured(name, seed, workdir)
     }
-    rows = []
+    rows, by_inputs = [], input_duplicates(planted)
     for place, (moment, (found, who)) in enumerate(moments.items()):
         later = moments[MOMENTS[place + 1]][1] if place + 1 < len(MOMENTS) else None
         for row in (
             *wrong_label_rows(planted, found, who),
-            *duplicate_rows(planted, found, who),
+            gradient_duplicates(planted, found, who),
+            by_inputs,
             *group_rows(planted, found, who),
             *idle_rows(found, who, later),
         ):

@@ -88,6 +88,9 @@ def test_rows_follow_the_definitions():
         np.testing.assert_allclose(
             row.relative_noise, deviations[inside].mean() / deviations.mean(), rtol=1e-5
         )
+        order = [sum(d <= value for d in deviations) for value in deviations]
+        mean_rank = np.mean([order[i] for i in np.flatnonzero(inside)])
+        np.testing.assert_allclose(row.typical_rank, mean_rank / 4, rtol=1e-12)
         if size > 1:
             error = deviations[inside].std(ddof=1) / np.sqrt(size) / deviations.mean()
             np.testing.assert_allclose(row.standard_error, error, rtol=1e-4)
@@ -105,7 +108,20 @@ def test_a_noisy_group_is_named():
     rows = found_of(g, ids).rows
     assert rows[0].group == "3"
     assert rows[0].p_value == 1 / 500
-    assert min(row.p_value for row in rows[1:]) > 0.05
+    assert rows[0].typical_rank > 1
+    assert max(row.typical_rank for row in rows[1:]) < 1
+
+
+def test_a_quiet_group_is_told_from_a_noisy_one_in_spite_of_a_few_large_gradients():
+    g = gradients(200, 6)
+    ids = np.arange(200) % 5
+    g[ids == 3] *= 0.3
+    g[3] *= 100.0
+    rows = {row.group: row for row in found_of(g, ids).rows}
+    assert rows["3"].relative_noise > 1
+    assert rows["3"].typical_rank < 0.6
+    assert rows["3"].p_value == 1 / 500
+    assert all(rows[k].typical_rank > 1 for k in "0124")
 
 
 def test_means_are_unbiased_over_all_sketches():

@@ -41,8 +41,11 @@ class GroupRow:
         noise_share: Its part of sum_i ||g_i - m||^2.
         relative_noise: `noise_share` over its part of the examples: 1 is average.
         standard_error: Of `relative_noise`; NaN for a group of one example.
-        p_value: The chance of a group this much noisier than the others, were groups of these
-            sizes dealt at random; corrected for the number of groups.
+        typical_rank: Mean rank of ||g_i - m||^2 in the group over that of all examples, from 0 to
+            2: above 1 its examples are typically noisier than others, below 1 quieter. A few very
+            large gradients rule the mean and not the ranks.
+        p_value: The chance of a group whose `typical_rank` is this far from 1, were groups of
+            these sizes dealt at random; corrected for the number of groups.
     """
 
     group: str
@@ -51,6 +54,7 @@ class GroupRow:
     noise_share: float
     relative_noise: float
     standard_error: float
+    typical_rank: float
     p_value: float
 
 
@@ -213,19 +217,22 @@ def _rows(
 ) -> tuple[GroupRow, ...]:
     """Return a row for each group, the noisiest first.
 
-    The statistic is the mean of ||g_i - m||^2 over the group, in standard errors of a group drawn
-    at random; its largest value over the groups corrects for their number.
+    The statistic is the mean rank of ||g_i - m||^2 over the group, in standard errors of a group
+    drawn at random, noisier or quieter; its largest value over the groups corrects for their
+    number.
     """
     values, groups = noise.deviations, _Groups(column.ids)
     mean, count = values.mean(), len(values)
-    spread = values.std(ddof=1) * np.sqrt(1.0 / groups.sizes - 1.0 / count)
+    ranks = ranks_of(values)
+    spread = ranks.std(ddof=1) * np.sqrt(1.0 / groups.sizes - 1.0 / count)
 
     def statistics(order: np.ndarray) -> np.ndarray:
-        above = groups.sums(values[order]) / groups.sizes - mean
-        return np.divide(above, spread, out=np.zeros_like(above), where=spread > 0)
+        off = np.abs(groups.sums(ranks[order]) / groups.sizes - ranks.mean())
+        return np.divide(off, spread, out=np.zeros_like(off), where=spread > 0)
 
     found = np.array([statistics(rng.permutation(count)).max() for _ in range(permutations)])
     p_values = _p_values(statistics(groups.order), found)
+    rank_sums = groups.sums(ranks[groups.order])
     noise_sums = groups.sums(values[groups.order])
     square_sums = groups.sums(np.square(values[groups.order]))
     moments = groups.sums(noise.squared_norms[groups.order])
@@ -242,6 +249,7 @@ def _rows(
                 noise_share=_part(noise_sums[k], noise_sums.sum()),
                 relative_noise=_part(noise_sums[k] * count, noise_sums.sum() * size),
                 standard_error=_part(deviation, mean),
+                typical_rank=_part(rank_sums[k], ranks.mean() * size),
                 p_value=float(p_values[k]),
             )
         )
@@ -260,6 +268,13 @@ class _Groups:
     def sums(self, ordered: np.ndarray) -> np.ndarray:
         """Return the sum of each group's rows, which stand in this order."""
         return np.add.reduceat(ordered, self._starts, axis=0)
+
+
+def ranks_of(values: np.ndarray) -> np.ndarray:
+    """Return 1 for the smallest value to N for the largest; equal values share their mean rank."""
+    _, codes, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(sizes)
+    return (last - (sizes - 1) / 2.0)[codes.reshape(len(values))]
 
 
 def _p_values(observed: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_gradvar.diagnosis.example_measurements import ExampleMeasurements
-from tf_gradvar.diagnosis.group_noise import products_with_means
+from tf_gradvar.diagnosis.group_noise import products_with_means, ranks_of
 
 NEIGHBOURS = 10
 # Reference examples, drawn by the seed where there are more.
@@ -76,7 +76,7 @@ def wrong_labels(measurements: ExampleMeasurements, seed: int = 0) -> WrongLabel
     labels = np.unique(measurements.labels, return_inverse=True)[1].reshape(len(measurements))
     opposition, support = _neighbours(measurements.sketches, labels, seed)
     losses, difference = measurements.losses, opposition - support
-    scores = (_ranks(losses) + _ranks(difference)) / (2.0 * len(losses))
+    scores = (ranks_of(losses) + ranks_of(difference)) / (2.0 * len(losses))
     chosen = np.flatnonzero((difference > _MARGIN) & (losses > np.median(losses)))
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
     return WrongLabels(
@@ -137,10 +137,3 @@ def _mean_of_largest(values: np.ndarray) -> np.ndarray:
     largest = np.partition(values, kth, axis=1)[:, kth:].astype(np.float64)
     finite = np.isfinite(largest)
     return np.where(finite, largest, 0.0).sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return 1 for the smallest value to N for the largest; equal values share their mean rank."""
-    _, codes, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(sizes)
-    return (last - (sizes - 1) / 2.0)[codes.reshape(len(values))]
