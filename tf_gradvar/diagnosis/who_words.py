@@ -40,12 +40,13 @@ def group_sentence(found: GroupNoise, who: Who, name: str) -> str:
         )
         if found.share < LITTLE:
             text += " That is too little to draw batches by it."
-    noisy = [row for row in found.rows if row.p_value <= CHANCE and row.relative_noise > 1]
+    noisy = [row for row in found.rows if row.p_value <= CHANCE and row.typical_rank > 1]
     if not noisy:
         return text
     row = noisy[0]
     return (
-        f"{text} The noisiest group is '{row.group}' ({count(row.size, 'example')}): "
+        f"{text} The noisiest group that stands out is '{row.group}' "
+        f"({count(row.size, 'example')}): "
         f"{number(row.relative_noise)} ± {number(row.standard_error)} times the average noise of "
         f"an example (p = {number(row.p_value)}). Look at its data and labels first."
     )

@@ -73,7 +73,9 @@ def wrong_labels(measurements: ExampleMeasurements, seed: int = 0) -> WrongLabel
 
     Cost: `min(N, 2048) N (S + a few)` operations.
     """
-    labels = np.unique(measurements.labels, return_inverse=True)[1].reshape(len(measurements))
+    labels = np.unique(np.asarray(measurements.labels), return_inverse=True)[1].reshape(
+        len(measurements)
+    )
     opposition, support = _neighbours(measurements.sketches, labels, seed)
     losses, difference = measurements.losses, opposition - support
     scores = (ranks_of(losses) + ranks_of(difference)) / (2.0 * len(losses))
