@@ -7,7 +7,7 @@ import pytest
 
 from tests.oracles import who_oracle
 from tf_gradvar.diagnosis.columns import as_column
-from tf_gradvar.diagnosis.group_noise import Noise, noise_by_group, products_with_means
+from tf_gradvar.diagnosis.group_noise import Noise, noise_by_group, products_with_own_mean
 
 IDS = np.array([0, 1, 0, 2, 1, 0, 1])
 
@@ -132,10 +132,10 @@ def test_means_are_unbiased_over_all_sketches():
     found, shares = [], []
     for signs in itertools.product((-1.0, 1.0), repeat=6):
         sketches = (g @ np.array(signs))[:, None]
-        found.append(products_with_means(norms, sketches, ids))
-        shares.append(found[-1][np.arange(5), ids].mean())
+        found.append(products_with_own_mean(norms, sketches, ids))
+        shares.append(found[-1].mean())
     means = np.stack([g[ids == k].mean(axis=0) for k in range(2)])
-    np.testing.assert_allclose(np.mean(found, axis=0), g @ means.T, rtol=1e-12)
+    np.testing.assert_allclose(np.mean(found, axis=0), (g @ means.T)[np.arange(5), ids], rtol=1e-12)
     squared = sum((ids == k).mean() * (means[k] @ means[k]) for k in range(2))
     np.testing.assert_allclose(np.mean(shares), squared, rtol=1e-12)
 

@@ -40,7 +40,8 @@ def clusters(count: int) -> str:
 def discover(groups: str, num_clusters: int, steps: GroupSteps, learning_rate: float | None) -> str:
     """Return the lines for Discover; `groups` is code."""
     batch_size = steps.groups * steps.group_size
-    rate = LEARNING_RATE if learning_rate is None else learning_rate
+    # Keras refuses a rate of 1 for one of 1.0.
+    rate = float(f"{LEARNING_RATE if learning_rate is None else learning_rate:.6g}")
     return (
         f"groups = numpy.unique({groups}, return_inverse=True)[1]\n"
         f"shares = numpy.bincount(groups) / len(groups)\n"
@@ -48,7 +49,7 @@ def discover(groups: str, num_clusters: int, steps: GroupSteps, learning_rate: f
         f"group_size={steps.group_size}, groups_per_batch={steps.groups}, "
         "cluster_probabilities=shares, seed=0)\n"
         "loss, model = model.loss, tf_gradvar.ClusterModel.from_model(model)\n"
-        f"model.compile(tf_gradvar.Discover({rate:.6g}, {num_clusters}, alpha={ALPHA:g}, gain=1, "
+        f"model.compile(tf_gradvar.Discover({rate!r}, {num_clusters}, alpha={ALPHA:g}, gain=1, "
         "cluster_probabilities=shares), loss)\n"
         f"model.fit(batches, steps_per_epoch=len(groups) // {batch_size})"
     )

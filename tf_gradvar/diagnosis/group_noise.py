@@ -28,6 +28,7 @@ from tf_gradvar.diagnosis.columns import Column
 PERMUTATIONS = 499
 # Examples that the permutation test of a share looks at, drawn by the seed where there are more.
 _MOST_TESTED = 4096
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Noise:
     def of(cls, squared_norms: np.ndarray, sketches: np.ndarray) -> Noise:
         """Return the noise of gradients, from their norms and sketches."""
         everything = np.zeros(len(squared_norms), np.int64)
-        products = products_with_means(squared_norms, sketches, everything)[:, 0]
+        products = products_with_own_mean(squared_norms, sketches, everything)
         squared_mean = float(products.mean())
         deviations = squared_norms - 2.0 * products + squared_mean
         return cls(squared_norms, sketches, np.maximum(deviations, 0.0), squared_mean)
@@ -118,10 +119,10 @@ class Noise:
         return total if total > 1e-6 * self.squared_norms.mean() else 0.0
 
 
-def products_with_means(
+def products_with_own_mean(
     squared_norms: np.ndarray, sketches: np.ndarray, ids: np.ndarray
 ) -> np.ndarray:
-    """Return <g_i, m_k> of each example with the mean of each group, float64 `[N, G]`.
+    """Return <g_i, m_k> of each example with the mean of its own group, float64 `[N]`.
 
     <g_i, g_i> is exact, all other products are those of the sketches.
 
@@ -131,12 +132,14 @@ def products_with_means(
         ids: Group of each example, `[N]`, every group with an example.
     """
     groups = _Groups(ids)
-    sizes = groups.sizes
-    means = groups.sums(sketches[groups.order].astype(np.float64)) / sizes[:, None]
-    products = sketches @ means.T
-    own = squared_norms - np.square(sketches, dtype=np.float64).sum(axis=1)
-    products[np.arange(len(ids)), ids] += own / sizes[ids]
-    return products
+    products = np.empty(len(ids))
+    sums = groups.sums(sketches[groups.order].astype(np.float64))
+    for start in range(0, len(ids), _ROWS):
+        rows = slice(start, start + _ROWS)
+        part = sketches[rows].astype(np.float64)
+        with_sums = np.einsum("ns,ns->n", part, sums[ids[rows]])
+        products[rows] = with_sums + squared_norms[rows] - np.square(part).sum(axis=1)
+    return products / groups.sizes[ids]
 
 
 def noise_by_group(
@@ -177,10 +180,10 @@ def _raw_share(noise: Noise, column: Column) -> tuple[float, float]:
     total, ids = noise.total, column.ids
     if not total:
         return 0.0, 0.0
-    products = products_with_means(noise.squared_norms, noise.sketches, ids)
     shares = column.sizes / len(ids)
-    with_own = products[np.arange(len(ids)), ids]
-    with_mean = products @ shares
+    with_own = products_with_own_mean(noise.squared_norms, noise.sketches, ids)
+    # ||g_i - m||^2 = ||g_i||^2 - 2 <g_i, m> + ||m||^2
+    with_mean = (noise.squared_norms + noise.squared_mean - noise.deviations) / 2.0
     squared_means = np.bincount(ids, with_own) / column.sizes
     mean_square = float(shares @ squared_means)
     between = mean_square - noise.squared_mean

@@ -40,16 +40,29 @@ def group_sentence(found: GroupNoise, who: Who, name: str) -> str:
         )
         if found.share < LITTLE:
             text += " That is too little to draw batches by it."
-    noisy = [row for row in found.rows if row.p_value <= CHANCE and row.typical_rank > 1]
-    if not noisy:
-        return text
-    row = noisy[0]
-    return (
-        f"{text} The noisiest group that stands out is '{row.group}' "
-        f"({count(row.size, 'example')}): "
-        f"{number(row.relative_noise)} ± {number(row.standard_error)} times the average noise of "
-        f"an example (p = {number(row.p_value)}). Look at its data and labels first."
-    )
+    return " ".join([text, *_groups_that_stand_out(found)])
+
+
+def _groups_that_stand_out(found: GroupNoise) -> list[str]:
+    """Return a sentence on the group that is typically noisiest, and one on the quietest."""
+    sure = sorted((r for r in found.rows if r.p_value <= CHANCE), key=lambda row: -row.typical_rank)
+    said = []
+    for row, is_noisy in ((sure[0], True), (sure[-1], False)) if sure else ():
+        if (row.typical_rank > 1.0) != is_noisy:
+            continue
+        kind = "noisiest" if is_noisy else "quietest"
+        why = (
+            "Look at its data and labels first."
+            if is_noisy
+            else "Its examples are easy, or learned by heart."
+        )
+        said.append(
+            f"The {kind} group is '{row.group}' ({count(row.size, 'example')}): "
+            f"{number(row.relative_noise)} ± {number(row.standard_error)} times the average noise "
+            f"of an example, and typically {'more' if is_noisy else 'less'} than the others "
+            f"(p = {number(row.p_value)}). {why}"
+        )
+    return said
 
 
 def norm_sentence(who: Who) -> str:
@@ -74,7 +87,10 @@ def label_sentence(who: Who) -> str | None:
         return None
     found = len(suspects.candidates)
     if not found:
-        return "No label looks wrong."
+        return (
+            "No label stands out as wrong at these weights. In the first epochs that says little: "
+            "diagnose again when the model fits most of the data."
+        )
     return (
         f"{count(found, 'label')} ({percent(suspects.candidate_part)} of those looked at) may be "
         "wrong: the loss is high, and the gradient opposes those of similar examples. They are "

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_gradvar.diagnosis.example_measurements import ExampleMeasurements
-from tf_gradvar.diagnosis.group_noise import products_with_means, ranks_of
+from tf_gradvar.diagnosis.group_noise import products_with_own_mean, ranks_of
 
 NEIGHBOURS = 10
 # Reference examples, drawn by the seed where there are more.
@@ -73,9 +73,8 @@ def wrong_labels(measurements: ExampleMeasurements, seed: int = 0) -> WrongLabel
 
     Cost: `min(N, 2048) N (S + a few)` operations.
     """
-    labels = np.unique(np.asarray(measurements.labels), return_inverse=True)[1].reshape(
-        len(measurements)
-    )
+    labels = np.unique(np.asarray(measurements.labels), return_inverse=True)[1]
+    labels = labels.reshape(len(measurements))
     opposition, support = _neighbours(measurements.sketches, labels, seed)
     losses, difference = measurements.losses, opposition - support
     scores = (ranks_of(losses) + ranks_of(difference)) / (2.0 * len(losses))
@@ -102,8 +101,7 @@ def class_alignment(
         labels: Classes from 0, all of which occur, `[N]`.
     """
     sizes = np.bincount(labels)
-    products = products_with_means(squared_norms, sketches, labels)
-    with_sum = products[np.arange(len(labels)), labels] * sizes[labels]
+    with_sum = products_with_own_mean(squared_norms, sketches, labels) * sizes[labels]
     squared_sums = np.bincount(labels, with_sum)[labels]
     # <g_i, s - g_i> and ||s - g_i||^2 with the sum s of the class
     inner = with_sum - squared_norms
