@@ -67,9 +67,10 @@ def sentences(history: Sequence[Record]) -> list[str]:
         text += f", at {steps[0]} it was {estimate(first, 'examples')}"
     batch_size = history[-1]["batch_size"]
     examined = history[-1]["examined"]
+    advice = words.batch_size_sentence(batch_size, last.value)
     return [
         f"{text}.",
-        f"At the end: {words.batch_size_sentence(batch_size, last.value)}",
+        f"At the end, {advice[0].lower()}{advice[1:]}",
         f"{examined:,} examples were looked at for each measurement.",
     ]
 

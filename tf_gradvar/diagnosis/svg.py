@@ -89,7 +89,7 @@ def lines(
         logarithmic: Whether that axis is.
         horizontal: What the horizontal axis shows.
     """
-    left, right, top, bottom = 46, WIDTH - 8, 24 + 15 * math.ceil(len(curves) / 2), 250
+    left, right, top, bottom = 46, WIDTH - 8, 32 + 15 * math.ceil(len(curves) / 2), 258
     shown = [
         v for _, own in curves for v in own if math.isfinite(v) and (v > 0 or not logarithmic)
     ] or [1.0]
