@@ -107,8 +107,8 @@ def examine(measurements: ExampleMeasurements, metadata: Any = None, *, seed: in
         >>> row.group, round(row.noise_share, 2), row.p_value
         ('old', 0.9, 0.002)
 
-    Cost: as its parts. Seconds of a processor with 20 000 examples and sketches of 256 numbers: 2 for
-    the classes and each column, 4 for wrong labels, 1 for near-duplicates.
+    Cost: as its parts. Seconds of a processor with 20 000 examples and sketches of 256 numbers: 2
+    for the classes and each column, 4 for wrong labels, 1 for near-duplicates.
     """
     seed = check_unsigned_seed(seed)
     if len(measurements) < 2:
