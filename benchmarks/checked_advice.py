@@ -9,7 +9,16 @@ lines of code of the report, for as many gradients of examples as six epochs of 
 (a clustering counts as one pass). What counts is the mean loss of all training examples after it.
 
 Report: how often the way with the larger predicted gain ended at the lower loss, and by how much.
-Writes checked_advice.csv and checked_advice.png.
+Writes checked_advice.csv and checked_advice.png. The text is real: 1 800 docstrings of five
+packages of Python's standard library.
+
+Measured, six sets and three seeds: the way that was ranked first ended below plain batches in 12 of
+18 runs, at 0.983 times their loss (standard error 0.011), below the second in 12 and the third in
+13. What is called worth it, below plain batches in 7 of 12 runs (0.980, standard error 0.016). It
+helps where noise is what holds training up: on Fashion-MNIST strata by class gave 0.93 times the
+loss in 3 of 3, on the 178 wines nothing helped. Of all pairs of ways without larger batches, 37 of
+72 ended in the order that was predicted: a ranking of variances is no ranking of losses.
+Twice the batch for the same number of examples ended at 1.15 times the loss of plain batches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,31 @@
 """Planted faults: how many of them each finding of `tf_gradvar.diagnosis.who` finds.
 
-python -m benchmarks.planted_truth [--sets mnist5k digits fashion_mnist] [--seeds 0 1 2]
-[--workdir runs/planted_truth] [--folder benchmarks/results]
+    python -m benchmarks.planted_truth [--sets mnist5k digits fashion_mnist] [--seeds 0 1 2]
+        [--workdir runs/planted_truth] [--folder benchmarks/results]
+
+Three sets with 5 % wrong labels, 10 % copies (half exact, half with noise of 0.05 on each pixel, of
+deviation 1), a camera whose images carry noise of deviation 1, and an annotator who makes 17 % of
+his labels wrong, the others 2 %; `day` means nothing. Networks are measured after one epoch
+(early), eight (middle) and when 99 % of the labels are learned, wrong ones included (fitted).
+The same command again goes on where it was.
+
+Measured, 27 runs of three sets, moments and seeds:
+
+wrong labels     average precision 0.70, loss alone 0.59, norm 0.48, opposition - support alone
+                 0.67, alignment with the mean of the class 0.29; better than loss in 21 runs, not
+                 on Fashion-MNIST early (0.66, loss 0.85) and digits in the middle (0.89, 0.94).
+                 Of the candidates 92 % are wrong, at worst 82 %, and they are 34 % of all wrong
+                 labels; of as many examples with the largest loss in fitted networks 27 to 94 %.
+                 Digits after one epoch: no candidate
+duplicates       precision 0.998 or more, exact copies found: 100 %, in the fitted networks 85
+                 (Fashion-MNIST) to 100 %; copies with noise: 0 to 91 %. Distances of the inputs
+                 find all of both: gradients are for inputs without a distance
+noisy camera     first in 21 of 27 runs, by the mean noise of its examples in 13, by loss in 6.
+                 Networks that learn its images by heart make it the quietest group
+annotator        first in 25 of 27 runs, by mean noise in 26, by loss in 27
+day              p of 0.05 or less in 2 of 27 tests of its groups, in 0 of 27 of its share
+idle             of the idle examples 89 to 98 % are idle at the next moment, too; of as many with
+                 the smallest loss 85 to 98 %: no better than the loss
 """
 
 from __future__ import annotations
@@ -39,6 +63,17 @@ VALUES = (
     "share", "p_value", "group_p_value", "relative_noise", "typical_rank", "part",
     "second_moment_share", "still_idle", "largest_share", "half",
 )  # fmt: skip
+PANELS = (
+    (
+        "wrong labels",
+        "average_precision",
+        "average precision (no unit)",
+        ("examine", "loss", "norm", "class alignment"),
+    ),
+    ("duplicates", "recall_changed", "part of changed copies found", ("examine", "inputs")),
+    ("noisy camera", "hit", "part of runs that name it", ("examine", "mean noise", "loss")),
+    ("noisy annotator", "hit", "part of runs that name it", ("examine", "mean noise", "loss")),
+)
 MIDDLE, MOST_EPOCHS, FITTED = 8, 80, 0.99
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -149,30 +184,23 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
-    """Draw average precisions, one point a seed, a line through their means."""
+    """Draw a score of each finding, one point a seed, a line through their means."""
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    figure = Figure(figsize=(3.2 * len(sets), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(sets), squeeze=False, sharey="row", sharex=True)
-    methods = {
-        "wrong labels": ("examine", "loss", "norm", "class alignment"),
-        "duplicates": ("examine", "inputs"),
-    }
-    for line, (finding, names) in zip(axes, methods.items(), strict=True):
+    figure = Figure(figsize=(3.2 * len(sets), 2.6 * len(PANELS)), layout="constrained")
+    axes = figure.subplots(len(PANELS), len(sets), squeeze=False, sharey="row", sharex=True)
+    for line, (finding, key, title, names) in zip(axes, PANELS, strict=True):
         for ax, name in zip(line, sets, strict=True):
             for color, method in zip(PALETTE, names, strict=False):
-                values = np.array([
-                    [r["average_precision"] for r in rows
-                     if (r["set"], r["moment"], r["finding"], r["method"])
-                     == (name, moment, finding, method)]
-                    for moment in MOMENTS
-                ])  # fmt: skip
+                found = [r for r in rows if r["set"] == name and r["method"] == method]
+                found = [r for r in found if r["finding"] == finding]
+                values = np.array([[r[key] for r in found if r["moment"] == m] for m in MOMENTS])
                 ax.plot(MOMENTS, values, "o", color=color, markersize=3, alpha=0.6)
                 ax.plot(MOMENTS, values.mean(axis=1), color=color, label=method)
-            ax.set_ylim(0, 1.03)
+            ax.set_ylim(-0.03, 1.03)
             ax.set_title(f"{finding}, {name}", fontsize=9)
-        line[0].set_ylabel("average precision (no unit)")
+        line[0].set_ylabel(title, fontsize=8)
         line[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

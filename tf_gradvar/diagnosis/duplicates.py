@@ -9,6 +9,11 @@ and groups are the connected components. A sketch is linear, so that ||s_i - s_j
 
 Examples of one class that the model is sure of have gradients near zero, which rounding makes
 alike. Gradients with a norm below `FLOOR` times the largest one are never joined.
+
+Measured on three sets of images at three moments (`benchmarks/planted_truth.py`): 99.8 % or more of
+the examples in groups are copies, so that nothing is verified with a second sketch; exact copies
+are found (in networks that fit all labels 85 to 100 % of them), copies with noise of 5 % of a
+pixel's deviation in 0 to 91 %. Where inputs have a distance, it finds all of both.
 """
 
 from __future__ import annotations

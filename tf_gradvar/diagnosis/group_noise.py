@@ -15,6 +15,12 @@ into G groups of these sizes. The corrected share takes that off (the epsilon sq
 It is 0 on average for groups that mean nothing and 1 where all gradients of a group agree.
 ||m||^2 and ||m_k||^2 come from the sketches, with the exact norms for the products of an example
 with itself.
+
+A bad source is found by the ranks of ||g_i - m||^2, noisier or quieter, not by B: measured with
+images from a camera with noise (`benchmarks/planted_truth.py`), its examples are the noisiest
+before a network has learned them by heart and the quietest afterwards. It comes first by ranks in
+21 of 27 runs, by the mean in 13, by the mean loss in 6; an annotator with wrong labels in 25, 26
+and 27.
 """
 
 from __future__ import annotations

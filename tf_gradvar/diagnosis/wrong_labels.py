@@ -10,6 +10,12 @@ With cosines between gradients, over reference examples j,
 where copies (same label, cosine above 0.99) support nobody. A wrong label has no neighbours to
 support it, while an example that is merely hard has. The rank of the loss is what finds wrong
 labels before a network has learned them, the other what finds them afterwards.
+
+Measured with 5 % wrong labels on three sets at three moments (`benchmarks/planted_truth.py`):
+average precision 0.70, against 0.59 for the loss alone and 0.29 for the alignment with the mean of
+the class, which is reported and not used. The loss alone can be better in the first epochs (0.85
+against 0.66 on Fashion-MNIST). 92 % of the candidates are wrong, and they are a third of the wrong
+labels.
 """
 
 from __future__ import annotations
