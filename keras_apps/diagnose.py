@@ -66,6 +66,11 @@ def read_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     path = Path(name)
     if path.suffix != ".npz":
         source = sources.load(name)
+        if not isinstance(source.x_train, np.ndarray):
+            raise ValueError(
+                "`--data` must be data that fit into memory. Received: "
+                f"{name}, whose images stay on the disk. Pass a .npz file with some of them."
+            )
         return source.x_train, source.y_train
     if not path.is_file():
         raise ValueError(f"`--data` must be a .npz file. Received: {path}, which is not there.")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -69,6 +70,13 @@ def test_what_is_refused(name, folder, capsys):
     with pytest.raises(SystemExit):
         diagnose.main(command(folder, **changes))
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_images_that_stay_on_the_disk_are_refused(monkeypatch):
+    stored = SimpleNamespace(x_train=object(), y_train=Y)
+    monkeypatch.setattr("keras_apps.sources.load", lambda name: stored)
+    with pytest.raises(ValueError, match="`--data` must be data that fit into memory"):
+        diagnose.read_data("imagenet2012")
 
 
 def test_a_workdir_that_is_a_file(folder, capsys):
