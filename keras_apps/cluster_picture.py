@@ -12,10 +12,10 @@ from __future__ import annotations
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
-from keras_apps.reporting.document import Report
 from keras_apps.reporting.plane_report import COLOURS, plane_report
 from keras_apps.running.devices import Devices
 from keras_apps.running.plane_clustering import find
+from tf_gradvar.pages import Report
 
 
 def prepare(config: ClusterPicture, devices: Devices) -> Problem:

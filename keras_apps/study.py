@@ -17,11 +17,11 @@ from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.variance_study import Study
-from keras_apps.reporting.document import Report
 from keras_apps.reporting.trajectory_report import study_report
 from keras_apps.running.devices import Devices
 from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
 from keras_apps.running.progress import Display
+from tf_gradvar.pages import Report
 
 
 def study_of(config: Any) -> Any:

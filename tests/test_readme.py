@@ -31,7 +31,7 @@ def test_blocks_run(tmp_path, monkeypatch):
     namespace = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
     namespace |= {"my_keras_model": network(), "plain_keras_model": plain}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         for long, short in SHORTER.items():
             block = block.replace(long, short)

@@ -16,6 +16,7 @@ FILES = {
     "callbacks": "between_cluster_variance common_ground gradient_variance recluster",
     "clustering": "gradient_clustering passes",
     "data": "cluster_batches loss_shapes owned_batches reassign stratified_batches",
+    "diagnosis": "diagnose",
     "estimators": "draws exact subset",
     "keras_apps": "devices images_on_disk sweep train",
     "keras_apps/augmentation": "pipeline",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from keras_apps.reporting.comparison_results import Arm, Pair, Results, Spread, unit
-from keras_apps.reporting.document import MINUS
+from tf_gradvar.pages import MINUS
 
 HOLDS = "holds"
 FAILS = "does not hold"

@@ -13,17 +13,10 @@ from matplotlib.lines import Line2D
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
 from keras_apps.reporting import pictures
-from keras_apps.reporting.document import (
-    Gallery,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-    findings_parts,
-)
+from keras_apps.reporting.about import about
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.plane_clustering import Found
+from tf_gradvar.pages import Gallery, Report, Section, Table, Text, findings_parts
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#F0E442")
 MARKERS = ("o", "x")

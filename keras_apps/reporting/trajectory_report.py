@@ -14,19 +14,10 @@ from matplotlib.axes import Axes
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting import pictures
-from keras_apps.reporting.document import (
-    Code,
-    Gallery,
-    Part,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-)
-from keras_apps.reporting.pictures import Picture
+from keras_apps.reporting.about import about
 from keras_apps.running.configurations import Loaded
 from tf_gradvar import plots
+from tf_gradvar.pages import Code, Gallery, Part, Picture, Report, Section, Table, Text
 
 Record = dict[str, Any]
 

@@ -6,10 +6,10 @@ import dataclasses
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.page import page
 from keras_apps.reporting.trajectory_report import SNIPPET, Measured, variance_curves
 from keras_apps.running.configurations import Loaded
 from tests.keras_apps import synthetic
+from tf_gradvar.pages import page
 from tf_gradvar.records import RecordFile
 
 
