@@ -14,6 +14,7 @@ import pytest
 from keras_apps import sweep, train
 from keras_apps.command_line import FAILED, INTERRUPTED
 from keras_apps.running import sweep_trials
+from keras_apps.running.processes import environment_of
 from keras_apps.running.stopping import Interruption
 from tf_gradvar.records import RecordFile
 
@@ -199,9 +200,9 @@ def test_cores_are_shared_by_the_processes(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
-    assert sweep_trials._environment(4)["TF_NUM_INTRAOP_THREADS"] == "2"
-    assert sweep_trials._environment(4)["OMP_NUM_THREADS"] == "3"
-    assert "TF_NUM_INTRAOP_THREADS" not in sweep_trials._environment(1)
+    assert environment_of(4)["TF_NUM_INTRAOP_THREADS"] == "2"
+    assert environment_of(4)["OMP_NUM_THREADS"] == "3"
+    assert "TF_NUM_INTRAOP_THREADS" not in environment_of(1)
 
 
 @pytest.mark.slow
