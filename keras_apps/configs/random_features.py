@@ -61,7 +61,7 @@ def quick() -> FeatureGrid:
     grid.ratios = (0.5, 2.0)
     grid.learning_rates = (0.1, 0.01)
     grid.input_widths = (0.5,)
-    grid.teacher_widths = (0.5, 1.0)
+    grid.teacher_widths = (0.5,)
     grid.seeds = (0,)
     grid.batch_size = 4
     grid.steps = 20

@@ -12,17 +12,19 @@ import dataclasses
 import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from keras_apps.reporting.comparison_results import Arm, Pair, Results, Spread, unit
+from keras_apps.reporting.comparison_results import Arm, Pair, Spread, unit
 from keras_apps.reporting.document import MINUS
 
 HOLDS = "holds"
 FAILS = "does not hold"
 OPEN = "not decided"
 NOT_RUN = "not run"
+NOT_HERE = "not testable here"
 
-Found = Mapping[str, Results]
+# Name of an experiment -> its results, of a type of its own.
+Found = Mapping[str, Any]
 
 
 class Row(NamedTuple):
@@ -30,7 +32,7 @@ class Row(NamedTuple):
 
     Attributes:
         experiment: Its name, "NAME:VARIANT".
-        reading: Of Equation 4, or what else tells the rows of a claim apart.
+        reading: Of Equation 4, or a statistic, or what else tells the rows of a claim apart.
         measured: The numbers.
         verdict: One of the four above.
     """
@@ -78,7 +80,7 @@ class OfExperiment(abc.ABC):
         return self.rows(results)
 
     @abc.abstractmethod
-    def rows(self, results: Results) -> list[Row]:
+    def rows(self, results: Any) -> list[Row]:
         """Return what the results say."""
 
 
@@ -170,11 +172,17 @@ class Ordered:
         return [Row(experiments, self.reading, text, verdict)]
 
 
-def markdown(title: str, introduction: str, claims: Sequence[Claim], found: Found) -> str:
-    """Return the page."""
+def markdown(
+    title: str,
+    introduction: str,
+    claims: Sequence[Claim],
+    found: Found,
+    readings: str = "reading",
+) -> str:
+    """Return the page; the column of readings is headed as the last argument says."""
     rows = [[row for evidence in claim.evidences for row in evidence(found)] for claim in claims]
     sections = [
-        _section(number, claim, own)
+        _section(number, claim, own, readings)
         for number, (claim, own) in enumerate(zip(claims, rows, strict=True), start=1)
     ]
     overview = ["| | claim | verdicts |", "|---|---|---|"]
@@ -183,11 +191,11 @@ def markdown(title: str, introduction: str, claims: Sequence[Claim], found: Foun
     return "\n\n".join([f"# {title}", introduction, "\n".join(overview), *sections]) + "\n"
 
 
-def _section(number: int, claim: Claim, rows: Sequence[Row]) -> str:
+def _section(number: int, claim: Claim, rows: Sequence[Row], readings: str) -> str:
     parts = [f"## {number}. {claim.statement}", f"*{claim.source}*"]
     if claim.note:
         parts.append(claim.note)
-    lines = ["| experiment | reading | measured | verdict |", "|---|---|---|---|"]
+    lines = [f"| experiment | {readings} | measured | verdict |", "|---|---|---|---|"]
     lines += [
         f"| `{row.experiment}` | {row.reading} | {row.measured} | **{row.verdict}** |"
         for row in rows
@@ -200,7 +208,7 @@ def _counted(rows: Sequence[Row]) -> str:
     verdicts = [row.verdict for row in rows]
     counts = [(verdict, verdicts.count(verdict)) for verdict in (HOLDS, FAILS, OPEN, NOT_RUN)]
     text = ", ".join(f"{verdict}: {count}" for verdict, count in counts if count)
-    return text or "not testable here"
+    return text or NOT_HERE
 
 
 def _only_arm(found: Found, experiment: str, name: str) -> Arm | None:

@@ -11,7 +11,15 @@ import socket
 
 import pytest
 
-from keras_apps import claims, cluster_picture, command_line, study, sweep, train
+from keras_apps import (
+    claims,
+    cluster_picture,
+    command_line,
+    random_features,
+    study,
+    sweep,
+    train,
+)
 from keras_apps.experiments import optimizer_comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
 from keras_apps.reporting.comparison_results import Results
@@ -20,7 +28,13 @@ from keras_apps.running import changes, configurations
 from keras_apps.sources import tfds
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-APPS = {"train": train, "study": study, "sweep": sweep, "cluster_picture": cluster_picture}
+APPS = {
+    "train": train,
+    "study": study,
+    "sweep": sweep,
+    "cluster_picture": cluster_picture,
+    "random_features": random_features,
+}
 README = REPOSITORY / "README.md"
 MAKEFILE = REPOSITORY / "Makefile"
 WORDS = {

@@ -14,7 +14,6 @@ import pytest
 from keras_apps import sweep, train
 from keras_apps.command_line import FAILED, INTERRUPTED
 from keras_apps.running import sweep_trials
-from keras_apps.running.processes import environment_of
 from keras_apps.running.stopping import Interruption
 from tf_gradvar.records import RecordFile
 
@@ -194,15 +193,6 @@ def test_no_process_is_left_behind(tmp_path, monkeypatch):
     with open(tmp_path / "out", "w") as output, pytest.raises(KeyboardInterrupt):
         sweep_trials._run(python("import time; time.sleep(60)"), output, None, Interruption())
     assert started[0].returncode == -signal.SIGKILL
-
-
-def test_cores_are_shared_by_the_processes(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
-    assert environment_of(4)["TF_NUM_INTRAOP_THREADS"] == "2"
-    assert environment_of(4)["OMP_NUM_THREADS"] == "3"
-    assert "TF_NUM_INTRAOP_THREADS" not in environment_of(1)
 
 
 @pytest.mark.slow
