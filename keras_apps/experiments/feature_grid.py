@@ -50,8 +50,10 @@ class FeatureGrid:
         seeds: Of data, features, initial weights, order and clusterings.
         batch_size: B, of training and of the estimators; also the number K of clusters.
         steps: Of training, a multiple of `refresh_every`.
-        measure_every: Steps from one measurement to the next, which sees the old snapshot and
-            clusters where these are due, too.
+        measure_every: Steps from one exact measurement to the next, which sees the old snapshot
+            and clusters where these are due, too.
+        draw_every: Steps from one measurement by the statistic of the published figures to the
+            next, a multiple of `measure_every`.
         refresh_every: Steps from one snapshot of SVRG and clustering to the next.
         paper_passes: Passes of a clustering in the paper's form.
         num_draws: n, of the statistic of the published figures.
@@ -71,6 +73,7 @@ class FeatureGrid:
     batch_size: int = 10
     steps: int = 5000
     measure_every: int = 100
+    draw_every: int = 100
     refresh_every: int = 1000
     paper_passes: int = 3
     num_draws: int = 10
@@ -82,17 +85,29 @@ class FeatureGrid:
         Raises:
             ValueError: Fields that do not go together.
         """
-        fields = ("batch_size", "steps", "measure_every", "refresh_every", "paper_passes")
+        fields = (
+            "batch_size",
+            "steps",
+            "measure_every",
+            "draw_every",
+            "refresh_every",
+            "paper_passes",
+        )
         received = ", ".join(f"{field}={getattr(self, field)}" for field in fields)
         if min(getattr(self, field) for field in fields) < 1:
             raise ValueError(
-                "`batch_size`, `steps`, `measure_every`, `refresh_every` and `paper_passes` must "
-                f"be at least 1. Received: {received}."
+                "`batch_size`, `steps`, `measure_every`, `draw_every`, `refresh_every` and "
+                f"`paper_passes` must be at least 1. Received: {received}."
             )
-        if self.steps % self.refresh_every or self.refresh_every % self.measure_every:
+        if (
+            self.steps % self.refresh_every
+            or self.refresh_every % self.measure_every
+            or self.steps % self.draw_every
+            or self.draw_every % self.measure_every
+        ):
             raise ValueError(
-                "`steps` must be a multiple of `refresh_every`, and that of `measure_every`. "
-                f"Received: {received}."
+                "`steps` must be a multiple of `refresh_every` and `draw_every`, and these of "
+                f"`measure_every`. Received: {received}."
             )
         for field in ("ratios", "learning_rates", "input_widths", "teacher_widths", "seeds"):
             if not getattr(self, field):

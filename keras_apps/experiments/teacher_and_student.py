@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -83,16 +84,37 @@ class TeacherAndStudent(ProblemDefinition):
 
     def _labelled_features(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the features [n, h_s] and labels 0 or 1 [n, 1] of the distinct points."""
-        seeds = np.random.SeedSequence(self.seed).generate_state(3)
+        sizes = (self.input_size, self.teacher_features, self.student_features)
+        return _stream(*sizes, self.seed).first(int(self.rows().max()) + 1)
+
+
+class _Stream:
+    """Labelled features, drawn as they are needed and kept."""
+
+    def __init__(
+        self, input_size: int, teacher_features: int, student_features: int, seed: int
+    ) -> None:
+        seeds = np.random.SeedSequence(seed).generate_state(3)
         teacher_seed, student_seed, input_seed = (int(seed) % 2**30 for seed in seeds)
-        master = teacher(self.input_size, self.teacher_features, teacher_seed)
-        frozen = student(self.input_size, self.student_features, student_seed).layers[0]
-        generator = np.random.default_rng(input_seed)
-        count = int(self.rows().max()) + 1
-        found, labels = [], []
-        for start in range(0, count, ROWS):
-            shape = (min(ROWS, count - start), self.input_size)
-            x = generator.standard_normal(shape, np.float32)
-            found.append(np.asarray(frozen(x)))
-            labels.append(np.asarray(master(x)) > 0)
-        return np.concatenate(found), np.concatenate(labels).astype("float32")
+        self._teacher = teacher(input_size, teacher_features, teacher_seed)
+        self._features = student(input_size, student_features, student_seed).layers[0]
+        self._generator = np.random.default_rng(input_seed)
+        self._input_size = input_size
+        self._drawn = np.empty((0, student_features), np.float32), np.empty((0, 1), np.float32)
+
+    def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features and labels of the first examples."""
+        parts = [self._drawn]
+        for start in range(len(self._drawn[0]), count, ROWS):
+            shape = (min(ROWS, count - start), self._input_size)
+            x = self._generator.standard_normal(shape, np.float32)
+            positive = np.asarray(self._teacher(x)) > 0
+            parts.append((np.asarray(self._features(x)), positive.astype(np.float32)))
+        features, labels = (np.concatenate(own) for own in zip(*parts, strict=True))
+        self._drawn = features, labels
+        return features[:count], labels[:count]
+
+
+@functools.lru_cache(maxsize=1)
+def _stream(*sizes_and_seed: int) -> _Stream:
+    return _Stream(*sizes_and_seed)

@@ -10,8 +10,7 @@ from typing import Any
 
 from keras_apps.reporting.claims import FAILS, HOLDS, OfExperiment, Row
 from keras_apps.reporting.feature_evidence import (
-    HOW,
-    PREFIXES,
+    READINGS,
     VARIANCE,
     named,
     reach,
@@ -44,20 +43,23 @@ class LowerAt(OfExperiment):
     def rows(self, results: Sequence[Record]) -> list[Row]:
         """Return a row for each statistic and value of `each`."""
         return [
-            self._row(chosen(results, **{self.each: own}), reading, f"{named(self.each, own)}: ")
-            for reading in PREFIXES
+            self._row(chosen(results, **{self.each: own}), part, f"{named(self.each, own)}: ")
+            for part in READINGS
             for own in values_of(results, self.each)
         ]
 
-    def _row(self, records: Sequence[Record], reading: str, where: str) -> Row:
-        ratios = list(
-            _ratios(records, self.setting, (self.value, self.other), PREFIXES[reading] + VARIANCE)
-        )
+    def _row(self, records: Sequence[Record], part: str, where: str) -> Row:
+        ratios = list(_ratios(records, self.setting, (self.value, self.other), part))
         text = (
             f"{where}variance at {named(self.setting, self.value)} over that at "
             f"{named(self.setting, self.other)} {reach(ratios)} on {len(ratios)} pairs of runs"
         )
-        return Row(self.experiment, reading, text, verdict_of(share_true([r < 1 for r in ratios])))
+        return Row(
+            self.experiment,
+            READINGS[part],
+            text,
+            verdict_of(share_true([r < 1 for r in ratios])),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,26 +79,26 @@ class SharesOfVariation(OfExperiment):
     def rows(self, results: Sequence[Record]) -> list[Row]:
         """Return a row for each statistic."""
         rows = []
-        for reading, prefix in PREFIXES.items():
-            parts = explained(results, prefix + VARIANCE)
+        for part, reading in READINGS.items():
+            parts = explained(results, part)
             text = ", ".join(
-                f"{word(name)} {100 * part:.2g} %" for name, part in parts.items() if part
+                f"{word(name)} {100 * own:.2g} %" for name, own in parts.items() if own
             )
             verdict = HOLDS if parts[self.setting] < self.limit else FAILS
             rows.append(Row(self.experiment, reading, f"explained by {text}", verdict))
         return rows
 
 
-def explained(records: Sequence[Record], statistic: str) -> dict[str, float]:
+def explained(records: Sequence[Record], part: str) -> dict[str, float]:
     """Return setting -> the share of the variation of log variance between its values.
 
     That is the sum of squares between the means over the values, over the whole sum of squares.
 
     Args:
         records: At least two runs of a full grid.
-        statistic: Of SG-B, its maximum over the last 70 % of a run.
+        part: Of the records; the maximum of SG-B over the last 70 % of a run is taken.
     """
-    logs = {record["run"]: math.log(summary(record, SG, statistic, HOW)) for record in records}
+    logs = {record["run"]: math.log(summary(record, SG, VARIANCE, part=part)) for record in records}
     mean = statistics.fmean(logs.values())
     whole = sum((value - mean) ** 2 for value in logs.values())
     found = {}
@@ -112,14 +114,14 @@ def explained(records: Sequence[Record], statistic: str) -> dict[str, float]:
 
 
 def _ratios(
-    records: Sequence[Record], setting: str, values: tuple[float, float], statistic: str
+    records: Sequence[Record], setting: str, values: tuple[float, float], part: str
 ) -> Iterator[float]:
     """Yield the maximum at the first value over that at the second one, all else the same."""
     others = [name for name in SETTINGS if name not in (setting, "examples")]
     by_key: dict[tuple[Any, ...], dict[float, float]] = {}
     for record in records:
         key = tuple(record[name] for name in others)
-        by_key.setdefault(key, {})[record[setting]] = summary(record, SG, statistic, HOW)
+        by_key.setdefault(key, {})[record[setting]] = summary(record, SG, VARIANCE, part=part)
     for found in by_key.values():
         if all(value in found for value in values):
             yield found[values[0]] / found[values[1]]

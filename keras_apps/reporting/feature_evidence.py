@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from keras_apps.reporting.claims import FAILS, HOLDS, OPEN, OfExperiment, Row
 from keras_apps.reporting.feature_results import (
+    EXACT,
+    FRESH,
+    PUBLISHED,
     Middle,
     Record,
     chosen,
@@ -20,14 +23,12 @@ from keras_apps.reporting.feature_results import (
     summary,
     values_of,
 )
-from keras_apps.running.feature_runs import PAPER, SG, SG_2B
+from keras_apps.running.feature_runs import SG, SG_2B
 
 MOST, FEW = 0.95, 0.05
 VARIANCE, NORMALIZED = "average_variance", "normalized_variance"
-EXACT, PUBLISHED = "exact", "published statistic"
-PREFIXES = {EXACT: "", PUBLISHED: PAPER}
-# The largest value over the last 70 % of a run, as the figures of the paper have it.
-HOW = "max"
+# Part of a record -> how its statistic is called.
+READINGS = {EXACT: "exact", PUBLISHED: "published statistic"}
 
 
 def verdict_of(share: float) -> str:
@@ -74,33 +75,29 @@ class Compared(OfExperiment):
     def rows(self, results: Sequence[Record]) -> list[Row]:
         """Return a row for each statistic and value of `each`."""
         return [
-            self._row(chosen(results, **{self.each: own}), reading, named(self.each, own))
-            for reading in PREFIXES
+            self._row(chosen(results, **{self.each: own}), part, named(self.each, own))
+            for part in READINGS
             for own in values_of(results, self.each)
+            if self.estimator in results[0][part]
         ]
 
-    def _row(self, records: Sequence[Record], reading: str, where: str) -> Row:
-        statistic = PREFIXES[reading] + VARIANCE
+    def _row(self, records: Sequence[Record], part: str, where: str) -> Row:
         ratios = [
-            summary(record, self.estimator, statistic, HOW) / summary(record, SG, statistic, HOW)
+            summary(record, self.estimator, VARIANCE, part=part)
+            / summary(record, SG, VARIANCE, part=part)
             for record in records
         ]
-        halves = [
-            summary(record, SG_2B, statistic, HOW) / summary(record, SG, statistic, HOW)
-            for record in records
-        ]
-        share = share_true([self._is(r, half) for r, half in zip(ratios, halves, strict=True)])
+        share = share_true([*map(self._is_so, ratios)])
         text = (
-            f"{where}: {self.estimator} over {SG} {reach(ratios)}"
-            + (f", {SG_2B} {reach(halves)}" if self.estimator != SG_2B else "")
-            + f"; so in {100 * share:.0f} % of {len(records)} runs"
+            f"{where}: {self.estimator} over {SG} {reach(ratios)}; so in {100 * share:.0f} % of "
+            f"{len(records)} runs"
         )
-        return Row(self.experiment, reading, text, verdict_of(share))
+        return Row(self.experiment, READINGS[part], text, verdict_of(share))
 
-    def _is(self, ratio: float, half: float) -> bool:
+    def _is_so(self, ratio: float) -> bool:
         if self.where == "half":
             return abs(ratio - 0.5) < 0.05
-        return ratio < half if self.where == "below" else half <= ratio <= 1
+        return ratio < 0.5 if self.where == "below" else 0.5 <= ratio <= 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +116,8 @@ class AtTheSameWeights(OfExperiment):
         """Return two rows: along the trajectories, and right after each clustering."""
         rows = []
         for part, words in (
-            ("estimators", "every measurement, clusters up to 1 000 steps old"),
-            ("fresh", "right after a clustering"),
+            (EXACT, "every measurement, clusters up to 1 000 steps old"),
+            (FRESH, "right after a clustering"),
         ):
             found = [v for record in results for v in shares(record, self.estimator, SG, part)]
             share = share_true([0.5 <= value <= 1 for value in found])
@@ -129,7 +126,7 @@ class AtTheSameWeights(OfExperiment):
                 f"{100 * share:.0f} % of {len(found)}, below {SG_2B} in "
                 f"{100 * share_true([value < 0.5 for value in found]):.0f} %"
             )
-            rows.append(Row(self.experiment, EXACT, text, verdict_of(share)))
+            rows.append(Row(self.experiment, READINGS[EXACT], text, verdict_of(share)))
         return rows
 
 
@@ -158,7 +155,7 @@ class GapStays(OfExperiment):
                 f"{named('duplicates', duplicates)}: {self.estimator} over {SG} "
                 f"{reach(found[0])} at h_s / N = {ratios[0]:g}, {reach(found[1])} at {ratios[-1]:g}"
             )
-            rows.append(Row(self.experiment, EXACT, text, verdict_of(1 - grown)))
+            rows.append(Row(self.experiment, READINGS[EXACT], text, verdict_of(1 - grown)))
         return rows
 
 
@@ -177,20 +174,20 @@ class NormalizedAboveOne(OfExperiment):
         return [
             self._row(
                 [record for record in results if (record["ratio"] < self.below) == is_below],
-                reading,
+                part,
                 f"h_s / N {'below' if is_below else 'from'} {self.below:g}",
                 expected=is_below,
             )
-            for reading in PREFIXES
+            for part in READINGS
             for is_below in (True, False)
         ]
 
-    def _row(self, records: Sequence[Record], reading: str, where: str, *, expected: bool) -> Row:
-        found = [summary(record, SG, PREFIXES[reading] + NORMALIZED, HOW) for record in records]
+    def _row(self, records: Sequence[Record], part: str, where: str, *, expected: bool) -> Row:
+        found = [summary(record, SG, NORMALIZED, part=part) for record in records]
         above = share_true([value > 1 for value in found])
         text = f"{where}: {reach(found)}; above 1 in {100 * above:.0f} % of {len(found)} runs"
         verdict = verdict_of(above if expected else 1 - above)
-        return Row(self.experiment, reading, text, verdict)
+        return Row(self.experiment, READINGS[part], text, verdict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,16 +212,19 @@ class GainVanishes(OfExperiment):
             own = chosen(results, learning_rate=rate, ratio=largest)
             where = f"{named('learning_rate', rate)}, h_s / N = {largest:g}: "
             values = {
-                name: [summary(record, name, VARIANCE, HOW) for record in own]
-                for name in own[0]["estimators"]
+                name: [summary(record, name, VARIANCE) for record in own] for name in own[0][EXACT]
             }
             gains = [a / b for a, b in zip(values[self.estimator], values[SG], strict=True)]
             text = f"{where}{self.estimator} over {SG} {reach(gains)}"
             gone = share_true([gain > self.least for gain in gains])
-            rows.append(Row(self.experiment, EXACT, text, verdict_of(gone)))
+            rows.append(Row(self.experiment, READINGS[EXACT], text, verdict_of(gone)))
             text = f"{where}variance of {SG} {reach(values[SG])}"
             low = share_true([value < self.low for own in values.values() for value in own])
-            rows.append(Row(self.experiment, f"{EXACT}, below {self.low:g}", text, verdict_of(low)))
+            rows.append(
+                Row(
+                    self.experiment, f"{READINGS[EXACT]}, below {self.low:g}", text, verdict_of(low)
+                )
+            )
         return rows
 
 

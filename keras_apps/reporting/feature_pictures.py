@@ -12,9 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from keras_apps.reporting import pictures
-from keras_apps.reporting.feature_results import Record, by_ratio, chosen, values_of
+from keras_apps.reporting.feature_results import (
+    EXACT,
+    PUBLISHED,
+    Record,
+    by_ratio,
+    chosen,
+    values_of,
+)
 from keras_apps.reporting.pictures import Picture
-from keras_apps.running.feature_runs import PAPER, SG
+from keras_apps.running.feature_runs import SG
 from tf_gradvar.plots import PALETTE
 
 MARKERS = "osD^v<"
@@ -35,13 +42,13 @@ class Line(NamedTuple):
         label: In the legend.
         records: Of its runs.
         estimator: What is shown of them.
-        prefix: "" for the exact statistic, `PAPER` for that of the published figures.
+        part: `EXACT` for the exact statistic, `PUBLISHED` for that of the published figures.
     """
 
     label: str
     records: Sequence[Record]
     estimator: str = SG
-    prefix: str = ""
+    part: str = EXACT
 
 
 class Panel(NamedTuple):
@@ -100,8 +107,8 @@ def of_widths(records: Sequence[Record], how: str, folder: Path) -> Iterator[Pic
 def of_statistics(records: Sequence[Record], folder: Path) -> Picture:
     """Draw the exact normalized variance of SG-B beside the statistic of the published figures."""
     lines = [
-        Line(f"{word}, learning rate {rate:g}", chosen(records, learning_rate=rate), SG, prefix)
-        for prefix, word in (("", "exact"), (PAPER, "published statistic"))
+        Line(f"{word}, learning rate {rate:g}", chosen(records, learning_rate=rate), SG, part)
+        for part, word in ((EXACT, "exact"), (PUBLISHED, "published statistic"))
         for rate in values_of(records, "learning_rate")
     ]
     panels = [Panel("normalized_variance", how) for how in ("max", "mean")]
@@ -114,7 +121,7 @@ def _pairs(records: Sequence[Record], *names: str) -> list[tuple[Any, ...]]:
 
 
 def _estimator_lines(records: Sequence[Record]) -> list[Line]:
-    return [Line(name, records, name) for name in records[0]["estimators"]]
+    return [Line(name, records, name) for name in records[0][EXACT]]
 
 
 def _both(how: str) -> list[Panel]:
@@ -140,7 +147,7 @@ def _draw(
 
 
 def _middles(line: Line, panel: Panel) -> dict[float, Any]:
-    return by_ratio(line.records, line.estimator, line.prefix + panel.statistic, panel.how)
+    return by_ratio(line.records, line.estimator, panel.statistic, panel.how, line.part)
 
 
 def _plot(lines: Sequence[Line], panels: Sequence[Panel], axes: Sequence[Axes]) -> None:
@@ -164,7 +171,7 @@ def _add_line(ax: Axes, line: Line, panel: Panel, index: int, count: int) -> Non
         ratios,
         [one.median for one in middles],
         (below, above),
-        fmt=f"{MARKERS[index % len(MARKERS)]}{'--' if line.prefix else '-'}",
+        fmt=f"{MARKERS[index % len(MARKERS)]}{'--' if line.part == PUBLISHED else '-'}",
         color=PALETTE[index % len(PALETTE)],
         markersize=4,
         linewidth=1.4,

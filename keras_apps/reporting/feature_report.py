@@ -18,6 +18,9 @@ from keras_apps.reporting.document import (
     findings_parts,
 )
 from keras_apps.reporting.feature_results import (
+    EXACT,
+    FRESH,
+    PUBLISHED,
     Middle,
     Record,
     chosen,
@@ -26,7 +29,7 @@ from keras_apps.reporting.feature_results import (
     values_of,
 )
 from keras_apps.running.configurations import Loaded
-from keras_apps.running.feature_runs import GC, GC_PAPER, PAPER, SG, SG_2B, SVRG_NAME
+from keras_apps.running.feature_runs import GC, GC_PAPER, SG, SG_2B, SVRG_NAME
 
 NORMALIZED = "normalized_variance"
 
@@ -68,9 +71,10 @@ def _how(grid: FeatureGrid, records: Sequence[Record]) -> str:
         f"{min(counts):,} to {max(counts):,}. The student has {grid.student_features:,} frozen "
         "random features and a trained output layer without a bias. Plain SGD takes "
         f"{grid.steps:,} steps of {grid.batch_size} examples, weight decay {grid.l2:g}. Every "
-        f"{grid.measure_every} steps all estimators are measured at the same weights: exactly, in "
-        "closed form from the gradient of every example, and by the statistic of the published "
-        f"figures, from {grid.num_draws} draws around the mean of {grid.num_draws} others. Every "
+        f"{grid.measure_every} steps all estimators are measured at the same weights, exactly, in "
+        f"closed form from the gradient of every example; every {grid.draw_every} steps some of "
+        "them by the statistic of the published figures, too, from "
+        f"{grid.num_draws} draws around the mean of {grid.num_draws} others. Every "
         f"{grid.refresh_every:,} steps, after the measurement, SVRG takes a snapshot and the "
         f"gradients are clustered. {GC} is Gradient Clustering with exact moves on sketches, "
         f"{GC_PAPER} that with rank-1 centres and running counts, {grid.paper_passes} passes."
@@ -94,7 +98,7 @@ def _table(records: Sequence[Record]) -> Table:
             f"{100 * share:g} %",
             f"{ratio:g}",
             *(_share(own, name) for name in names),
-            *(_share(own, name, "fresh") for name in (GC, GC_PAPER)),
+            *(_share(own, name, FRESH) for name in (GC, GC_PAPER)),
         ]
         for share in values_of(records, "duplicates")
         for ratio in values_of(records, "ratio")
@@ -104,7 +108,7 @@ def _table(records: Sequence[Record]) -> Table:
     return Table(headings, cells, only_on_page=fresh)
 
 
-def _share(records: Sequence[Record], name: str, part: str = "estimators") -> str:
+def _share(records: Sequence[Record], name: str, part: str = EXACT) -> str:
     found = Middle.of([v for record in records for v in shares(record, name, SG, part)])
     if found.lowest == found.highest:
         return f"{found.median:.2f}"
@@ -125,7 +129,7 @@ def _of_clusters(records: Sequence[Record], duplicates: float) -> str:
     for name in (GC, GC_PAPER):
         stale, fresh = (
             [v for record in records for v in shares(record, name, SG, part)]
-            for part in ("estimators", "fresh")
+            for part in (EXACT, FRESH)
         )
         below = sum(v < 0.5 for v in stale) / len(stale)
         middle, at_once = Middle.of(stale), Middle.of(fresh)
@@ -140,8 +144,8 @@ def _of_clusters(records: Sequence[Record], duplicates: float) -> str:
 def _of_normalized(records: Sequence[Record]) -> str:
     """Return how large the normalized variance gets, by both statistics."""
     exact, published = (
-        max(summary(record, SG, prefix + NORMALIZED, "max") for record in records)
-        for prefix in ("", PAPER)
+        max(summary(record, SG, NORMALIZED, part=part) for record in records)
+        for part in (EXACT, PUBLISHED)
     )
     return (
         f"The largest exact normalized variance of {SG} is {exact:.3f}; it cannot be above 1. The "
