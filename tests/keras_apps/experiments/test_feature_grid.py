@@ -35,8 +35,10 @@ def test_the_grid_with_duplicates():
     ("fields", "message"),
     [
         ({"steps": 0}, "`paper_passes` must be at least 1. Received: batch_size=10, steps=0"),
-        ({"steps": 5500}, "`steps` must be a multiple of `refresh_every`"),
-        ({"measure_every": 300}, "and that of `measure_every`"),
+        ({"steps": 5500}, "`steps` must be a multiple of `refresh_every` and `draw_every`"),
+        ({"measure_every": 300}, "and these of `measure_every`"),
+        ({"draw_every": 150}, "and these of `measure_every`"),
+        ({"draw_every": 1500}, "and `draw_every`"),
         ({"seeds": ()}, r"`seeds` must hold at least one value. Received: seeds=\(\)"),
         ({"ratios": (1.0, 200.0)}, "`ratios` must leave at least `batch_size` examples"),
         ({"ratios": (0.0, 1.0)}, r"Received: ratios=\(0.0, 1.0\)"),

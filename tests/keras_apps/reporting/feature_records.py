@@ -1,7 +1,7 @@
 """Made-up records of a grid of random features models."""
 
 from keras_apps.experiments.feature_grid import FeatureGrid
-from keras_apps.running.feature_runs import GC, GC_PAPER, PAPER, SG, SG_2B, SVRG_NAME
+from keras_apps.running.feature_runs import DRAWN, GC, GC_PAPER, SG, SG_2B, SVRG_NAME
 
 GRID = FeatureGrid(
     "A <made-up> grid",
@@ -26,16 +26,14 @@ def record(run, shares=None, normalized=0.9):
     """Of a run whose estimators have these shares of the variance of SG-B."""
     steps = list(range(1, 11))
 
-    def values(share):
-        own = [share * variance(run, step) for step in steps]
+    def values(share, steps, larger=1.0, added=0.0):
         return {
-            "average_variance": own,
-            "normalized_variance": [normalized] * 10,
-            f"{PAPER}average_variance": [1.1 * value for value in own],
-            f"{PAPER}normalized_variance": [normalized + 0.2] * 10,
+            "average_variance": [larger * share * variance(run, step) for step in steps],
+            "normalized_variance": [normalized + added] * len(steps),
         }
 
     shares = SHARES | (shares or {})
+    drawn = steps[1::2]
     return {
         "kind": "finished",
         "run": run.name,
@@ -48,8 +46,10 @@ def record(run, shares=None, normalized=0.9):
         "learning_rate": run.learning_rate,
         "positives": 0.5,
         "steps": steps,
+        "drawn_steps": drawn,
         "training_loss": [1 / step for step in steps],
-        "estimators": {name: values(share) for name, share in shares.items()},
+        "estimators": {name: values(share, steps) for name, share in shares.items()},
+        "drawn": {name: values(shares[name], drawn, 1.1, 0.2) for name in DRAWN},
         "fresh": {
             name: {"average_variance": [share / 2 if name != SG else share] * 2}
             for name, share in shares.items()

@@ -9,6 +9,8 @@ from keras_apps.reporting import feature_pictures
 from keras_apps.reporting.feature_pictures import Line, Panel
 from keras_apps.reporting.feature_report import feature_report
 from keras_apps.reporting.feature_results import (
+    FRESH,
+    PUBLISHED,
     Middle,
     by_ratio,
     chosen,
@@ -18,8 +20,9 @@ from keras_apps.reporting.feature_results import (
     values_of,
 )
 from keras_apps.reporting.page import page
+from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
-from keras_apps.running.feature_runs import GC, PAPER, SG
+from keras_apps.running.feature_runs import GC, SG, SVRG_NAME
 from tests.keras_apps.reporting.feature_records import GRID, record, records
 
 
@@ -29,8 +32,10 @@ def test_the_last_70_percent():
     assert summary(own, SG, "average_variance", "max") == pytest.approx(20 / 4)
     mean = sum(20 / step for step in range(4, 11)) / 7
     assert summary(own, SG, "average_variance", "mean") == pytest.approx(mean)
+    published = summary(own, SG, "average_variance", part=PUBLISHED)
+    assert published == pytest.approx(1.1 * 20 / 4)
     assert shares(own, GC, SG) == pytest.approx([0.3] * 7)
-    assert shares(own, GC, SG, "fresh") == pytest.approx([0.15] * 2)
+    assert shares(own, GC, SG, FRESH) == pytest.approx([0.15] * 2)
 
 
 def test_runs_are_chosen_and_joined():
@@ -50,11 +55,26 @@ def test_rows_of_the_summary():
     first = rows[0]
     assert (first["estimator"], first["learning_rate"], first["seed"]) == (SG, 0.1, 0)
     assert first["max_average_variance"] == "5"
-    assert first[f"mean_{PAPER}normalized_variance"] == "1.1"
+    assert first["published_mean_normalized_variance"] == "1.1"
+    assert "published_max_average_variance" not in rows[2]
+    assert rows[2]["estimator"] == SVRG_NAME
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """The names of pictures, none of which is drawn."""
+    found = set()
+
+    def draw(name, caption, *arguments):
+        found.add(name)
+        return Picture(name, "<svg/>", caption)
+
+    monkeypatch.setattr(feature_pictures.pictures, "draw", draw)
+    return found
 
 
 @pytest.mark.parametrize("duplicates", [(0.0,), (0.1, 0.5)])
-def test_the_page(duplicates, tmp_path):
+def test_the_page(duplicates, tmp_path, named):
     grid = dataclasses.replace(GRID, duplicates=duplicates)
     shown = page(feature_report(Loaded("made_up", grid, "Words."), records(grid), tmp_path))
     for text in (
@@ -66,14 +86,13 @@ def test_the_page(duplicates, tmp_path):
     ):
         assert text in shown
     assert ("with 50 % duplicates" in shown) == any(duplicates)
-    names = {path.stem for path in tmp_path.glob("*.png")}
-    assert {"learning_rates-max", "widths-max-lr0.1", "normalized-exact-and-published"} <= names
+    assert {"learning_rates-max", "widths-max-lr0.1", "normalized-exact-and-published"} <= named
     copies = "-50percent" if any(duplicates) else ""
-    assert f"estimators-max-lr0.1{copies}" in names
-    assert ("single-max-lr0.01-inputs10-teacher20" in names) != any(duplicates)
+    assert f"estimators-max-lr0.1{copies}" in named
+    assert ("single-max-lr0.01-inputs10-teacher20" in named) != any(duplicates)
 
 
-def test_a_smoke_test_finds_nothing(tmp_path):
+def test_a_smoke_test_finds_nothing(tmp_path, named):
     report = feature_report(Loaded("random_features:quick", GRID, "Words."), records(), tmp_path)
     assert report.findings[1] == (
         "python -m keras_apps.random_features --config random_features "
@@ -109,7 +128,7 @@ def test_lines_are_where_their_numbers_are(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_pictures.pictures, "draw", remembered)
-        lines = [Line("one", records()), Line("two", records(), SG, PAPER)]
+        lines = [Line("one", records()), Line("two", records(), SG, PUBLISHED)]
         panels = [Panel("average_variance", "max"), Panel("normalized_variance", "max")]
         feature_pictures._draw("name", "caption", tmp_path, lines, panels)
     left, right = seen[0]
