@@ -11,7 +11,7 @@ workdir. What was not run is called so.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ def results_of(name: str, runs: Path) -> Any:
     """Return the results of an experiment, as far as it was run; None if it was not begun.
 
     Those of an experiment are `Results`, those of a study `Trajectories`, those of a grid of random
-    features models the records of its runs, once all of them are finished.
+    features models the records of its finished runs.
 
     Args:
         name: "NAME:VARIANT".
@@ -86,9 +86,17 @@ def results_of(name: str, runs: Path) -> Any:
         return Trajectories(config, measured) if measured else None
     records = RecordFile(folder / "records.jsonl").read()
     if isinstance(config, FeatureGrid):
-        return records if len(records) == len(config.runs()) else None
+        return records or None
     results = Results.of(records, config)
     return results if results.arms else None
+
+
+def unfinished(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each grid of random features models of which runs are missing."""
+    for name, results in found.items():
+        config = configurations.load(name).config
+        if isinstance(config, FeatureGrid) and len(results) < (count := len(config.runs())):
+            yield f"**Not finished.** `{name}`: {len(results)} of {count} runs."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -123,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         reader.error(str(error))
     found = {name: results for name, results in every.items() if results is not None}
-    text = markdown(paper.title, paper.introduction, paper.claims, found, paper.readings)
+    introduction = "\n\n".join([paper.introduction, *unfinished(found)])
+    text = markdown(paper.title, introduction, paper.claims, found, paper.readings)
     if parsed.write is None:
         print(text, end="")
     else:

@@ -3,10 +3,13 @@
     python -m keras_apps.random_features --config random_features --workdir runs/random_features
     python -m keras_apps.random_features --config random_features:small --workdir runs/small \
         --processes 2
+    python -m keras_apps.random_features --config random_features:small --workdir runs/all \
+        --with runs/one_seed --with runs/other_seeds
     python -m keras_apps.random_features --list
 
-The same command again continues with the runs that are missing. Results are in the workdir:
-report.html, records.jsonl (a line for each run), summary.csv, figures/.
+The same command again continues with the runs that are missing; `--with` takes over what was run
+elsewhere. Results are in the workdir: report.html, records.jsonl (a line for each run),
+summary.csv, figures/.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import functools
 import itertools
 import time
+from pathlib import Path
 from typing import Any
 
 from keras_apps.command_line import App, Task
@@ -27,14 +31,24 @@ from keras_apps.reporting.pictures import write_csv
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.devices import Devices
 from keras_apps.running.feature_runs import SG, Instruments, measured
+from keras_apps.running.parts import take_over_grid
 from keras_apps.running.processes import check_processes, side_by_side
 from keras_apps.running.progress import Display
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add how many runs are trained at once."""
+    """Add how many runs are trained at once, and what was run elsewhere."""
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="at once; default: 1, this one"
+    )
+    parser.add_argument(
+        "--with",
+        dest="parts",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="WORKDIR",
+        help="take over finished runs of another grid; may be repeated",
     )
 
 
@@ -65,6 +79,9 @@ def prepare(grid: FeatureGrid, devices: Devices) -> Problem:
 def run(task: Task) -> Report | None:
     """Run what is missing; None after an interruption."""
     grid, workdir = task.loaded.config, task.workdir
+    for other in task.options.parts:
+        count = take_over_grid(workdir, grid, other)
+        task.console.print(f"Took over {count} runs of {other}.")
     finished = workdir.finished()
     missing = [run for run in grid.runs() if run.name not in finished]
     started = time.perf_counter()

@@ -62,7 +62,7 @@ def quick() -> FeatureGrid:
     grid = config()
     grid.student_features = 40
     grid.ratios = (0.5, 2.0)
-    grid.learning_rates = (0.1, 0.01)
+    grid.learning_rates = (0.1,)
     grid.input_widths = (0.5,)
     grid.teacher_widths = (0.5,)
     grid.seeds = (0,)
