@@ -122,7 +122,9 @@ def timed(layer: Layer, clusters: int, repeats: int) -> dict[str, Any]:
     predicted = layer.predicted(clusters)
     return {
         "layer": layer.name,
-        **layer._asdict(),
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "places": layer.places,
         "clusters": clusters,
         "seconds": seconds,
         "passes": {name: seconds[name] / seconds["backprop"] for name in predicted},

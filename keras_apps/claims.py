@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from keras_apps.experiments.feature_grid import FeatureGrid
 from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting import discover_claims, variance_claims
-from keras_apps.reporting.claims import Claim, markdown
+from keras_apps.reporting.claims import markdown
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.trajectory_values import Trajectories
+from keras_apps.reporting.verdicts import Claim
 from keras_apps.running import configurations
 from keras_apps.running.workdir import differences, read_object
 from tf_gradvar.records import RecordFile

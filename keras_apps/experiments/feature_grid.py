@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, NamedTuple
 
+import keras
+
 from keras_apps.experiments.teacher_and_student import TeacherAndStudent
+from keras_apps.models.random_features import output_layer
 
 
 class FeatureRun(NamedTuple):
@@ -128,6 +131,10 @@ class FeatureGrid:
     def examples(self, ratio: float) -> int:
         """Return N."""
         return round(self.student_features / ratio)
+
+    def build_model(self) -> keras.Model:
+        """Return the output layer that every run trains."""
+        return output_layer(self.student_features, self.l2)
 
     def runs(self) -> list[FeatureRun]:
         """Return all runs, those of the same training set in a row."""

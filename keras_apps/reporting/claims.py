@@ -7,81 +7,24 @@ seed, does not where the opposite is true on every seed, and is not decided in b
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from keras_apps.reporting.comparison_results import Arm, Pair, Spread, unit
 from keras_apps.reporting.document import MINUS
-
-HOLDS = "holds"
-FAILS = "does not hold"
-OPEN = "not decided"
-NOT_RUN = "not run"
-NOT_HERE = "not testable here"
-
-# Name of an experiment -> its results, of a type of its own.
-Found = Mapping[str, Any]
-
-
-class Row(NamedTuple):
-    """What one experiment says of a claim.
-
-    Attributes:
-        experiment: Its name, "NAME:VARIANT".
-        reading: Of Equation 4, or a statistic, or what else tells the rows of a claim apart.
-        measured: The numbers.
-        verdict: One of the four above.
-    """
-
-    experiment: str
-    reading: str
-    measured: str
-    verdict: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A claim.
-
-    Attributes:
-        statement: What the paper says, in our words.
-        source: Where it says so.
-        evidences: What gives the rows.
-        note: What a reader must know to judge them.
-    """
-
-    statement: str
-    source: str
-    evidences: Sequence[Callable[[Found], list[Row]]]
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class OfExperiment(abc.ABC):
-    """Evidence from one experiment alone.
-
-    Attributes:
-        experiment: Its name.
-        reading: What tells its rows apart from those of another evidence.
-    """
-
-    experiment: str
-    reading: str = dataclasses.field(default="", kw_only=True)
-
-    def __call__(self, found: Found) -> list[Row]:
-        """Return the rows, or the one that says that it was not run."""
-        results = found.get(self.experiment)
-        if results is None:
-            return [Row(self.experiment, self.reading, "", NOT_RUN)]
-        return self.rows(results)
-
-    @abc.abstractmethod
-    def rows(self, results: Any) -> list[Row]:
-        """Return what the results say."""
+from keras_apps.reporting.verdicts import (
+    FAILS,
+    HOLDS,
+    NOT_HERE,
+    NOT_RUN,
+    OPEN,
+    Claim,
+    Found,
+    Row,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,17 +8,17 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keras_apps.reporting.claims import FAILS, HOLDS, OfExperiment, Row
-from keras_apps.reporting.feature_evidence import (
-    READINGS,
-    VARIANCE,
-    named,
+from keras_apps.reporting.feature_evidence import READINGS, VARIANCE, named, word
+from keras_apps.reporting.feature_results import SETTINGS, Record, chosen, summary, values_of
+from keras_apps.reporting.verdicts import (
+    FAILS,
+    HOLDS,
+    OfExperiment,
+    Row,
     reach,
     share_true,
     verdict_of,
-    word,
 )
-from keras_apps.reporting.feature_results import SETTINGS, Record, chosen, summary, values_of
 from keras_apps.running.feature_runs import SG
 
 

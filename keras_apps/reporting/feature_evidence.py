@@ -11,50 +11,22 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from keras_apps.reporting.claims import FAILS, HOLDS, OPEN, OfExperiment, Row
 from keras_apps.reporting.feature_results import (
     EXACT,
     FRESH,
     PUBLISHED,
-    Middle,
     Record,
     chosen,
     shares,
     summary,
     values_of,
 )
+from keras_apps.reporting.verdicts import OfExperiment, Row, reach, share_true, verdict_of
 from keras_apps.running.feature_runs import SG, SG_2B
 
-MOST, FEW = 0.95, 0.05
 VARIANCE, NORMALIZED = "average_variance", "normalized_variance"
 # Part of a record -> how its statistic is called.
 READINGS = {EXACT: "exact", PUBLISHED: "published statistic"}
-
-
-def verdict_of(share: float) -> str:
-    """Return the verdict on what is true in a share of the cases.
-
-    Example:
-        >>> verdict_of(0.96), verdict_of(0.5), verdict_of(0.0)
-        ('holds', 'not decided', 'does not hold')
-    """
-    return HOLDS if share >= MOST else FAILS if share <= FEW else OPEN
-
-
-def share_true(cases: Sequence[bool]) -> float:
-    """Return the share of true ones."""
-    return sum(cases) / len(cases)
-
-
-def reach(values: Sequence[float]) -> str:
-    """Return the median, and from where to where the values go.
-
-    Example:
-        >>> reach([0.5, 0.25, 4])
-        '0.5 (0.25 to 4)'
-    """
-    found = Middle.of(values)
-    return f"{found.median:.3g} ({found.lowest:.3g} to {found.highest:.3g})"
 
 
 @dataclasses.dataclass(frozen=True)

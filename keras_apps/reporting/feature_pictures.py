@@ -136,7 +136,15 @@ def _draw(
     name: str, caption: str, folder: Path, lines: Sequence[Line], panels: Sequence[Panel]
 ) -> Picture:
     numbers = [
-        {"line": line.label, **panel._asdict(), "ratio": ratio, **middle._asdict()}
+        {
+            "line": line.label,
+            "statistic": panel.statistic,
+            "how": panel.how,
+            "ratio": ratio,
+            "median": middle.median,
+            "lowest": middle.lowest,
+            "highest": middle.highest,
+        }
         for panel in panels
         for line in lines
         for ratio, middle in _middles(line, panel).items()

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from keras_apps.experiments.variance_study import Study
-from keras_apps.reporting.claims import FAILS, HOLDS, NOT_RUN, OPEN, Found, OfExperiment, Row
-from keras_apps.reporting.feature_evidence import reach, share_true, verdict_of
 from keras_apps.reporting.trajectory_values import (
     NORMALIZED,
     VARIANCE,
@@ -26,6 +24,18 @@ from keras_apps.reporting.trajectory_values import (
     jumps,
     percentile,
     rank_correlation,
+)
+from keras_apps.reporting.verdicts import (
+    FAILS,
+    HOLDS,
+    NOT_RUN,
+    OPEN,
+    Found,
+    OfExperiment,
+    Row,
+    reach,
+    share_true,
+    verdict_of,
 )
 
 # Measurements over which the speed of convergence is taken.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from keras_apps.reporting.claims import Claim
 from keras_apps.reporting.feature_dependences import LowerAt, SharesOfVariation
 from keras_apps.reporting.feature_evidence import (
     AtTheSameWeights,
@@ -20,6 +19,7 @@ from keras_apps.reporting.trajectory_evidence import (
     Trend,
 )
 from keras_apps.reporting.trajectory_values import NORMALIZED, VARIANCE
+from keras_apps.reporting.verdicts import Claim
 from keras_apps.running.feature_runs import GC, GC_PAPER, SG_2B, SVRG_NAME
 
 TITLE = "Claims of the gradient variance study"

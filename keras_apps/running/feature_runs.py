@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_apps.experiments.feature_grid import FeatureGrid, FeatureRun
 from keras_apps.experiments.training_problem import Problem
-from keras_apps.models.random_features import output_layer
 from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, VarianceMeter
 
@@ -36,7 +35,7 @@ class Trainer:
     """
 
     def __init__(self, grid: FeatureGrid):
-        self.model = output_layer(grid.student_features, grid.l2)
+        self.model = grid.build_model()
         size, passes = grid.batch_size, grid.paper_passes
         self.clusterings = {
             GC: GradientClustering(size, verbose=False),

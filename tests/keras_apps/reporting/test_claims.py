@@ -12,18 +12,10 @@ from keras_apps.experiments.carried_buffers import (
     value_name,
 )
 from keras_apps.reporting import discover_claims, variance_claims
-from keras_apps.reporting.claims import (
-    FAILS,
-    HOLDS,
-    NOT_RUN,
-    OPEN,
-    Claim,
-    Compared,
-    Ordered,
-    markdown,
-)
+from keras_apps.reporting.claims import Compared, Ordered, markdown
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.curves_over_steps import PREFIX
+from keras_apps.reporting.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, Claim
 from keras_apps.running import configurations
 from tests.keras_apps.reporting import feature_records
 from tests.keras_apps.synthetic import EXPERIMENT

@@ -6,7 +6,6 @@ from keras_apps.experiments.classification import Classification
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting import trajectory_evidence as evidence
-from keras_apps.reporting.claims import FAILS, HOLDS, NOT_RUN, OPEN
 from keras_apps.reporting.trajectory_values import (
     NORMALIZED,
     VARIANCE,
@@ -15,6 +14,7 @@ from keras_apps.reporting.trajectory_values import (
     percentile,
     rank_correlation,
 )
+from keras_apps.reporting.verdicts import FAILS, HOLDS, NOT_RUN, OPEN
 
 NAME, OTHER = "made:up", "made:other"
 STUDY = Study(
