@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_apps.command_line import App, Task
-from keras_apps.experiments.feature_grid import FeatureGrid, FeatureRun
+from keras_apps.experiments.feature_grid import SG, FeatureGrid, FeatureRun
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.feature_report import feature_report
@@ -30,7 +30,7 @@ from keras_apps.reporting.feature_results import summary_rows
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.devices import Devices
-from keras_apps.running.feature_runs import SG, Instruments, measured
+from keras_apps.running.feature_runs import Instruments, measured
 from keras_apps.running.parts import take_over_grid
 from keras_apps.running.processes import check_processes, side_by_side
 from keras_apps.running.progress import Display

@@ -10,6 +10,11 @@ import keras
 from keras_apps.experiments.teacher_and_student import TeacherAndStudent
 from keras_apps.models.random_features import output_layer
 
+# What is measured at the same weights, by name.
+SG, SG_2B, GC, GC_PAPER, SVRG_NAME = "SG-B", "SG-2B", "GC", "GC (paper's form)", "SVRG"
+# What is also measured by the statistic of the published figures; drawing takes much of the time.
+DRAWN = (SG, GC, GC_PAPER)
+
 
 class FeatureRun(NamedTuple):
     """One run of the grid: a training set and a learning rate.

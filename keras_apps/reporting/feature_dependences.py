@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from keras_apps.experiments.feature_grid import SG
 from keras_apps.reporting.feature_evidence import READINGS, VARIANCE, named, word
 from keras_apps.reporting.feature_results import SETTINGS, Record, chosen, summary, values_of
 from keras_apps.reporting.verdicts import (
@@ -19,7 +20,6 @@ from keras_apps.reporting.verdicts import (
     share_true,
     verdict_of,
 )
-from keras_apps.running.feature_runs import SG
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from keras_apps.experiments.feature_grid import SG, SG_2B
 from keras_apps.reporting.feature_results import (
     EXACT,
     FRESH,
@@ -22,7 +23,6 @@ from keras_apps.reporting.feature_results import (
     values_of,
 )
 from keras_apps.reporting.verdicts import OfExperiment, Row, reach, share_true, verdict_of
-from keras_apps.running.feature_runs import SG, SG_2B
 
 VARIANCE, NORMALIZED = "average_variance", "normalized_variance"
 # Part of a record -> how its statistic is called.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from keras_apps.experiments.feature_grid import SG
 from keras_apps.reporting import pictures
 from keras_apps.reporting.feature_results import (
     EXACT,
@@ -21,7 +22,6 @@ from keras_apps.reporting.feature_results import (
     values_of,
 )
 from keras_apps.reporting.pictures import Picture
-from keras_apps.running.feature_runs import SG
 from tf_gradvar.plots import PALETTE
 
 MARKERS = "osD^v<"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_apps.experiments.feature_grid import FeatureGrid
+from keras_apps.experiments.feature_grid import GC, GC_PAPER, SG, SG_2B, SVRG_NAME, FeatureGrid
 from keras_apps.reporting import feature_pictures as draw
 from keras_apps.reporting.document import (
     Gallery,
@@ -29,7 +29,6 @@ from keras_apps.reporting.feature_results import (
     values_of,
 )
 from keras_apps.running.configurations import Loaded
-from keras_apps.running.feature_runs import GC, GC_PAPER, SG, SG_2B, SVRG_NAME
 
 NORMALIZED = "normalized_variance"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_apps.experiments.feature_grid import GC, GC_PAPER, SG_2B, SVRG_NAME
 from keras_apps.reporting.feature_dependences import LowerAt, SharesOfVariation
 from keras_apps.reporting.feature_evidence import (
     AtTheSameWeights,
@@ -20,7 +21,6 @@ from keras_apps.reporting.trajectory_evidence import (
 )
 from keras_apps.reporting.trajectory_values import NORMALIZED, VARIANCE
 from keras_apps.reporting.verdicts import Claim
-from keras_apps.running.feature_runs import GC, GC_PAPER, SG_2B, SVRG_NAME
 
 TITLE = "Claims of the gradient variance study"
 INTRODUCTION = """\

@@ -9,7 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_apps.experiments.feature_grid import FeatureGrid, FeatureRun
+from keras_apps.experiments.feature_grid import (
+    DRAWN,
+    GC,
+    GC_PAPER,
+    SG,
+    SG_2B,
+    SVRG_NAME,
+    FeatureGrid,
+    FeatureRun,
+)
 from keras_apps.experiments.training_problem import Problem
 from tf_gradvar.clustering import GradientClustering
 from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, VarianceMeter
@@ -17,10 +26,6 @@ from tf_gradvar.estimators import SVRG, MiniBatch, Stratified, VarianceMeter
 CHUNK = 2048  # examples in one pass: an example of these models is small
 
 STATISTICS = ("average_variance", "normalized_variance")
-
-SG, SG_2B, GC, GC_PAPER, SVRG_NAME = "SG-B", "SG-2B", "GC", "GC (paper's form)", "SVRG"
-# What is also measured by the statistic of the published figures; drawing takes most of the time.
-DRAWN = (SG, GC, GC_PAPER)
 
 
 class Trainer:

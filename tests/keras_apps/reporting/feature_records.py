@@ -1,7 +1,14 @@
 """Made-up records of a grid of random features models."""
 
-from keras_apps.experiments.feature_grid import FeatureGrid
-from keras_apps.running.feature_runs import DRAWN, GC, GC_PAPER, SG, SG_2B, SVRG_NAME
+from keras_apps.experiments.feature_grid import (
+    DRAWN,
+    GC,
+    GC_PAPER,
+    SG,
+    SG_2B,
+    SVRG_NAME,
+    FeatureGrid,
+)
 
 GRID = FeatureGrid(
     "A <made-up> grid",

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from keras_apps.experiments.feature_grid import GC, GC_PAPER, SG, SG_2B, SVRG_NAME
 from keras_apps.reporting.feature_dependences import LowerAt, SharesOfVariation, explained
 from keras_apps.reporting.feature_evidence import (
     AtTheSameWeights,
@@ -15,7 +16,6 @@ from keras_apps.reporting.feature_evidence import (
 )
 from keras_apps.reporting.feature_results import EXACT
 from keras_apps.reporting.verdicts import FAILS, HOLDS, NOT_RUN, OPEN
-from keras_apps.running.feature_runs import GC, GC_PAPER, SG, SG_2B, SVRG_NAME
 from tests.keras_apps.reporting.feature_records import GRID, record, records
 
 NAME = "made:up"

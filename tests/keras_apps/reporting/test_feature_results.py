@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 
+from keras_apps.experiments.feature_grid import GC, SG, SVRG_NAME
 from keras_apps.reporting import feature_pictures
 from keras_apps.reporting.feature_pictures import Line, Panel
 from keras_apps.reporting.feature_report import feature_report
@@ -22,7 +23,6 @@ from keras_apps.reporting.feature_results import (
 from keras_apps.reporting.page import page
 from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
-from keras_apps.running.feature_runs import GC, SG, SVRG_NAME
 from tests.keras_apps.reporting.feature_records import GRID, record, records
 
 

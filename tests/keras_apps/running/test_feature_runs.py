@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from keras_apps.experiments.feature_grid import FeatureGrid
+from keras_apps.experiments.feature_grid import GC, GC_PAPER, SG, SG_2B, SVRG_NAME, FeatureGrid
 from keras_apps.running import feature_runs
-from keras_apps.running.feature_runs import GC, GC_PAPER, SG, SG_2B, SVRG_NAME, batch_rows
+from keras_apps.running.feature_runs import batch_rows
 from tests.oracles import logistic_oracle as oracle
 
 GRID = FeatureGrid(
