@@ -48,7 +48,7 @@ class PieceStatistics:
         # A trace for any number of examples: pieces differ in length.
         specs = keras.tree.map_structure(_of_any_length, arguments)
         leaves = tuple(map(str, keras.tree.flatten(specs)))
-        key = (other is not None, squares, sketch, leaves)
+        key = (None if weights is None else len(weights), squares, sketch, leaves)
         if key not in self._compiled:
             function = tf.function(self._statistics(squares, sketch), autograph=False)
             self._compiled[key] = function.get_concrete_function(*specs, weights)
