@@ -28,6 +28,8 @@ MARKERS = "osD^v<"
 # Lines side by side keep their error bars apart.
 SHIFT = 1.025
 HEIGHT = 4.1
+# An axis of normalized variances begins at 0 where one is below this.
+MIDDLE = 0.5
 LABELS = {
     "average_variance": "average variance\n(squared gradient per parameter)",
     "normalized_variance": "normalized variance (no unit)",
@@ -199,5 +201,6 @@ def _set_axes(ax: Axes, panel: Panel) -> None:
     if panel.statistic == "average_variance":
         ax.set_yscale("log")
     else:
-        ax.set_ylim(0, max(1.03, ax.get_ylim()[1]))
+        low, high = ax.get_ylim()
+        ax.set_ylim(0 if low < MIDDLE else low, max(1.01, high))
         ax.axhline(1, color="#666666", linewidth=0.8, linestyle=":")

@@ -28,6 +28,7 @@ from keras_apps.reporting.feature_results import (
     summary,
     values_of,
 )
+from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
 
 NORMALIZED = "normalized_variance"
@@ -54,7 +55,7 @@ def feature_report(loaded: Loaded, records: Sequence[Record], figures: Path) -> 
     return Report(loaded.title, findings, _table(records), parts)
 
 
-def _of_settings(records: Sequence[Record], figures: Path) -> list[draw.Picture]:
+def _of_settings(records: Sequence[Record], figures: Path) -> list[Picture]:
     return [
         draw.of_learning_rates(records, "max", figures),
         draw.of_learning_rates(records, "mean", figures),

@@ -246,10 +246,10 @@ class Calmer:
     def __call__(self, found: Found) -> list[Row]:
         """Return one row."""
         name = f"{self.experiment}, {self.other}"
-        parts = [found.get(self.experiment), found.get(self.other)]
-        if None in parts:
+        own, other = found.get(self.experiment), found.get(self.other)
+        if own is None or other is None:
             return [Row(name, "exact", "", NOT_RUN)]
-        first, second = (percentile(jumps(part), 0.95) for part in parts)
+        first, second = (percentile(jumps(part), 0.95) for part in (own, other))
         text = f"largest jumps of GC between measurements {first:.3g} times, {second:.3g} times"
         if first < 1.5:
             return [Row(name, "exact", f"{text}: there is nothing to calm", FAILS)]
