@@ -148,36 +148,25 @@ def measure(folder: Path, repeats: int) -> None:
 
 
 def page(folder: Path) -> str:
-    """Return the page on the cost of clusterings, from the numbers in a folder."""
-    rows = _read(folder / f"{NAME}.json")["rows"]
-    costs = _read(folder / "gradient_clustering_cost.json")
-    sweep = _read(folder / "gradient_clustering_sweep.json")["clusters"]
+    """Return the page on the cost of clusterings, from what was measured so far."""
+    sections = {
+        f"{NAME}.json": _steps_section,
+        "gradient_clustering_cost.json": _whole_section,
+        "gradient_clustering_sweep.json": _sweep_section,
+    }
     parts = [
         "# Cost of Gradient Clustering",
         "Written by `python -m benchmarks.clustering_cost --write docs/cost_of_clustering.md` from "
         "the numbers in `benchmarks/results`.",
-        "## A step and U step, one layer at a time",
-        "Faghri et al. 2020, Table 1, gives the complexity of each step; here is what a step adds "
-        "to a forward pass with the gradients at the outputs, over back-prop, beside the table's "
-        "ratio (of Eqs. 8 and 9 the smaller one). Batches of 128, processor time on one core. "
-        "Norms are needed once for a clustering here; in the paper's A step each time.",
-        _steps_table(rows),
-        "## Whole clusterings",
-        "Time of a clustering over that of one plain forward and backward epoch, K = B = 128, two "
-        "cores (`benchmarks.clustering cost`). The sketches are the one pass over the data; all "
-        "passes of the clustering are made in their space. The paper's form makes two passes over "
-        "the data for every pass of the clustering.",
-        _whole_table(costs),
-        "## Variance against K",
-        "MLP 784-1024-1024-10 on 4 864 digits after 2 500 steps (`benchmarks.clustering sweep`): "
-        "variance of one draw from each of K clusters over that of K independent draws, so that "
-        "SG-2B is at 0.5 for every K.",
-        _sweep_table(sweep),
     ]
+    for name, section in sections.items():
+        if (folder / name).exists():
+            parts += section(json.loads((folder / name).read_text(encoding="utf-8")))
     return "\n\n".join(parts) + "\n"
 
 
-def _steps_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _steps_section(found: Mapping[str, Any]) -> list[str]:
+    rows = found["rows"]
     names = list(rows[0]["steps"])
     lines = [
         f"| layer | K | {' | '.join(f'{name}, measured | {name}, table' for name in names)} |",
@@ -186,22 +175,46 @@ def _steps_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         pairs = (f"{row['steps'][name]:.2f} | {row['predicted'][name]:.2g}" for name in names)
         lines.append(f"| {row['layer']} | {row['clusters']} | {' | '.join(pairs)} |")
-    return "\n".join(lines)
+    return [
+        "## A step and U step, one layer at a time",
+        "Faghri et al. 2020, Table 1, gives the complexity of each step; here is what a step adds "
+        "to a forward pass with the gradients at the outputs, over back-prop, beside the table's "
+        "ratio (of Eqs. 8 and 9 the smaller one). Batches of 128, processor time on one core. "
+        "Norms are needed once for a clustering here; in the paper's A step each time.",
+        "\n".join(lines),
+    ]
 
 
-def _whole_table(costs: Mapping[str, Any]) -> str:
+def _whole_section(costs: Mapping[str, Any]) -> list[str]:
     lines = ["| network | sketches | clustering |", "|---|---|---|"]
     for name, found in costs.items():
         if name != "environment":
             sketches, whole = found["sketches / epoch"], found["clustering / epoch"]
             lines.append(f"| {name} | {sketches:.2f} | {whole:.2f} |")
-    return "\n".join(lines)
+    return [
+        "## Whole clusterings",
+        "Time of a clustering over that of one plain forward and backward epoch, K = B = 128, two "
+        "cores (`python -m benchmarks.clustering cost`). The sketches are the one pass over the "
+        "data; all passes of the clustering are made in their space, whatever their number. The "
+        "paper's form makes two passes over the data for every pass of the clustering.",
+        "\n".join(lines),
+    ]
 
 
-def _sweep_table(points: Sequence[Mapping[str, float]]) -> str:
+def _sweep_section(found: Mapping[str, Any]) -> list[str]:
     lines = ["| K | variance over SG-B | seconds of the clustering |", "|---|---|---|"]
-    lines += [f"| {p['value']} | {p['ratio']:.3f} | {p['seconds']:.2f} |" for p in points]
-    return "\n".join(lines)
+    lines += [
+        f"| {point['value']} | {point['ratio']:.3f} | {point['seconds']:.2f} |"
+        for point in found["clusters"]
+    ]
+    return [
+        "## Variance against K",
+        "MLP 784-1024-1024-10 on 4 864 digits after 2 500 steps (`python -m benchmarks.clustering "
+        "sweep`): variance of one draw from each of K clusters over that of K independent draws, "
+        "so that SG-2B is at 0.5 for every K. "
+        "[Picture](../benchmarks/results/gradient_clustering_sweep.png).",
+        "\n".join(lines),
+    ]
 
 
 def _picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -266,11 +279,6 @@ def _outputs(model: keras.Model) -> Callable[..., tf.Tensor]:
 
 def _norms(model: keras.Model, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return per_example.squared_norms(model, x, y, LOSS)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

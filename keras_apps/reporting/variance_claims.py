@@ -179,8 +179,8 @@ CLAIMS = [
         [NormalizedAboveOne(FEATURES, 5.0)],
         "The exact one cannot: Var[g] / E[g²] = Var[g] / (Var[g] + (E[g])²). The published "
         "statistic divides the mean square of n estimates around the mean of n others by their "
-        "mean square around 0, n = 10 here: for pure noise that is 1.125 on average, and one that is "
-        "drawn scatters far above, as a rare large gradient among the first n moves their mean. "
+        "mean square around 0, n = 10 here: for pure noise that is 1.125 on average, and single "
+        "ones scatter far above, as a rare large gradient among the first n moves their mean. "
         "[Exact and published](results/random_features/normalized-exact-and-published.png) side by "
         "side; so above 1 means a normalized variance near 1, and no more.",
     ),
