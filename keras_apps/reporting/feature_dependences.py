@@ -33,18 +33,20 @@ class LowerAt(OfExperiment):
         value: Where the variance should be the smaller one.
         other: Where it should be the larger one.
         each: Another setting, with a row for each of its values.
+        parts: Of the records, exact and published statistics. Defaults to both.
     """
 
     setting: str
     value: float
     other: float
     each: str
+    parts: tuple[str, ...] = tuple(READINGS)
 
     def rows(self, results: Sequence[Record]) -> list[Row]:
         """Return a row for each statistic and value of `each`."""
         return [
             self._row(chosen(results, **{self.each: own}), part, f"{named(self.each, own)}: ")
-            for part in READINGS
+            for part in self.parts
             for own in values_of(results, self.each)
         ]
 

@@ -11,6 +11,7 @@ from keras_apps.reporting.feature_evidence import (
     GapStays,
     NormalizedAboveOne,
 )
+from keras_apps.reporting.feature_results import EXACT
 from keras_apps.reporting.trajectory_evidence import (
     AfterDrops,
     Against,
@@ -162,7 +163,7 @@ CLAIMS = [
         "The smaller the learning rate, the larger the variance of random features models.",
         "Section 4.2, Figure 4a",
         [
-            LowerAt(FEATURES, "learning_rate", larger, smaller, "ratio")
+            LowerAt(FEATURES, "learning_rate", larger, smaller, "ratio", (EXACT,))
             for larger, smaller in ((0.1, 0.01), (0.01, 0.001))
         ],
         "On the same training sets.",
