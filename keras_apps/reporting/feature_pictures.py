@@ -30,6 +30,8 @@ SHIFT = 1.025
 HEIGHT = 4.1
 # An axis of normalized variances begins at 0 where one is below this.
 MIDDLE = 0.5
+# It ends here at the latest: single values of the published statistic go far beyond.
+HIGHEST = 3.0
 LABELS = {
     "average_variance": "average variance\n(squared gradient per parameter)",
     "normalized_variance": "normalized variance (no unit)",
@@ -151,7 +153,10 @@ def _draw(
         for line in lines
         for ratio, middle in _middles(line, panel).items()
     ]
-    how = " Points are medians, bars reach over all runs. The line at 1 is pure noise."
+    how = (
+        " Points are medians, bars reach over all runs, above the axis where it ends. The line at "
+        "1 is pure noise."
+    )
     plot = functools.partial(_plot, lines, panels)
     return pictures.draw(name, caption + how, folder, plot, numbers, HEIGHT, len(panels))
 
@@ -202,5 +207,5 @@ def _set_axes(ax: Axes, panel: Panel) -> None:
         ax.set_yscale("log")
     else:
         low, high = ax.get_ylim()
-        ax.set_ylim(0 if low < MIDDLE else low, max(1.01, high))
+        ax.set_ylim(0 if low < MIDDLE else low, min(max(1.01, high), HIGHEST))
         ax.axhline(1, color="#666666", linewidth=0.8, linestyle=":")
