@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from keras_apps.experiments.feature_grid import GC, SG, SVRG_NAME
+from keras_apps.experiments.feature_grid import GC, GC_PAPER, SG, SVRG_NAME
 from keras_apps.reporting import feature_pictures
 from keras_apps.reporting.feature_pictures import Line, Panel
 from keras_apps.reporting.feature_report import feature_report
@@ -90,6 +90,12 @@ def test_the_page(duplicates, tmp_path, named):
     copies = "-50percent" if any(duplicates) else ""
     assert f"estimators-max-lr0.1{copies}" in named
     assert ("single-max-lr0.01-inputs10-teacher20" in named) != any(duplicates)
+
+
+def test_the_terminal_shows_medians_alone(tmp_path, named):
+    table = feature_report(Loaded("made_up", GRID, "Words."), records(), tmp_path).table
+    assert table.cells[0] == ["0 %", "0.5", "0.50", "0.20", "0.30", "0.60", "0.15", "0.30"]
+    assert table.only_on_page == [f"fresh {GC}", f"fresh {GC_PAPER}"]
 
 
 def test_a_smoke_test_finds_nothing(tmp_path, named):
