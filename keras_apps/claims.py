@@ -1,22 +1,27 @@
 """Write a page on the claims of a paper, from the records of our runs.
 
     python -m keras_apps.claims discover --runs runs --write docs/claims_discover.md
+    python -m keras_apps.claims gradient_variance --runs runs \
+        --write docs/claims_gradient_variance.md
 
-The runs of `keras_apps.train --config NAME:VARIANT` are looked for in the folder NAME-VARIANT, the
-default workdir. What was not run is called so.
+The runs of a configuration NAME:VARIANT are looked for in the folder NAME-VARIANT, the default
+workdir. What was not run is called so.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from keras_apps.experiments.optimizer_comparison import Experiment
-from keras_apps.reporting import discover_claims
-from keras_apps.reporting.claims import Claim, markdown
+from keras_apps.experiments.feature_grid import FeatureGrid
+from keras_apps.experiments.variance_study import Study
+from keras_apps.reporting import discover_claims, variance_claims
+from keras_apps.reporting.claims import markdown
 from keras_apps.reporting.comparison_results import Results
+from keras_apps.reporting.trajectory_values import Trajectories
+from keras_apps.reporting.verdicts import Claim
 from keras_apps.running import configurations
 from keras_apps.running.workdir import differences, read_object
 from tf_gradvar.records import RecordFile
@@ -25,12 +30,16 @@ NAME = "keras_apps.claims"
 
 
 class Paper(NamedTuple):
-    """A paper's page: its title, introduction, claims, and the experiments that test them."""
+    """A paper's page: its title, introduction, claims, and the experiments that test them.
+
+    The column beside the experiment is headed by what tells the rows of a claim apart.
+    """
 
     title: str
     introduction: str
     claims: Sequence[Claim]
     experiments: Sequence[str]
+    readings: str = "reading"
 
 
 PAPERS = {
@@ -39,12 +48,22 @@ PAPERS = {
         discover_claims.INTRODUCTION,
         discover_claims.CLAIMS,
         discover_claims.EXPERIMENTS,
-    )
+    ),
+    "gradient_variance": Paper(
+        variance_claims.TITLE,
+        variance_claims.INTRODUCTION,
+        variance_claims.CLAIMS,
+        variance_claims.EXPERIMENTS,
+        "statistic",
+    ),
 }
 
 
-def results_of(name: str, runs: Path) -> Results | None:
+def results_of(name: str, runs: Path) -> Any:
     """Return the results of an experiment, as far as it was run; None if it was not begun.
+
+    Those of an experiment are `Results`, those of a study `Trajectories`, those of a grid of random
+    features models the records of its finished runs.
 
     Args:
         name: "NAME:VARIANT".
@@ -56,15 +75,29 @@ def results_of(name: str, runs: Path) -> Results | None:
     folder = runs / name.replace(":", "-")
     if not (folder / "config.json").is_file():
         return None
-    experiment: Experiment = configurations.load(name).config
-    different = differences(read_object(folder / "config.json"), configurations.to_json(experiment))
+    config = configurations.load(name).config
+    different = differences(read_object(folder / "config.json"), configurations.to_json(config))
     if different:
         raise ValueError(
             f"{folder} must hold the runs of {name}. These differ: {', '.join(different)}. Move it "
             "away, or run the configuration again."
         )
-    results = Results.of(RecordFile(folder / "records.jsonl").read(), experiment)
+    if isinstance(config, Study):
+        measured = RecordFile(folder / "variances.jsonl").read()
+        return Trajectories(config, measured) if measured else None
+    records = RecordFile(folder / "records.jsonl").read()
+    if isinstance(config, FeatureGrid):
+        return records or None
+    results = Results.of(records, config)
     return results if results.arms else None
+
+
+def unfinished(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each grid of random features models of which runs are missing."""
+    for name, results in found.items():
+        config = configurations.load(name).config
+        if isinstance(config, FeatureGrid) and len(results) < (count := len(config.runs())):
+            yield f"**Not finished.** `{name}`: {len(results)} of {count} runs."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         reader.error(str(error))
     found = {name: results for name, results in every.items() if results is not None}
-    text = markdown(paper.title, paper.introduction, paper.claims, found)
+    introduction = "\n\n".join([paper.introduction, *unfinished(found)])
+    text = markdown(paper.title, introduction, paper.claims, found, paper.readings)
     if parsed.write is None:
         print(text, end="")
     else:

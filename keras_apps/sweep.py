@@ -16,7 +16,6 @@ hyperparameters), trials/; trials.log is an Optuna study.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from typing import Any
 
@@ -30,6 +29,7 @@ from keras_apps.running import configurations
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.hyperparameter_logs import write_hyperparameters
 from keras_apps.running.preparing import prepare
+from keras_apps.running.processes import check_processes
 from keras_apps.running.progress import Display
 from keras_apps.running.sweep_trials import Trials
 from tf_gradvar.pages import Report
@@ -68,12 +68,7 @@ def check(loaded: Loaded, options: argparse.Namespace) -> None:
         ImportError: Optuna is not installed.
     """
     sweep = sweep_of(options)
-    cores = os.cpu_count() or 1
-    if not 1 <= options.processes <= cores:
-        raise ValueError(
-            f"`--processes` must be from 1 to the number of cores, {cores}. Received: "
-            f"--processes {options.processes}."
-        )
+    check_processes(options.processes)
     for point in sweep.grid() if sweep.search == "grid" else sweep.corners():
         configurations.load(loaded.name, (*loaded.changes, *assignments(point)))
     requirements.imported("optuna", "optuna", "`keras_apps.sweep`")

@@ -7,79 +7,24 @@ seed, does not where the opposite is true on every seed, and is not decided in b
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from keras_apps.reporting.comparison_results import Arm, Pair, Results, Spread, unit
+from keras_apps.reporting.comparison_results import Arm, Pair, Spread, unit
+from keras_apps.reporting.verdicts import (
+    FAILS,
+    HOLDS,
+    NOT_HERE,
+    NOT_RUN,
+    OPEN,
+    Claim,
+    Found,
+    Row,
+)
 from tf_gradvar.pages import MINUS
-
-HOLDS = "holds"
-FAILS = "does not hold"
-OPEN = "not decided"
-NOT_RUN = "not run"
-
-Found = Mapping[str, Results]
-
-
-class Row(NamedTuple):
-    """What one experiment says of a claim.
-
-    Attributes:
-        experiment: Its name, "NAME:VARIANT".
-        reading: Of Equation 4, or what else tells the rows of a claim apart.
-        measured: The numbers.
-        verdict: One of the four above.
-    """
-
-    experiment: str
-    reading: str
-    measured: str
-    verdict: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A claim.
-
-    Attributes:
-        statement: What the paper says, in our words.
-        source: Where it says so.
-        evidences: What gives the rows.
-        note: What a reader must know to judge them.
-    """
-
-    statement: str
-    source: str
-    evidences: Sequence[Callable[[Found], list[Row]]]
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class OfExperiment(abc.ABC):
-    """Evidence from one experiment alone.
-
-    Attributes:
-        experiment: Its name.
-        reading: What tells its rows apart from those of another evidence.
-    """
-
-    experiment: str
-    reading: str = dataclasses.field(default="", kw_only=True)
-
-    def __call__(self, found: Found) -> list[Row]:
-        """Return the rows, or the one that says that it was not run."""
-        results = found.get(self.experiment)
-        if results is None:
-            return [Row(self.experiment, self.reading, "", NOT_RUN)]
-        return self.rows(results)
-
-    @abc.abstractmethod
-    def rows(self, results: Results) -> list[Row]:
-        """Return what the results say."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,11 +115,17 @@ class Ordered:
         return [Row(experiments, self.reading, text, verdict)]
 
 
-def markdown(title: str, introduction: str, claims: Sequence[Claim], found: Found) -> str:
-    """Return the page."""
+def markdown(
+    title: str,
+    introduction: str,
+    claims: Sequence[Claim],
+    found: Found,
+    readings: str = "reading",
+) -> str:
+    """Return the page; the column of readings is headed as the last argument says."""
     rows = [[row for evidence in claim.evidences for row in evidence(found)] for claim in claims]
     sections = [
-        _section(number, claim, own)
+        _section(number, claim, own, readings)
         for number, (claim, own) in enumerate(zip(claims, rows, strict=True), start=1)
     ]
     overview = ["| | claim | verdicts |", "|---|---|---|"]
@@ -183,11 +134,11 @@ def markdown(title: str, introduction: str, claims: Sequence[Claim], found: Foun
     return "\n\n".join([f"# {title}", introduction, "\n".join(overview), *sections]) + "\n"
 
 
-def _section(number: int, claim: Claim, rows: Sequence[Row]) -> str:
+def _section(number: int, claim: Claim, rows: Sequence[Row], readings: str) -> str:
     parts = [f"## {number}. {claim.statement}", f"*{claim.source}*"]
     if claim.note:
         parts.append(claim.note)
-    lines = ["| experiment | reading | measured | verdict |", "|---|---|---|---|"]
+    lines = [f"| experiment | {readings} | measured | verdict |", "|---|---|---|---|"]
     lines += [
         f"| `{row.experiment}` | {row.reading} | {row.measured} | **{row.verdict}** |"
         for row in rows
@@ -200,7 +151,7 @@ def _counted(rows: Sequence[Row]) -> str:
     verdicts = [row.verdict for row in rows]
     counts = [(verdict, verdicts.count(verdict)) for verdict in (HOLDS, FAILS, OPEN, NOT_RUN)]
     text = ", ".join(f"{verdict}: {count}" for verdict, count in counts if count)
-    return text or "not testable here"
+    return text or NOT_HERE
 
 
 def _only_arm(found: Found, experiment: str, name: str) -> Arm | None:

@@ -8,19 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from keras_apps.experiments import carried_buffers as carried
 from keras_apps.experiments.carried_buffers import value_name
-from keras_apps.reporting.claims import (
-    FAILS,
-    HOLDS,
-    NOT_RUN,
-    OPEN,
-    Claim,
-    Compared,
-    OfExperiment,
-    Ordered,
-    Row,
-)
+from keras_apps.reporting.claims import Compared, Ordered
 from keras_apps.reporting.comparison_results import Arm, Results
 from keras_apps.reporting.curves_over_steps import PREFIX
+from keras_apps.reporting.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, Claim, OfExperiment, Row
 
 TITLE = "Claims of the Discover paper"
 INTRODUCTION = """\

@@ -33,17 +33,20 @@ def draw(
     name: str,
     caption: str,
     folder: Path,
-    plot: Callable[[Axes], Axes],
+    plot: Callable[[Any], Any],
     numbers: Sequence[Mapping[str, Any]],
     height: float = FIGURE_INCHES[1],
+    panels: int = 1,
 ) -> Picture:
     """Make a figure and write it as SVG and PNG, with the numbers beside it as CSV.
 
-    The files are `folder`/`name` with their endings; the height is in inches.
+    The files are `folder`/`name` with their endings; the height is in inches. With several panels
+    side by side, `plot` gets their axes as an array.
     """
     with matplotlib.rc_context(APPEARANCE):
-        figure = Figure(figsize=(FIGURE_INCHES[0], height), layout="constrained")
-        plot(figure.subplots())
+        width = FIGURE_INCHES[0] * (1 + 0.8 * (panels - 1))
+        figure = Figure(figsize=(width, height), layout="constrained")
+        plot(figure.subplots(1, panels))
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # Laid out once, not once for each format.
         buffer = io.StringIO()

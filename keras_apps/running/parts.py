@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_apps.experiments.feature_grid import FeatureGrid
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.running.configurations import to_json
 from keras_apps.running.workdir import (
@@ -26,6 +27,15 @@ from tf_gradvar.records import RecordFile
 
 # Fields that say which runs there are; the others say what a run is.
 SELECTION = ("title", "optimizers", "groups_per_batch", "seeds")
+GRID_SELECTION = (
+    "title",
+    "ratios",
+    "learning_rates",
+    "input_widths",
+    "teacher_widths",
+    "duplicates",
+    "seeds",
+)
 
 
 def take_over(workdir: Workdir, experiment: Experiment, other: Path) -> int:
@@ -64,25 +74,64 @@ def take_over(workdir: Workdir, experiment: Experiment, other: Path) -> int:
     return len(mine)
 
 
-def _check_same(config: Mapping[str, Any], other: Path) -> None:
+def take_over_grid(workdir: Workdir, grid: FeatureGrid, other: Path) -> int:
+    """Take over the finished runs of another workdir that belong to a grid.
+
+    Args:
+        workdir: Of the grid.
+        grid: What is run.
+        other: The folder of a part of it, or of a grid that overlaps.
+
+    Returns:
+        How many runs were taken over.
+
+    Raises:
+        WorkdirError: A folder of runs that are not trained and measured in this way, or of none.
+    """
+    theirs = _config_in(other)
+    different = differences(
+        _without(theirs, GRID_SELECTION), _without(to_json(grid), GRID_SELECTION)
+    )
+    if different:
+        raise _not_a_part(other, different)
+    mine, finished = {run.name for run in grid.runs()}, workdir.finished()
+    taken = [
+        record
+        for record in RecordFile(other / "records.jsonl").read()
+        if record["run"] in mine and record["run"] not in finished
+    ]
+    for record in taken:
+        workdir.records.append(record)
+    return len(taken)
+
+
+def _config_in(other: Path) -> dict[str, Any]:
     path = other / "config.json"
     if not path.is_file():
         raise WorkdirError(
             f"`--with` must be the workdir of a part of this experiment. Received: {other}, which "
             "has no config.json."
         )
-    theirs = read_object(path)
+    return read_object(path)
+
+
+def _not_a_part(other: Path, different: list[str]) -> WorkdirError:
+    return WorkdirError(
+        f"`--with` must be the workdir of a part of this experiment. Received: {other}, in "
+        f"which these differ: {', '.join(different)}."
+    )
+
+
+def _check_same(config: Mapping[str, Any], other: Path) -> None:
+    theirs = _config_in(other)
     optimizers = {entry["name"]: entry for entry in theirs.pop("optimizers", [])}
     same = {entry["name"]: entry for entry in config["optimizers"] if entry["name"] in optimizers}
     different = differences(
-        {"optimizers": {name: optimizers[name] for name in same}} | _without_selection(theirs),
-        {"optimizers": same} | _without_selection(config),
+        {"optimizers": {name: optimizers[name] for name in same}} | _without(theirs, SELECTION),
+        {"optimizers": same} | _without(config, SELECTION),
     )
     if different:
-        raise WorkdirError(
-            f"`--with` must be the workdir of a part of this experiment. Received: {other}, in "
-            f"which these differ: {', '.join(different)}."
-        )
+        raise _not_a_part(other, different)
 
 
 def _check_same_data(workdir: Workdir, other: Path) -> None:
@@ -94,5 +143,5 @@ def _check_same_data(workdir: Workdir, other: Path) -> None:
         )
 
 
-def _without_selection(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in SELECTION}
+def _without(config: Mapping[str, Any], selection: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in selection}

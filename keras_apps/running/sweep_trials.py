@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.sweep import Point, Sweep, Varied, assignments
 from keras_apps.running import configurations
 from keras_apps.running.configurations import Loaded
+from keras_apps.running.processes import environment_of
 from keras_apps.running.progress import Display
 from keras_apps.running.stopping import INTERRUPTED, Interruption
 from keras_apps.running.workdir import WorkdirError, differences, read_object, replace_text
@@ -34,7 +34,6 @@ from tf_gradvar.records import RecordFile
 
 OUTPUT = "output.txt"
 PAUSE = 0.1  # seconds from one look at a process to the next
-THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 class Trial(NamedTuple):
@@ -94,7 +93,7 @@ class Trials:
         if not self.left:
             return True
         self._take_up()
-        environment = _environment(processes)
+        environment = environment_of(processes)
 
         def objective(trial: Any) -> float:
             try:
@@ -227,15 +226,6 @@ def _suggested(trial: Any, varied: Varied) -> Any:
     if varied.is_whole:
         return trial.suggest_int(varied.key, int(varied.low), int(varied.high), log=log)
     return trial.suggest_float(varied.key, varied.low, varied.high, log=log)
-
-
-def _environment(processes: int) -> dict[str, str]:
-    """Return that of a trial's process, which gets its share of the cores."""
-    environment = dict(os.environ)
-    if processes > 1:
-        share = str(max(1, (os.cpu_count() or 1) // processes))
-        environment = dict.fromkeys(THREADS, share) | environment
-    return environment
 
 
 def _run(

@@ -11,7 +11,16 @@ import socket
 
 import pytest
 
-from keras_apps import claims, cluster_picture, command_line, diagnose, study, sweep, train
+from keras_apps import (
+    claims,
+    cluster_picture,
+    command_line,
+    diagnose,
+    random_features,
+    study,
+    sweep,
+    train,
+)
 from keras_apps.experiments import optimizer_comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
 from keras_apps.reporting.comparison_results import Results
@@ -20,7 +29,13 @@ from keras_apps.sources import tfds
 from tf_gradvar.pages import Code
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-APPS = {"train": train, "study": study, "sweep": sweep, "cluster_picture": cluster_picture}
+APPS = {
+    "train": train,
+    "study": study,
+    "sweep": sweep,
+    "cluster_picture": cluster_picture,
+    "random_features": random_features,
+}
 OWN_OPTIONS = {"claims": claims, "diagnose": diagnose}
 README = REPOSITORY / "README.md"
 MAKEFILE = REPOSITORY / "Makefile"

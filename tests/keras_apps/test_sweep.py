@@ -195,15 +195,6 @@ def test_no_process_is_left_behind(tmp_path, monkeypatch):
     assert started[0].returncode == -signal.SIGKILL
 
 
-def test_cores_are_shared_by_the_processes(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
-    assert sweep_trials._environment(4)["TF_NUM_INTRAOP_THREADS"] == "2"
-    assert sweep_trials._environment(4)["OMP_NUM_THREADS"] == "3"
-    assert "TF_NUM_INTRAOP_THREADS" not in sweep_trials._environment(1)
-
-
 @pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     assert run(tmp_path, "--over", "group_size=2,4", "--processes", "2") == 0

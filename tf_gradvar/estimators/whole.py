@@ -41,15 +41,12 @@ class PieceStatistics:
     def __init__(self, loss: ModelLoss, sketch_size: int = SKETCH_SIZE, seed: int = 0):
         self._model, self._loss = loss.model, loss
         self._sketch_size, self._seed = sketch_size, seed
-        self._compiled: dict[tuple[bool, bool, bool], Any] = {}
+        self._compiled: dict[Any, Any] = {}
 
     def __call__(
         self, piece: Piece, other: Sequence[Any] | None, squares: bool, sketch: bool
     ) -> per_example.Statistics:
         """Return statistics of the gradients, or of their differences to those at other weights."""
-        key = (other is not None, squares, sketch)
-        if key not in self._compiled:
-            self._compiled[key] = tf.function(self._statistics(squares, sketch), autograph=False)
         arguments = keras.tree.map_structure(
             lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf),
             (piece.x, piece.y, piece.sample_weight),
@@ -57,7 +54,11 @@ class PieceStatistics:
         weights = None if other is None else self._in_model_precision(other)
         # A trace for any number of examples: pieces differ in length.
         specs = keras.tree.map_structure(_of_any_length, arguments)
-        self._compiled[key].get_concrete_function(*specs, weights)
+        leaves = tuple(map(str, keras.tree.flatten(specs)))
+        key = (None if weights is None else len(weights), squares, sketch, leaves)
+        if key not in self._compiled:
+            function = tf.function(self._statistics(squares, sketch), autograph=False)
+            self._compiled[key] = function.get_concrete_function(*specs, weights)
         return self._compiled[key](*arguments, weights)
 
     def _in_model_precision(self, weights: Sequence[Any]) -> list[tf.Tensor]:

@@ -11,21 +11,15 @@ from keras_apps.experiments.carried_buffers import (
     BUFFER_FOR_EACH,
     value_name,
 )
-from keras_apps.reporting import discover_claims
-from keras_apps.reporting.claims import (
-    FAILS,
-    HOLDS,
-    NOT_RUN,
-    OPEN,
-    Claim,
-    Compared,
-    Ordered,
-    markdown,
-)
+from keras_apps.reporting import discover_claims, variance_claims
+from keras_apps.reporting.claims import Compared, Ordered, markdown
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.curves_over_steps import PREFIX
+from keras_apps.reporting.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, Claim
 from keras_apps.running import configurations
+from tests.keras_apps.reporting import feature_records
 from tests.keras_apps.synthetic import EXPERIMENT
+from tf_gradvar.records import RecordFile
 
 NAME = "made:up"
 SEEDS = (0, 1, 2)
@@ -214,3 +208,56 @@ def test_the_command_reads_workdirs(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(words)
     assert f"must hold the runs of {name}. These differ: steps." in capsys.readouterr().err
+
+
+def test_the_page_of_the_other_paper(tmp_path, capsys):
+    """Its evidences find what the apps wrote; what was not run is called so."""
+    quick = configurations.load("random_features:quick").config
+    folder = tmp_path / "random_features"
+    folder.mkdir()
+    words = ["gradient_variance", "--runs", str(tmp_path)]
+    assert command.main(words) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"# {variance_claims.TITLE}")
+    assert "| experiment | statistic | measured | verdict |" in page
+    assert "not testable here" in page
+    assert "**holds**" not in page
+
+    grid = configurations.load("random_features").config
+    (folder / "config.json").write_text(json.dumps(configurations.to_json(grid)))
+    records = RecordFile(folder / "records.jsonl")
+    runs = grid.runs()
+    for run in runs[1:]:
+        records.append(feature_records.record(run))
+    assert command.main(words) == 0
+    assert "**Not finished.** `random_features`: 323 of 324 runs." in capsys.readouterr().out
+    records.append(feature_records.record(runs[0]))
+    assert command.main(words) == 0
+    assert "explained by" in (page := capsys.readouterr().out)
+    assert "**holds**" in page
+    assert "Not finished" not in page
+
+    (folder / "config.json").write_text(json.dumps(configurations.to_json(quick)))
+    with pytest.raises(SystemExit):
+        command.main(words)
+    assert "must hold the runs of random_features. These differ" in capsys.readouterr().err
+
+
+def test_trajectories_are_read(tmp_path):
+    folder = tmp_path / "mnist5k_mlp"
+    folder.mkdir()
+    config = configurations.to_json(configurations.load("mnist5k_mlp").config)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert command.results_of("mnist5k_mlp", tmp_path) is None
+    RecordFile(folder / "variances.jsonl").append({"step": 50, "estimators": {}})
+    found = command.results_of("mnist5k_mlp", tmp_path)
+    assert (found.study.title, len(found.records)) == ("Gradient variance of an MLP on digits", 1)
+
+
+def test_every_claim_of_the_other_paper_names_known_experiments():
+    rows = [row for claim in variance_claims.CLAIMS for e in claim.evidences for row in e({})]
+    assert {row.verdict for row in rows} == {NOT_RUN}
+    named = {name for row in rows for name in row.experiment.split(", ")}
+    assert named == set(variance_claims.EXPERIMENTS)
+    for name in (variance_claims.FEATURES, variance_claims.DUPLICATES):
+        assert len(configurations.load(name).config.seeds) == 3

@@ -1,0 +1,263 @@
+"""Evidences for claims from the records of `keras_apps.study`: one row for each trajectory.
+
+A claim about measurements holds where it does in at least 95 % of them, does not where it does in
+at most 5 %, and is not decided in between. The beginning and the end of a trajectory are the first
+and the last fifth of its measurements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+from keras_apps.experiments.variance_study import Study
+from keras_apps.reporting.trajectory_values import (
+    NORMALIZED,
+    VARIANCE,
+    Record,
+    Trajectories,
+    ends,
+    jumps,
+    percentile,
+    rank_correlation,
+)
+from keras_apps.reporting.verdicts import (
+    FAILS,
+    HOLDS,
+    NOT_RUN,
+    OPEN,
+    Found,
+    OfExperiment,
+    Row,
+    reach,
+    share_true,
+    verdict_of,
+)
+
+# Measurements over which the speed of convergence is taken.
+WINDOW = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class OfTrajectories(OfExperiment):
+    """Evidence from the trajectories of one study."""
+
+    def rows(self, results: Trajectories) -> list[Row]:
+        """Return a row for each trajectory."""
+        rows = []
+        for seed, records in results.by_seed.items():
+            text, verdict = self.judged(results, records)
+            several = f"seed {seed}: " if len(results.by_seed) > 1 else ""
+            method = records[0].get("method", "exact")
+            last = records[-1]["step"]
+            far = "" if last == results.study.trajectory.steps else f" (to step {last})"
+            rows.append(Row(self.experiment, method, f"{several}{text}{far}", verdict))
+        return rows
+
+    def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
+        """Return what a trajectory says, and the verdict."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Against(OfTrajectories):
+    """Evidence: the variance of one estimator over that of another one, at the same weights.
+
+    Attributes:
+        estimator: "SG-2B", "SVRG" or "GC".
+        base: The other one.
+        lowest: Where the claim begins.
+        highest: Where it ends; from the lowest to the highest it holds.
+    """
+
+    estimator: str
+    base: str
+    lowest: float
+    highest: float
+
+    def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
+        """Return the ratios, and in how many measurements they are as claimed."""
+        own, other = (results.values(records, n, VARIANCE) for n in (self.estimator, self.base))
+        if not own or not other:
+            return f"{self.estimator} was not measured", NOT_RUN
+        ratios = [one / two for one, two in zip(own, other, strict=True)]
+        share = share_true([self.lowest <= ratio <= self.highest for ratio in ratios])
+        text = (
+            f"{self.estimator} over {self.base} {reach(ratios)}; so in {100 * share:.0f} % of "
+            f"{len(ratios)} measurements"
+        )
+        return text, verdict_of(share)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trend(OfTrajectories):
+    """Evidence: where a value of an estimator goes from the beginning to the end.
+
+    Attributes:
+        estimator: As above.
+        value: "average_variance" or "normalized_variance".
+        expected: What the claim says.
+        least: The value that the end should be below, for what should be low; None: any.
+    """
+
+    estimator: str
+    value: str
+    expected: Literal["falls", "rises"]
+    least: float | None = None
+
+    def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
+        """Return the medians of both ends."""
+        values = results.values(records, self.estimator, self.value)
+        if len(values) < 2:
+            return f"{self.estimator} was not measured", NOT_RUN
+        first, last = (statistics.median(part) for part in ends(values))
+        agrees = last < first if self.expected == "falls" else last > first
+        text = (
+            f"{self.value.replace('_', ' ')} of {self.estimator} from {first:.3g} in the first "
+            f"fifth to {last:.3g} in the last ({last / first:.3g} times)"
+        )
+        if self.least is not None:
+            text += f"; claimed to end below {self.least:g}"
+            agrees = agrees and last < self.least
+        return text, HOLDS if agrees else FAILS
+
+
+@dataclasses.dataclass(frozen=True)
+class AfterDrops(OfTrajectories):
+    """Evidence: a value of SG-B after a drop of the learning rate over that before.
+
+    Attributes:
+        value: As above.
+    """
+
+    value: str
+
+    def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
+        """Return the ratio of the medians of the measurements on both sides of each drop."""
+        values = results.values(records, "SG-B", self.value)
+        steps = [record["step"] for record in records]
+        edges = [0, *_drops(results.study), steps[-1]]
+        parts = [
+            [v for step, v in zip(steps, values, strict=True) if low < step <= high]
+            for low, high in itertools.pairwise(edges)
+        ]
+        pairs = [
+            (statistics.median(before[-WINDOW:]), statistics.median(after))
+            for before, after in itertools.pairwise(parts)
+            if before and after
+        ]
+        if not pairs:
+            return "no drop was reached", NOT_RUN
+        ratios = [after / before for before, after in pairs]
+        shown = ", ".join(f"{ratio:.3g}" for ratio in ratios)
+        text = f"{self.value.replace('_', ' ')} of SG-B after over before each drop: {shown}"
+        agrees = [ratio > 1 for ratio in ratios]
+        return text, HOLDS if all(agrees) else OPEN if any(agrees) else FAILS
+
+
+@dataclasses.dataclass(frozen=True)
+class LowestAtTheEnd(OfTrajectories):
+    """Evidence: an estimator has the least variance once the training loss is near zero.
+
+    Attributes:
+        estimator: As above.
+        loss: What is near zero.
+    """
+
+    estimator: str
+    loss: float = 0.005
+
+    def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
+        """Return its variance over that of SG-B where the loss is below and above the limit."""
+        own, base = (results.values(records, n, VARIANCE) for n in (self.estimator, "SG-B"))
+        losses = [record.get("training_loss", math.nan) for record in records]
+        low = [a / b for a, b, loss in zip(own, base, losses, strict=True) if loss < self.loss]
+        if not low:
+            least = min(losses) if losses else math.nan
+            return f"the training loss stays above {self.loss:g} (lowest {least:.3g})", NOT_RUN
+        others = [
+            min(record["estimators"][name][VARIANCE] for name in record["estimators"])
+            for record in records
+        ]
+        share = share_true(
+            [
+                one <= other
+                for one, other, loss in zip(own, others, losses, strict=True)
+                if loss < self.loss
+            ]
+        )
+        text = (
+            f"with a training loss below {self.loss:g}, {self.estimator} over SG-B {reach(low)}; "
+            f"the lowest of all in {100 * share:.0f} % of {len(low)} measurements"
+        )
+        return text, verdict_of(share)
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowsSpeed(OfTrajectories):
+    """Evidence: which statistic goes with the speed of convergence along a trajectory.
+
+    The speed is the fall of the logarithm of the training loss over the next measurements; the
+    correlations are Spearman's. The claim holds where the normalized variance is the more strongly
+    correlated one, and larger where the training is slower.
+    """
+
+    def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
+        """Return both correlations."""
+        losses = [record.get("training_loss", math.nan) for record in records]
+        speeds = [
+            math.log(now / later)
+            for now, later in zip(losses, losses[WINDOW:], strict=False)
+            if now > 0 and later > 0
+        ]
+        if len(speeds) < WINDOW or not all(map(math.isfinite, speeds)):
+            return "too few measurements of the training loss", NOT_RUN
+        found = {
+            value: rank_correlation(results.values(records, "SG-B", value)[: len(speeds)], speeds)
+            for value in (NORMALIZED, VARIANCE)
+        }
+        text = "rank correlation with the speed: " + ", ".join(
+            f"{value.replace('_', ' ')} {number:.2f}" for value, number in found.items()
+        )
+        better = found[NORMALIZED] < 0 and abs(found[NORMALIZED]) > abs(found[VARIANCE])
+        return text, HOLDS if better else FAILS
+
+
+@dataclasses.dataclass(frozen=True)
+class Calmer:
+    """Evidence: the variance of GC jumps in one study, and less in another one.
+
+    A jump is the ratio of two measurements in a row with no refresh in between, above 1 by
+    definition. The claim holds where the largest jumps of the other study (the 95th percentile) are
+    less than half as far above 1, fails where they are not smaller.
+
+    Attributes:
+        experiment: That with the jumps.
+        other: That without.
+    """
+
+    experiment: str
+    other: str
+
+    def __call__(self, found: Found) -> list[Row]:
+        """Return one row."""
+        name = f"{self.experiment}, {self.other}"
+        own, other = found.get(self.experiment), found.get(self.other)
+        if own is None or other is None:
+            return [Row(name, "exact", "", NOT_RUN)]
+        first, second = (percentile(jumps(part), 0.95) for part in (own, other))
+        text = f"largest jumps of GC between measurements {first:.3g} times, {second:.3g} times"
+        if first < 1.5:
+            return [Row(name, "exact", f"{text}: there is nothing to calm", FAILS)]
+        share = (second - 1) / (first - 1)
+        verdict = HOLDS if share < 0.5 else FAILS if share >= 1 else OPEN
+        return [Row(name, "exact", text, verdict)]
+
+
+def _drops(study: Study) -> tuple[int, ...]:
+    found: tuple[int, ...] = getattr(study.trajectory, "drops", ())
+    return found
