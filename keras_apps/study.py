@@ -20,8 +20,9 @@ from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.trajectory_report import study_report
 from keras_apps.running.devices import Devices
-from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
+from keras_apps.running.measured_trajectory import measure, seeds_left
 from keras_apps.running.progress import Display
+from keras_apps.running.trajectory_estimators import ComparedEstimators
 
 
 def study_of(config: Any) -> Any:
@@ -38,15 +39,15 @@ def prepare(study: Study, devices: Devices) -> Problem:
         ValueError: A batch size that the problem does not fit.
     """
     problem = study.problem.build()
-    estimators_of(study.trajectory, problem)
+    ComparedEstimators(study.trajectory, problem, study.trajectory.seed)
     return problem
 
 
 def run(task: Task) -> Report | None:
     """Train and measure what is not yet finished; None after an interruption."""
     trajectory = task.loaded.config.trajectory
-    if not is_finished(trajectory, task.workdir):
-        with Display(task.console, 1) as display:
+    if seeds := seeds_left(trajectory, task.workdir):
+        with Display(task.console, len(seeds)) as display:
             if not measure(trajectory, task.problem, task.workdir, display, task.interruption):
                 return None
     records = task.workdir.variances.read()

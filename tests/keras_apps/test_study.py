@@ -3,9 +3,7 @@
 import pytest
 
 from keras_apps import study
-from keras_apps.experiments.classification import Classification
 from keras_apps.experiments.optimizer_comparison import Experiment
-from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
 from keras_apps.running import configurations
 from tf_gradvar.records import RecordFile
@@ -45,19 +43,3 @@ def test_an_experiment_without_a_trajectory_is_no_study(capsys, tmp_path):
     assert "must be one of ['mnist5k_mlp'], or a file whose functions return `Study`" in error
     assert configurations.names(Study) == ["mnist5k_mlp"]
     assert "mnist5k_mlp" not in configurations.names(Experiment)
-
-
-STEPS = {"steps": 12, "measure_every": 2, "refresh_every": 4}
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"steps": 0}, "must be at least 1. Received"),
-        ({"steps": 10}, "In `trajectory`, `steps` must be a multiple of `refresh_every`"),
-        ({"measure_every": 3}, "`steps` must be a multiple of `refresh_every`"),
-    ],
-)
-def test_steps_that_do_not_fit(fields, message):
-    with pytest.raises(ValueError, match=message):
-        Study("A study", Classification(), Trajectory(**STEPS | fields)).check()

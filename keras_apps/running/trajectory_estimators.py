@@ -1,0 +1,167 @@
+"""Estimators of a trajectory by name, and what brings them to the present weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_apps.experiments.training_problem import Problem
+from keras_apps.experiments.trajectory import Trajectory
+from tf_gradvar.clustering import GradientClustering
+from tf_gradvar.estimators import SVRG, Estimator, MiniBatch, Stratified
+from tf_gradvar.sampling.design import DrawingRule
+
+# Names of what is kept between two refreshes.
+ASSIGNMENTS = "assignments"
+SNAPSHOT = "snapshot_{}"
+
+
+def check_batch_size(trajectory: Trajectory, problem: Problem) -> None:
+    """Refuse a trajectory whose batches, clusters or examples do not fit a problem.
+
+    Raises:
+        ValueError: A batch that is larger than the data, a subset that is too small for the
+            clusters, or examples that belong to no cluster.
+    """
+    size, examples = trajectory.batch_size, len(problem.x)
+    if size > examples:
+        raise ValueError(
+            f"`batch_size` must be at most the number of training examples, {examples}. "
+            f"Received: batch_size={size}."
+        )
+    if trajectory.method == "subset" and trajectory.subset_size < 2 * size:
+        raise ValueError(
+            f"`subset_size` must be at least {2 * size}, two examples for each of the "
+            f"{size} clusters of gradients. Received: subset_size={trajectory.subset_size}."
+        )
+    if problem.visits is not None and problem.visits.cluster_is_drawn:
+        raise ValueError(
+            "A trajectory needs clusters to which examples belong. Received: clusters of "
+            "augmentations, or of the noisy labels of a visit. Set `problem.clusters=classes`, or "
+            "leave the trajectory out."
+        )
+
+
+class ComparedEstimators:
+    """The estimators of a trajectory, in its order.
+
+    Args:
+        trajectory: Names them.
+        problem: The data and the strata.
+        seed: Of the clustering.
+
+    Attributes:
+        estimators: What is measured.
+
+    Raises:
+        ValueError: Batches, clusters or examples that do not fit the problem.
+
+    Example:
+        >>> from keras_apps.experiments.classification import Classification
+        >>> compared = ComparedEstimators(
+        ...     Trajectory(batch_size=64), Classification("digits").build(), seed=0)
+        >>> [estimator.name for estimator in compared.estimators]
+        ['SG-64', 'SG-128', 'SVRG-64', 'strata-64', 'GC-64']
+    """
+
+    def __init__(self, trajectory: Trajectory, problem: Problem, seed: int) -> None:
+        check_batch_size(trajectory, problem)
+        self._loss = problem.loss
+        size = trajectory.batch_size
+        self._designs = designs(trajectory)
+        # Any clusters at first: a refresh comes before the first measurement.
+        self._assignments = np.arange(len(problem.x)) % size
+        self._svrg = SVRG(size)
+        rule = "paper" if trajectory.clustering == "paper" else "exact"
+        representation = "rank1" if trajectory.clustering == "paper" else "sketch"
+        self._clustering = GradientClustering(
+            size,
+            representation,
+            rule,
+            seed=seed,
+            max_passes=trajectory.clustering_passes,
+            verbose=False,
+        )
+        self._clustered: dict[str, Stratified] = {}
+        self.estimators = [self._made(name, size, problem) for name in trajectory.estimators]
+
+    def _made(self, name: str, size: int, problem: Problem) -> Estimator:
+        if name == "SG":
+            return MiniBatch(size)
+        if name == "SG-2B":
+            return MiniBatch(2 * size)
+        if name == "SVRG":
+            return self._svrg
+        if name == "strata":
+            shares = shares_of_batch(size, problem.probabilities)
+            return Stratified(problem.clusters, samples_per_cluster=shares, name=f"strata-{size}")
+        design = self._designs[name](self._assignments)
+        self._clustered[name] = Stratified(design, name=f"{name}-{size}")
+        return self._clustered[name]
+
+    def refresh(self, model: keras.Model, x: Any, y: Any) -> None:
+        """Take a snapshot of the weights, and cluster the gradients of these examples.
+
+        Args:
+            model: At the present weights.
+            x: Inputs [N, ...].
+            y: Targets [N, ...].
+        """
+        if self._svrg in self.estimators:
+            self._svrg.take_snapshot(model)
+        if self._clustered:
+            self._assign(self._clustering.fit(model, x, y, self._loss).assignments)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was taken at the last refresh, by name."""
+        snapshot = self._svrg.snapshot or []
+        weights = {SNAPSHOT.format(place): weight for place, weight in enumerate(snapshot)}
+        return {ASSIGNMENTS: self._assignments, **weights}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up what `state` returned."""
+        weights = [state[SNAPSHOT.format(place)] for place in range(len(state) - 1)]
+        if weights:
+            self._svrg.set_snapshot(weights)
+        if self._clustered:
+            self._assign(state[ASSIGNMENTS])
+
+    def _assign(self, assignments: np.ndarray) -> None:
+        self._assignments = assignments
+        for name, estimator in self._clustered.items():
+            estimator.reassign(self._designs[name](assignments))
+
+
+def designs(trajectory: Trajectory) -> dict[str, Callable[[np.ndarray], Any]]:
+    """Return for each way to draw from clusters of gradients: assignments -> assignments or design.
+
+    Example:
+        >>> found = designs(Trajectory(batch_size=4, max_weight=1.5))
+        >>> clusters = np.array([0, 1, 2, 3, 3, 3, 3, 3])
+        >>> found["GC-proportional"](clusters).expected_draws
+        array([0.5, 0.5, 0.5, 2.5])
+        >>> found["GC-bounded"](clusters).weights.max()
+        np.float64(1.5)
+    """
+    proportional = DrawingRule.of(batch_size=trajectory.batch_size, max_weight=None)
+    bounded = DrawingRule.of(samples_per_cluster=1, max_weight=trajectory.max_weight)
+    return {
+        "GC": lambda assignments: assignments,
+        "GC-proportional": proportional.design,
+        "GC-bounded": bounded.design,
+    }
+
+
+def shares_of_batch(size: int, probabilities: np.ndarray) -> np.ndarray:
+    """Return whole numbers of draws from each cluster, within 1 of its share, that sum to B.
+
+    Example:
+        >>> shares_of_batch(4, np.array([0.3, 0.3, 0.4]))
+        array([1, 1, 2])
+    """
+    # Rounding the sums keeps the sum.
+    bounds = np.rint(size * np.cumsum(probabilities)).astype(int)
+    return np.diff(bounds, prepend=0)
