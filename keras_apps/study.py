@@ -17,8 +17,10 @@ from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.variance_study import Study
+from keras_apps.reporting.cluster_images import cluster_images
 from keras_apps.reporting.document import Report
 from keras_apps.reporting.trajectory_report import study_report
+from keras_apps.running.cluster_members import read_members
 from keras_apps.running.devices import Devices
 from keras_apps.running.measured_trajectory import measure, seeds_left
 from keras_apps.running.progress import Display
@@ -51,7 +53,14 @@ def run(task: Task) -> Report | None:
             if not measure(trajectory, task.problem, task.workdir, display, task.interruption):
                 return None
     records = task.workdir.variances.read()
-    return study_report(task.loaded, records, task.problem.description, task.workdir.figures)
+    images = cluster_images(
+        task.problem,
+        read_members(task.workdir.members),
+        trajectory.refreshes[-1],
+        task.workdir.figures,
+    )
+    description = task.problem.description
+    return study_report(task.loaded, records, description, task.workdir.figures, images)
 
 
 APP = App(Study, __doc__ or "", prepare, run, study_of)

@@ -2,7 +2,8 @@
 
 Reproduces: Figure 1 of Faghri et al. 2020: two Gaussian classes, a linear classifier during
 training with gradient descent, four clusters by Gradient Clustering, the decision boundary now and
-the one that each cluster's mean gradient would move it to.
+the one that each cluster's mean gradient would move it to; after 10 steps of gradient descent, and
+at other moments of training.
 
 Expected: points of both classes share a cluster, far apart in the plane but with gradients that are
 alike; the clusters pull the boundary in different directions.
@@ -17,13 +18,17 @@ from keras_apps.experiments.two_gaussians import ClusterPicture, TwoGaussians
 
 
 def config() -> ClusterPicture:
-    """Ten steps of gradient descent, then four clusters."""
-    return ClusterPicture(title="Clusters of gradients in the plane")
+    """Four clusters after ten steps of gradient descent, and at three other moments."""
+    picture = ClusterPicture(title="Clusters of gradients in the plane")
+    picture.steps = 10
+    picture.moments = (0, 3, 30)
+    return picture
 
 
 def quick() -> ClusterPicture:
     """Fewer points, to see that everything works."""
     picture = config()
     picture.steps = 2
+    picture.moments = (0,)
     picture.problem = TwoGaussians(examples_per_class=10)
     return picture

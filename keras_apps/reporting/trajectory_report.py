@@ -21,6 +21,7 @@ from keras_apps.reporting.document import (
     Text,
     about,
 )
+from keras_apps.reporting.pictures import Picture
 from keras_apps.reporting.trajectory_findings import sentences_on_losses, sentences_on_rates
 from keras_apps.reporting.trajectory_pictures import trajectory_pictures
 from keras_apps.running.configurations import Loaded
@@ -128,9 +129,21 @@ class Measured:
 
 
 def study_report(
-    loaded: Loaded, records: Sequence[Record], description: str, figures: Path
+    loaded: Loaded,
+    records: Sequence[Record],
+    description: str,
+    figures: Path,
+    images: Sequence[Picture] = (),
 ) -> Report:
-    """Draw the figures and return the report on a study with at least one measurement."""
+    """Draw the figures and return the report on a study with at least one measurement.
+
+    Args:
+        loaded: The study.
+        records: Of its trajectories.
+        description: Of its data.
+        figures: The folder of the pictures.
+        images: Pictures of clusters. Defaults to none.
+    """
     study: Study = loaded.config
     measured = Measured.of(records)
     last = records[-1]
@@ -142,6 +155,7 @@ def study_report(
         *(Text(text, "finding") for text in loaded.conclusions([])),
         Section("What was run", [Text(description)]),
         variance_section(study.trajectory, measured, figures, loaded),
+        *([Section("Images of clusters", [Gallery(images)])] if images else []),
         about(loaded, cost),
     ]
     findings = loaded.conclusions(

@@ -11,6 +11,7 @@ from keras_apps.experiments.l2_penalty import add_l2_penalty
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.running.checkpointing import CheckpointFolder, discard
+from keras_apps.running.cluster_members import write_members
 from keras_apps.running.progress import Display
 from keras_apps.running.stopping import Interruption, StopOnRequest
 from keras_apps.running.trajectory_batches import MeasuredExamples, training_batches
@@ -136,7 +137,12 @@ class SeededTrajectory:
         # Deterministic: after a stop right before or after it, it is done once more.
         with self._clock:
             self._examples.renew(step)
-            self._compared.refresh(self._model, self._examples.x, self._examples.y)
+            x, y = self._examples.x, self._examples.y
+            self._compared.refresh(self._model, x, y)
+            assignments = self._compared.assignments
+            is_last = step == self._trajectory.refreshes[-1] and self._seed == self._trajectory.seed
+            if is_last and assignments is not None and x.ndim == 4:
+                write_members(self._workdir.members, self._model, self._problem, x, y, assignments)
 
     def _save(self, step: int) -> None:
         if step < self._trajectory.steps:

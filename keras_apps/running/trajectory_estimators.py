@@ -115,6 +115,11 @@ class ComparedEstimators:
         if self._clustered:
             self._assign(self._clustering.fit(model, x, y, self._loss).assignments)
 
+    @property
+    def assignments(self) -> np.ndarray | None:
+        """The clusters of gradients [N]; None where no estimator draws from them."""
+        return self._assignments if self._clustered else None
+
     def state(self) -> dict[str, np.ndarray]:
         """Return what was taken at the last refresh, by name."""
         snapshot = self._svrg.snapshot or []

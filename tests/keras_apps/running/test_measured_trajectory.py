@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -44,19 +45,12 @@ def problem():
     return Classification("digits", model_arguments={"hidden_units": [8]}).build()
 
 
-class Killed(BaseException):
-    """No cleaning up handles it, as none handles a killed process."""
-
-
-def spied(problem, kill_at=None):
-    """The problem, and the weights at each measurement; it ends at one of them."""
+def spied(problem):
+    """The problem, and the weights at each measurement."""
     weights = {}
 
     def evaluate(model):
-        step = int(model.optimizer.iterations)
-        if step == kill_at:
-            raise Killed
-        weights[step] = model.get_weights()
+        weights[int(model.optimizer.iterations)] = model.get_weights()
         return problem.evaluate(model)
 
     return dataclasses.replace(problem, evaluate=evaluate), weights
@@ -86,31 +80,66 @@ def assert_same_weights(found, expected):
             np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("definition", [None, MOVING], ids=["plain", "moving"])
-def test_a_stopped_or_killed_trajectory_continues_to_the_same_bits(definition, problem, tmp_path):
-    trajectory = PLAIN if definition is None else FULL
-    problem = problem if definition is None else definition.build()
-    watched, expected_weights = spied(problem)
-    finished, steps, expected = measure(tmp_path / "alone", watched, trajectory)
+@pytest.fixture(scope="module")
+def moving():
+    return MOVING.build()
+
+
+@pytest.fixture(scope="module")
+def whole(moving, tmp_path_factory):
+    """The records of an uninterrupted trajectory, and its weights at each of them."""
+    watched, weights = spied(moving)
+    finished, steps, records = measure(tmp_path_factory.mktemp("whole"), watched, FULL)
     assert finished
     assert steps == list(range(1, 13))
-    assert [record["step"] for record in expected] == [2, 4, 6, 8, 10, 12]
+    assert [record["step"] for record in records] == [2, 4, 6, 8, 10, 12]
+    return records, weights
 
-    folder = tmp_path / "stopped"
-    again, weights = spied(problem, kill_at=10)
-    finished, steps, found = measure(folder, again, trajectory, stop_at=7)
+
+def test_a_stopped_trajectory_continues_to_the_same_bits(moving, whole, tmp_path):
+    expected, expected_weights = whole
+    watched, weights = spied(moving)
+    finished, steps, found = measure(tmp_path, watched, FULL, stop_at=7)
     assert not finished
     assert steps == list(range(1, 8))
     assert found == expected[:3]
-    with pytest.raises(Killed):
-        measure(folder, again, trajectory)
-    again, later = spied(problem)
-    finished, steps, found = measure(folder, again, trajectory)
+    finished, steps, found = measure(tmp_path, watched, FULL)
     assert finished
-    assert steps == list(range(9, 13))  # from the last measurement before it was killed
+    assert steps == list(range(8, 13))
     assert found == expected
-    assert_same_weights(weights | later, expected_weights)
-    assert not list((folder / "checkpoints").glob("*/*"))
+    assert_same_weights(weights, expected_weights)
+    assert not list((tmp_path / "checkpoints").glob("*/*"))
+
+
+def test_a_process_that_dies(moving, whole, tmp_path):
+    """It goes on from the last measurement, with the snapshot and clusters of before."""
+    code = (
+        "import os, sys, dataclasses\n"
+        "from tests.keras_apps.running import test_measured_trajectory as here\n"
+        "problem = here.MOVING.build()\n"
+        "def evaluate(model):\n"
+        "    if int(model.optimizer.iterations) == 8:\n"
+        "        os._exit(9)\n"
+        "    return problem.evaluate(model)\n"
+        "dying = dataclasses.replace(problem, evaluate=evaluate)\n"
+        "here.measure(sys.argv[1], dying, here.FULL)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True)
+    assert died.returncode == 9, died.stderr
+    expected, expected_weights = whole
+    watched, weights = spied(moving)
+    finished, steps, found = measure(tmp_path, watched, FULL)
+    assert (finished, steps[0]) == (True, 7)
+    assert found == expected
+    assert_same_weights(weights, {step: expected_weights[step] for step in (8, 10, 12)})
+
+
+def test_subsets_come_with_standard_errors(whole):
+    for record in whole[0]:
+        assert record["method"] == "subset"
+        for name in ("SG-16", "SVRG-16", "strata-16", "GC-16"):
+            values = record["estimators"][name]
+            assert 0 < values["standard_error"] < values["average_variance"]
 
 
 def test_what_is_recorded_by_direct_computation(problem, tmp_path):
@@ -153,8 +182,7 @@ def test_what_is_recorded_by_direct_computation(problem, tmp_path):
         assert record["seed"] == 0
 
 
-def test_measuring_never_changes_training(tmp_path):
-    problem = MOVING.build()
+def test_measuring_never_changes_training(moving, whole, tmp_path):
     rarely = dataclasses.replace(
         FULL,
         measure_every=12,
@@ -163,12 +191,9 @@ def test_measuring_never_changes_training(tmp_path):
         published_every=0,
         first_snapshot=0,
     )
-    weights = []
-    for trajectory in (FULL, rarely):
-        watched, found = spied(problem)
-        measure(tmp_path / str(trajectory.measure_every), watched, trajectory)
-        weights.append({12: found[12]})
-    assert_same_weights(*weights)
+    watched, found = spied(moving)
+    measure(tmp_path, watched, rarely)
+    assert_same_weights(found, {12: whole[1][12]})
 
 
 def test_weights_by_a_plain_loop(tmp_path):
@@ -180,8 +205,6 @@ def test_weights_by_a_plain_loop(tmp_path):
     watched, weights = spied(problem)
     trajectory = dataclasses.replace(trajectory, subset_size=960)
     measure(tmp_path, watched, trajectory)
-    import keras
-
     keras.utils.set_random_seed(0)
     w, b = (array.astype("float64") for array in problem.build_model().get_weights())
     speeds = [np.zeros_like(w), np.zeros_like(b)]
@@ -217,13 +240,18 @@ def test_what_is_measured(problem, tmp_path):
 
 def test_several_seeds_and_the_published_statistic(problem, tmp_path):
     trajectory = dataclasses.replace(
-        FULL, repeats=2, seed=5, steps=4, drops=(2,), method="exact", num_draws=4
+        FULL,
+        repeats=2,
+        seed=5,
+        steps=4,
+        drops=(2,),
+        method="exact",
+        num_draws=4,
+        estimators=("SG", "SVRG"),
     )
-    finished, steps, _ = measure(tmp_path, problem, trajectory, stop_at=3)
-    assert not finished
-    finished, more, records = measure(tmp_path, problem, trajectory)
+    finished, steps, records = measure(tmp_path, problem, trajectory)
     assert finished
-    assert steps + more == [1, 2, 3, 4, 1, 2, 3, 4]
+    assert steps == [1, 2, 3, 4, 1, 2, 3, 4]
     assert [(r["seed"], r["step"]) for r in records] == [(5, 2), (5, 4), (6, 2), (6, 4)]
     assert records[0]["estimators"] != records[2]["estimators"]
     for record in records:
@@ -241,18 +269,8 @@ def test_several_seeds_and_the_published_statistic(problem, tmp_path):
             assert abs(values["average_variance"] - exact) < 5 * values["standard_error"] + exact
 
 
-def test_subsets_come_with_standard_errors(problem, tmp_path):
-    trajectory = dataclasses.replace(FULL, steps=4, drops=(), published_every=0)
-    _, _, records = measure(tmp_path, problem, trajectory)
-    for record in records:
-        assert record["method"] == "subset"
-        for name in ("SG-16", "SVRG-16", "strata-16", "GC-16"):
-            values = record["estimators"][name]
-            assert 0 < values["standard_error"] < values["average_variance"]
-
-
 def test_records_from_before_there_were_seeds(problem, tmp_path):
-    trajectory = dataclasses.replace(PLAIN, steps=4)
+    trajectory = dataclasses.replace(PLAIN, steps=4, estimators=("SG",))
     _, _, expected = measure(tmp_path, problem, trajectory)
     lines = (tmp_path / "variances.jsonl").read_text().replace('"seed": 0, ', "")
     (tmp_path / "variances.jsonl").write_text(lines)
@@ -262,28 +280,3 @@ def test_records_from_before_there_were_seeds(problem, tmp_path):
     finished, steps, found = measure(tmp_path, problem, trajectory)
     assert (finished, steps) == (True, [1, 2, 3, 4])  # there is no checkpoint
     assert found == expected
-
-
-@pytest.mark.slow
-def test_a_process_that_dies(tmp_path):
-    watched, expected_weights = spied(MOVING.build())
-    _, _, expected = measure(tmp_path / "alone", watched, FULL)
-    code = (
-        "import os, sys, dataclasses\n"
-        "from tests.keras_apps.running import test_measured_trajectory as here\n"
-        "problem = here.MOVING.build()\n"
-        "def evaluate(model):\n"
-        "    if int(model.optimizer.iterations) == 8:\n"
-        "        os._exit(9)\n"
-        "    return problem.evaluate(model)\n"
-        "dying = dataclasses.replace(problem, evaluate=evaluate)\n"
-        "here.measure(sys.argv[1], dying, here.FULL)\n"
-    )
-    folder = tmp_path / "died"
-    died = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True)
-    assert died.returncode == 9, died.stderr
-    watched, weights = spied(MOVING.build())
-    finished, steps, found = measure(folder, watched, FULL)
-    assert (finished, steps[0]) == (True, 7)
-    assert found == expected
-    assert_same_weights(weights, {step: expected_weights[step] for step in (8, 10, 12)})
