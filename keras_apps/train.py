@@ -42,6 +42,7 @@ from keras_apps.running.devices import Devices
 from keras_apps.running.parts import take_over
 from keras_apps.running.preparing import all_optimizers, prepare
 from keras_apps.running.progress import Display
+from keras_apps.running.shown_examples import shown_examples
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
 
@@ -89,7 +90,8 @@ def run(task: Task) -> Report | None:
     write_csv(summary_rows(results), workdir.path / "summary.csv")
     variances = workdir.variances.read()
     description = task.problem.description + devices.trained_on(workdir.finished().values())
-    material = Material(task.loaded, results, variances, description, workdir.figures)
+    shown = shown_examples(task.problem)
+    material = Material(task.loaded, results, variances, description, workdir.figures, shown)
     return comparison_report(material)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -45,7 +46,7 @@ def pad_and_crop(
     return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
 
-def draw_boxes(seed: tf.Tensor, count: int) -> tf.Tensor:
+def draw_boxes(seed: tf.Tensor, count: int, image_aspects: Any = 1.0) -> tf.Tensor:
     """Return boxes of Inception's crop as shares of the image, float32 [count, 4].
 
     The area is uniform in `AREA`, the logarithm of the aspect in `ASPECT`; a side that would be
@@ -54,6 +55,7 @@ def draw_boxes(seed: tf.Tensor, count: int) -> tf.Tensor:
     Args:
         seed: Of a stateless operation.
         count: How many.
+        image_aspects: Width of each image, divided by its height. Defaults to 1, squares.
 
     Returns:
         Top, left, bottom and right of each.
@@ -61,7 +63,7 @@ def draw_boxes(seed: tf.Tensor, count: int) -> tf.Tensor:
     numbers = tf.random.stateless_uniform([4, count], seed)
     area = AREA[0] + (AREA[1] - AREA[0]) * numbers[0]
     low, high = (math.log(aspect) for aspect in ASPECT)
-    aspect = tf.exp(low + (high - low) * numbers[1])
+    aspect = tf.exp(low + (high - low) * numbers[1]) / image_aspects
     height = tf.minimum(tf.sqrt(area / aspect), 1.0)
     width = tf.minimum(tf.sqrt(area * aspect), 1.0)
     top, left = numbers[2] * (1.0 - height), numbers[3] * (1.0 - width)

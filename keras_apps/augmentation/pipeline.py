@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import numpy as np
 import tensorflow as tf
 
 from keras_apps.augmentation import cropping, flipping, mixing, noisy_visits
 from keras_apps.augmentation.draws import Purpose, seed_of_batch
+from keras_apps.augmentation.image_stores import ImageStore, store_of
 from keras_apps.augmentation.visits import AUGMENTATIONS, Visits
 
 FLIP, MIXUP, CUTMIX = range(len(AUGMENTATIONS))
@@ -16,12 +16,12 @@ FLIP, MIXUP, CUTMIX = range(len(AUGMENTATIONS))
 Batch: TypeAlias = tuple[dict[str, Any], Any]
 
 
-def visited(batches: Any, images: np.ndarray, visits: Visits, read_ahead: bool = True) -> Any:
+def visited(batches: Any, images: Any, visits: Visits, read_ahead: bool = True) -> Any:
     """Return batches of what the visits show.
 
     Args:
         batches: What `cluster_batches` makes of `visits.examples`.
-        images: All of them, [N, H, W, channels].
+        images: All of them, [N, H, W, channels]: an array, or images on the disk.
         visits: What happens to an example.
         read_ahead: As for `cluster_batches`.
 
@@ -30,7 +30,7 @@ def visited(batches: Any, images: np.ndarray, visits: Visits, read_ahead: bool =
         seed gives the same images and labels.
     """
     sampling = batches.sampling
-    show = Show(tf.constant(images), visits, sampling.seed, sampling.group_size)
+    show = Show(store_of(images), visits, sampling.seed, sampling.group_size)
     numbers = tf.data.Dataset.counter(sampling.batches_taken)
     numbered = tf.data.Dataset.zip((numbers, batches))
     if read_ahead:
@@ -47,13 +47,13 @@ class Show:
     """(number of the batch, batch of rows) -> batch of images and targets.
 
     Args:
-        images: All of them, [N, H, W, channels].
+        images: All of them.
         visits: What happens to an example.
         seed: Of the run: the same number of a batch then gives the same images and labels.
         group_size: Examples of a group.
     """
 
-    def __init__(self, images: tf.Tensor, visits: Visits, seed: int, group_size: int) -> None:
+    def __init__(self, images: ImageStore, visits: Visits, seed: int, group_size: int) -> None:
         self._images, self._visits = images, visits
         self._seed, self._size = seed, group_size
 
@@ -65,13 +65,13 @@ class Show:
         seeds = {purpose: seed_of_batch(self._seed, purpose, number) for purpose in Purpose}
         if visits.label_noise:
             rows, labels = self._noisy(rows, labels, clusters, seeds)
-        images = tf.gather(self._images, rows)
+        if visits.crop == "inception":
+            images = self._images.inception_crops(rows, seeds[Purpose.CROP])
+        else:
+            images = self._images.whole(rows)
         if visits.crop == "pad":
             offsets = cropping.draw_offsets(seeds[Purpose.CROP], count, visits.padding)
             images = cropping.pad_and_crop(images, offsets, visits.padding, visits.black)
-        elif visits.crop == "inception":
-            boxes = cropping.draw_boxes(seeds[Purpose.CROP], count)
-            images = cropping.crop_and_resize(images, boxes)
         flips = flipping.draw_flips(seeds[Purpose.FLIP], count)
         if visits.mixes:
             flips &= clusters == FLIP

@@ -7,9 +7,8 @@ and by CutMix; a group has one of the three and one mixing ratio, and mixes its 
 `:small` (also without a variant) is Fashion-MNIST and a small convolutional network, 1 200 steps of
 eight groups of 8 images, Inception's crop, decoupled weight decay, eleven optimizers with 12 tuning
 runs each, three seeds. `:paper` is the published setting, ResNet-50 for 31 200 steps of 4 096
-images. **It was never run**, and does not start as it stands: the app holds its data in memory, and
-ImageNet is a stream here (`keras_apps.sources.imagenet2012`). It names the setting;
-`--set problem.source=PATH` takes images that fit.
+images. **It was never run**, and needs accelerators for weeks; ImageNet stays on the disk, prepared
+by you (`keras_apps.sources.imagenet2012` says how). A test runs it for a few steps on stand-ins.
 
 Expected: what the paper reports. The forms of Discover converge faster at first than their vanilla
 counterparts; Discover and DiscoverIGT end like momentum and IGT, DiscoverQHM above QHM.

@@ -6,8 +6,8 @@ of p were lost from the text: 0.5 and 0.2 are ours.
 
 `:small` (also without a variant) is the setting of `imagenet_augmentations:small` with p = 0.5,
 `:low` the same with p = 0.2. `:paper` is the published setting with p = 0.5, ResNet-50 for 31 200
-steps of 4 096 images. **It was never run**, and does not start as it stands, as that of
-`imagenet_augmentations`. The paper tunes the learning rate alone anew here.
+steps of 4 096 images. **It was never run**; see `imagenet_augmentations`. The paper tunes the
+learning rate alone anew here.
 
 Expected: what the paper reports. The forms of Discover end above their vanilla counterparts. Adam
 converges fast and generalises poorly.

@@ -6,10 +6,10 @@ batches of 128; measured every 1 000 steps from 10 estimates, a snapshot and a c
 10 000.
 
 `:paper` (also without a variant) is the published setting. **It was never run**, and does not start
-as it stands: ImageNet does not fit into memory, and a trajectory takes its examples from arrays.
-What it needs: batches and subsets that are read from `keras_apps.sources.imagenet2012` by the
-numbers of their examples, sketches of 1.28 million gradients for the clustering (1.3 GB), and an
-accelerator for the 80 000 steps. Smaller images of your own fit: `--set problem.source=PATH`.
+as it stands: training could read its batches from the disk, but measuring and clustering take their
+examples from arrays. What it needs: subsets that are read from `keras_apps.sources.imagenet2012` by
+the numbers of their examples, sketches of 1.28 million gradients for the clustering (1.3 GB), and
+an accelerator for the 80 000 steps. Smaller images of your own fit: `--set problem.source=PATH`.
 
 Expected: the normalized variance is near 1, and GC has the variance of SG-B.
 

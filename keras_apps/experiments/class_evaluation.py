@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 EVALUATION_BATCH = 1000
+EVALUATION_BATCH_ON_DISK = 250  # of larger images
 EVALUATION_BATCH_OF_JAX = 960  # divides among 2, 3, 4, 5, 6 or 8 devices
 
 
@@ -17,7 +18,7 @@ class LossAndAccuracy:
     Labels and images are those of the data, without noise, smoothing or augmentation.
 
     Args:
-        training: Images [N, ...] and their labels [N].
+        training: Images [N, ...] and their labels [N]. Images are arrays, or on the disk.
         test: The same of the test set.
         noisy_labels: The mean of the labels that training sees, [N, classes], against which a
             `noisy_training_loss` is computed. Defaults to None, which leaves it out.
@@ -25,12 +26,12 @@ class LossAndAccuracy:
 
     def __init__(
         self,
-        training: tuple[np.ndarray, np.ndarray],
-        test: tuple[np.ndarray, np.ndarray],
+        training: tuple[Any, np.ndarray],
+        test: tuple[Any, np.ndarray],
         noisy_labels: np.ndarray | None = None,
     ):
         images, labels = training
-        self._batches = _batches_of(np.concatenate([images, test[0]]))
+        self._batches = _batches_of(images, test[0])
         self._labels = np.concatenate([labels, test[1]])
         self._noisy_labels = noisy_labels
         self._parts = {
@@ -57,11 +58,17 @@ class LossAndAccuracy:
         return found
 
 
-def _batches_of(images: np.ndarray) -> dict[str, Any]:
+def _batches_of(training: Any, test: Any) -> dict[str, Any]:
     """Return arguments of `predict` for images and, on JAX, zeros that fill the last batch.
 
     There, a batch must divide among the devices.
     """
+    if not isinstance(training, np.ndarray):
+        from keras_apps.augmentation.image_stores import whole_images
+
+        parts = [whole_images(part, EVALUATION_BATCH_ON_DISK) for part in (training, test)]
+        return {"x": parts[0].concatenate(parts[1])}
+    images = np.concatenate([training, test])
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

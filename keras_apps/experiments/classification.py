@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -21,6 +21,8 @@ from keras_apps.models import MODELS
 from keras_apps.sources.duplicates import duplicated_rows
 from keras_apps.sources.padding import padded
 from tf_gradvar.assignments import check_assignments
+
+AnySource: TypeAlias = sources.Source | sources.StoredSource
 
 CLUSTERS = ("classes", "labels", "random", "augmentations")
 
@@ -105,7 +107,7 @@ class Classification(ProblemDefinition):
         evaluate = LossAndAccuracy(
             (source.x_train[rows], source.y_train[rows]),
             (source.x_test, source.y_test),
-            self._mean_labels(source)[rows] if self.label_noise else None,
+            self._mean_labels(source, rows) if self.label_noise else None,
         )
         build_named = functools.partial(self._problem, source, evaluate)
         return build_named(self.clusters, build_named)
@@ -133,7 +135,7 @@ class Classification(ProblemDefinition):
 
     def _problem(
         self,
-        source: sources.Source,
+        source: AnySource,
         evaluate: LossAndAccuracy,
         clusters: str,
         build_named: Callable[..., Problem],
@@ -147,7 +149,8 @@ class Classification(ProblemDefinition):
             loss = keras.losses.CategoricalCrossentropy(
                 from_logits=True, label_smoothing=self.label_smoothing
             )
-            labels = expected_labels(labels, visits.label_noise, source.num_classes)
+            if not _is_stored(source):  # whose gradients are not measured
+                labels = expected_labels(labels, visits.label_noise, source.num_classes)
         ids, shares = self._clusters(source.y_train[rows], visits, clusters)
         return Problem(
             x=source.x_train if self._keeps_all else source.x_train[rows],
@@ -161,7 +164,7 @@ class Classification(ProblemDefinition):
             description=f"{source.description} Clusters: {clusters}.{self._evaluated_on()}"
             f"{self._labels_are()}{self._rows_are(len(rows))}",
             fingerprint=source.fingerprint,
-            visits=visits if visits.change_anything else None,
+            visits=visits if visits.change_anything or _is_stored(source) else None,
             named=lambda name: build_named(name, build_named),
         )
 
@@ -176,14 +179,14 @@ class Classification(ProblemDefinition):
     def _kept_rows(self, examples: int) -> np.ndarray:
         return self._drawn("training_examples", self.training_examples, np.arange(examples))
 
-    def _rows(self, source: sources.Source) -> np.ndarray:
+    def _rows(self, source: AnySource) -> np.ndarray:
         """Return the image of each training example [N], copies last."""
         kept = self._kept_rows(len(source.y_train))
         return kept[
             duplicated_rows(len(kept), self.duplicated_images, self.copies, self.split_seed)
         ]
 
-    def _visits(self, source: sources.Source, rows: np.ndarray, clusters: str) -> Visits:
+    def _visits(self, source: AnySource, rows: np.ndarray, clusters: str) -> Visits:
         noise = self.label_noise if self.label_noise_kind == "each_visit" else 0.0
         mixes = clusters == "augmentations"
         channels = zip(source.channel_means, source.channel_deviations, strict=True)
@@ -220,18 +223,18 @@ class Classification(ProblemDefinition):
         sizes = np.bincount(ids)
         return ids, sizes / sizes.sum()
 
-    def _lasting_labels(self, source: sources.Source) -> np.ndarray:
+    def _lasting_labels(self, source: AnySource) -> np.ndarray:
         """Return the labels before any noise of a visit [N]."""
         if not self.label_noise or self.label_noise_kind == "each_visit":
             return source.y_train
         return fixed_noise(source.y_train, self.label_noise, source.num_classes, self.split_seed)
 
-    def _mean_labels(self, source: sources.Source) -> np.ndarray:
-        """Return the mean over all visits of the labels [N, classes]."""
+    def _mean_labels(self, source: AnySource, rows: np.ndarray) -> np.ndarray:
+        """Return the mean over all visits of the labels of some examples [rows, classes]."""
         noise = self.label_noise if self.label_noise_kind == "each_visit" else 0.0
-        return expected_labels(self._lasting_labels(source), noise, source.num_classes)
+        return expected_labels(self._lasting_labels(source)[rows], noise, source.num_classes)
 
-    def _network(self, source: sources.Source) -> keras.Model:
+    def _network(self, source: AnySource) -> keras.Model:
         build = MODELS[self.model]
         network = build(source.input_shape, source.num_classes, **self.model_arguments)
         return add_l2_penalty(network, self.l2)
@@ -277,6 +280,10 @@ class Classification(ProblemDefinition):
             f"training images, {examples:,} examples in all; values of training are those without "
             "copies."
         )
+
+
+def _is_stored(source: AnySource) -> bool:
+    return isinstance(source, sources.StoredSource)
 
 
 def _clusters_in(path: Path, count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A problem in memory, and the definitions from which problems are built."""
+"""A problem, and the definitions from which problems are built."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LATER = {"later": True}
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A problem in memory, ready to train on.
+    """A problem, ready to train on.
 
     Attributes:
-        x: Training inputs [N, ...].
+        x: Training inputs [N, ...]: an array, or images on the disk, which come with `visits`.
         y: Training targets [N, ...].
         clusters: The cluster of each training example [N]; of each of `visits.examples` where the
             clusters are augmentations.
@@ -35,7 +35,7 @@ class Problem:
         named: The name of other clusters -> the problem with them.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     clusters: np.ndarray
     probabilities: np.ndarray
@@ -47,6 +47,11 @@ class Problem:
     fingerprint: str | None = None
     visits: Any = None
     named: Callable[[str], Problem] | None = None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the inputs are an array, so that gradients of given examples can be measured."""
+        return isinstance(self.x, np.ndarray)
 
     def clustered(self, name: str | None) -> Problem:
         """Return the problem with the clusters of that name; None keeps its own."""

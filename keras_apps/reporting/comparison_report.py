@@ -34,9 +34,11 @@ from keras_apps.reporting.document import (
     about,
     findings_parts,
 )
+from keras_apps.reporting.example_pictures import examples_picture
 from keras_apps.reporting.findings import findings_of, variance_left
 from keras_apps.reporting.trajectory_report import Measured, variance_section
 from keras_apps.running.configurations import Loaded
+from keras_apps.running.shown_examples import ShownExamples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Material:
         variances: The records along its trajectory, if it has one.
         description: One or two sentences about the data.
         figures: Folder where pictures and their numbers go.
+        examples: Examples as training sees them, where they change from visit to visit.
     """
 
     loaded: Loaded
@@ -56,6 +59,7 @@ class Material:
     variances: Sequence[dict[str, Any]]
     description: str
     figures: Path
+    examples: ShownExamples | None = None
 
     @property
     def experiment(self) -> Experiment:
@@ -117,7 +121,10 @@ def what_was_run(material: Material) -> list[Part]:
     done = sum(len(arm.seeds) for arm in material.results.arms)
     if done < compared:
         text += f" So far {done} of {compared} runs of the comparison are finished."
-    return [Section("What was run", [Text(material.description), Text(text)])]
+    parts: list[Part] = [Text(material.description), Text(text)]
+    if material.examples is not None:
+        parts.append(Gallery([examples_picture(material.examples, material.figures)]))
+    return [Section("What was run", parts)]
 
 
 def _how_rates_were_chosen(experiment: Experiment) -> str:

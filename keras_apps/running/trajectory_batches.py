@@ -97,9 +97,10 @@ def _show(problem: Problem, seed: int) -> Any:
     """Return (number, rows) -> (images, targets), a function of the two alone."""
     import tensorflow as tf
 
+    from keras_apps.augmentation.image_stores import store_of
     from keras_apps.augmentation.pipeline import Show
 
-    show = Show(tf.constant(problem.x), problem.visits, seed, group_size=1)
+    show = Show(store_of(problem.x), problem.visits, seed, group_size=1)
     labels = tf.constant(problem.visits.labels)
 
     def shown(number: Any, rows: Any) -> tuple[Any, Any]:

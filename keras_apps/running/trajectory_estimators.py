@@ -37,6 +37,12 @@ def check_batch_size(trajectory: Trajectory, problem: Problem) -> None:
             f"`subset_size` must be at least {2 * size}, two examples for each of the "
             f"{size} clusters of gradients. Received: subset_size={trajectory.subset_size}."
         )
+    if not problem.is_in_memory:
+        raise ValueError(
+            "A trajectory needs examples in memory: all of them are clustered. Received: images on "
+            "the disk. Take a set that fits into memory, `--set problem.source=PATH`, or leave the "
+            "trajectory out."
+        )
     if problem.visits is not None and problem.visits.cluster_is_drawn:
         raise ValueError(
             "A trajectory needs clusters to which examples belong. Received: clusters of "

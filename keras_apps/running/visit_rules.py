@@ -14,7 +14,8 @@ def check_visits(experiment: Experiment, problem: Problem) -> None:
 
     Raises:
         ValueError: Augmentation or noise on the JAX backend, clusters that are measured though no
-            example belongs to them, or mixed images in groups of one.
+            example belongs to them, what is measured on images on the disk, or mixed images in
+            groups of one.
     """
     for optimizer in experiment.optimizers:
         clustered = problem.clustered(optimizer.clusters)
@@ -39,6 +40,14 @@ def _check_visits_of(optimizer: OptimizerChoice, problem: Problem) -> None:
             "smoothing run here, too."
         )
     measures = optimizer.measures_variance or optimizer.carries_buffers
+    if not problem.is_in_memory and (measures or optimizer.clusters == "gradients"):
+        raise ValueError(
+            "`measures_variance` must be False, no buffers carried along and `clusters` not "
+            "'gradients' with images on the disk: all gradients would be measured on all images. "
+            f"Received: measures_variance={optimizer.measures_variance}, rule={optimizer.rule!r} "
+            f"and clusters={optimizer.clusters!r} for {optimizer.name}. Choose other optimizers "
+            "with `--set optimizers=NAME,NAME`, or take a set that fits into memory."
+        )
     if visits.cluster_is_drawn and measures:
         raise ValueError(
             "`measures_variance` must be False, and no buffers carried along, where no example "

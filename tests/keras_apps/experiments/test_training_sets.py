@@ -1,6 +1,7 @@
 """Parts of a training set, copies of images, borders, and wrong labels: counted."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -106,6 +107,11 @@ def test_a_black_border(side):
     np.testing.assert_array_equal(wide.pixels_test[inside], source.pixels_test)
     assert wide.pixels_train.sum() == source.pixels_train.sum()
     assert wide.channel_means == source.channel_means
+
+
+def test_no_border_for_images_on_the_disk():
+    with pytest.raises(ValueError, match="`padded_to` must be None for images on the disk"):
+        padded(types.SimpleNamespace(name="stored"), 32)
 
 
 @pytest.mark.parametrize(

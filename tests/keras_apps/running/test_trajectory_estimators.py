@@ -115,3 +115,9 @@ def test_the_clustering_of_the_paper(problem):
     clusters = [by_name(c)["GC-16"].assignments for c in (compared, ours)]
     assert (clusters[0] != clusters[1]).any()
     assert len(np.unique(clusters[0])) > 1
+
+
+def test_images_on_the_disk_are_not_clustered(problem):
+    stored = dataclasses.replace(problem, x=["a.jpeg"] * 100)
+    with pytest.raises(ValueError, match="A trajectory needs examples in memory"):
+        ComparedEstimators(TRAJECTORY, stored, seed=0)

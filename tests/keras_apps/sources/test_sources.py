@@ -240,7 +240,6 @@ def test_a_download_that_breaks_off_gets_the_same_sentence(monkeypatch, tmp_path
         ("mnist5", "Did you mean 'mnist5k'"),
         ("imagenet", "Received: name='imagenet'"),
         ("nowhere/at/all.npz", "or the path of a file or folder"),
-        ("imagenet2012", "which is a stream"),
     ],
 )
 def test_unknown_names_list_the_known(name, hint):
