@@ -17,7 +17,7 @@ FILES = {
     "clustering": "gradient_clustering passes",
     "data": "cluster_batches loss_shapes owned_batches reassign stratified_batches",
     "estimators": "draws exact subset",
-    "keras_apps": "devices images_on_disk sweep train",
+    "keras_apps": "devices images_on_disk study sweep train",
     "keras_apps/augmentation": "pipeline",
     "keras_apps/models": "networks",
     "keras_apps/reporting": "comparison_report",

@@ -31,8 +31,10 @@ LABELS = {
     "normalized_variance": "normalized variance (no unit)",
 }
 CAPTIONS = {
-    "average_variance": "Average variance of each estimate, at the same weights.",
-    "normalized_variance": "Normalized variance: 0 is no noise, 1 is nothing but noise.",
+    "average_variance": "Average variance of each estimate, at the same weights. Dots are "
+    "measurements, a line is their running geometric mean, the shade one deviation in its window.",
+    "normalized_variance": "Normalized variance: 0 is no noise, 1 is nothing but noise. Dots, "
+    "lines and shades as for the average variance.",
 }
 OF_THE_PAPER = "The statistic behind the paper's figures, from estimates that are drawn: "
 LOSSES = {"training_loss": ("#0072B2", "-"), "test_loss": ("#D55E00", "--")}
@@ -153,7 +155,7 @@ def _draw(ax: Axes, points: Sequence[tuple[int, float]], color: str, line: Any, 
         return
     steps, means, factors = rolling(shown)
     style: Mapping[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.5}
-    ax.plot(*zip(*shown, strict=True), ".", color=color, markersize=3, alpha=0.45)
+    ax.plot(*zip(*shown, strict=True), ".", color=color, markersize=4, alpha=0.55)
     ax.fill_between(steps, means / factors, means * factors, color=color, alpha=SHADE, linewidth=0)
     ax.plot(steps, means, label=label, **style)
 
