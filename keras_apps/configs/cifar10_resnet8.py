@@ -86,7 +86,7 @@ def quick() -> Study:
     problem.padded_to = 9
     study.problem = problem
     trajectory = study.trajectory
-    trajectory.batch_size = 8
+    trajectory.batch_size = 12
     trajectory.steps = 8
     trajectory.drops = (4, 6)
     trajectory.measure_every = 2

@@ -16,7 +16,8 @@ from keras_apps.reporting.pictures import Picture
 
 ROWS = 10
 GAP = 2  # pixels between images
-ROW_INCHES = 0.46
+# Of a picture, what the axes have of its width, and what stands above them.
+IMAGES_INCHES, TOP_INCHES = 4.1, 0.4
 
 Members = dict[str, Any]
 
@@ -41,7 +42,8 @@ def cluster_images(
         "frequent class and its share."
     )
     plot = functools.partial(plot_members, problem, chosen)
-    height = 0.5 + ROW_INCHES * len(chosen)
+    columns = 2 * max(len(own["nearest"]) for own in chosen) + 0.5
+    height = TOP_INCHES + IMAGES_INCHES * len(chosen) / columns
     rows = [numbers_of_cluster(own) for own in members]
     return [pictures.draw("cluster_images", caption, folder, plot, rows, height=height)]
 
