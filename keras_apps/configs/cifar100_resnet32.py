@@ -20,8 +20,10 @@ Commands:
     python -m keras_apps.study --config cifar100_resnet32:quick --workdir runs/quick
 """
 
-from keras_apps.configs import cifar10_resnet8
+from keras_apps.experiments import variance_paper
 from keras_apps.experiments.variance_study import Study
+
+TITLE = "Gradient variance of ResNet32 on"
 
 
 def config() -> Study:
@@ -31,17 +33,16 @@ def config() -> Study:
 
 def paper() -> Study:
     """The published setting; never run."""
-    study = cifar10_resnet8.paper()
-    study.title = "Gradient variance of ResNet32 on CIFAR-100"
-    study.problem.source = "cifar100"
-    study.problem.model_arguments = {"depth": 32, "batch_norm": True}
-    study.trajectory.learning_rate = 0.1
-    return study
+    problem, trajectory = variance_paper.published_problem(), variance_paper.published_trajectory()
+    problem.source = "cifar100"
+    problem.model_arguments = {"depth": 32, "batch_norm": True}
+    trajectory.learning_rate = 0.1
+    return Study(f"{TITLE} CIFAR-100", problem, trajectory)
 
 
 def quick() -> Study:
     """A small network and few steps, to see that everything works."""
-    study = cifar10_resnet8.quick()
-    study.problem.model_arguments = {"depth": 8, "filters": 2, "batch_norm": True}
-    study.trajectory.learning_rate = 0.1
-    return study
+    problem, trajectory = variance_paper.tiny_problem(), variance_paper.tiny_trajectory()
+    problem.model_arguments = {"depth": 8, "filters": 2, "batch_norm": True}
+    trajectory.learning_rate = 0.1
+    return Study(f"{TITLE} digits", problem, trajectory)

@@ -22,8 +22,12 @@ Commands:
     python -m keras_apps.study --config cifar10_corrupt_labels:quick --workdir runs/quick
 """
 
-from keras_apps.configs import cifar10_resnet8
+from keras_apps.experiments import variance_paper
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
+
+TITLE = "Gradient variance of ResNet8 on"
 
 
 def config() -> Study:
@@ -31,36 +35,38 @@ def config() -> Study:
     return small()
 
 
-def small() -> Study:
+def small(share: float = 0.1) -> Study:
     """The stand-in with a tenth of the labels wrong."""
-    return _corrupted(cifar10_resnet8.small(), 0.1)
+    problem, trajectory = variance_paper.small_problem(), variance_paper.small_trajectory()
+    return _corrupted(variance_paper.SMALL_DATA, problem, trajectory, share)
 
 
 def fifth() -> Study:
     """The stand-in with a fifth of the labels wrong."""
-    return _corrupted(cifar10_resnet8.small(), 0.2)
+    return small(share=0.2)
 
 
 def smoothing() -> Study:
     """The stand-in with label smoothing."""
-    study = cifar10_resnet8.small()
-    study.title = f"{study.title}, with label smoothing"
-    study.problem.label_smoothing = 0.1
-    return study
+    problem = variance_paper.small_problem()
+    problem.label_smoothing = 0.1
+    title = f"{TITLE} {variance_paper.SMALL_DATA}, with label smoothing"
+    return Study(title, problem, variance_paper.small_trajectory())
 
 
 def paper() -> Study:
     """The published setting with a tenth of the labels wrong; never run."""
-    return _corrupted(cifar10_resnet8.paper(), 0.1)
+    problem, trajectory = variance_paper.published_problem(), variance_paper.published_trajectory()
+    return _corrupted("CIFAR-10", problem, trajectory, 0.1)
 
 
 def quick() -> Study:
     """A small network and few steps, to see that everything works."""
-    return _corrupted(cifar10_resnet8.quick(), 0.1)
+    problem, trajectory = variance_paper.tiny_problem(), variance_paper.tiny_trajectory()
+    return _corrupted("digits", problem, trajectory, 0.1)
 
 
-def _corrupted(study: Study, share: float) -> Study:
-    study.title = f"{study.title}, {100 * share:g} % of the labels wrong"
-    study.problem.label_noise = share
-    study.problem.label_noise_kind = "fixed"
-    return study
+def _corrupted(data: str, problem: Classification, trajectory: Trajectory, share: float) -> Study:
+    problem.label_noise = share
+    problem.label_noise_kind = "fixed"
+    return Study(f"{TITLE} {data}, {100 * share:g} % of the labels wrong", problem, trajectory)

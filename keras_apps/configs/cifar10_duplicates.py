@@ -19,7 +19,9 @@ Commands:
     python -m keras_apps.study --config cifar10_duplicates:quick --workdir runs/quick
 """
 
-from keras_apps.configs import cifar10_resnet8
+from keras_apps.experiments import variance_paper
+from keras_apps.experiments.classification import Classification
+from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
 
 
@@ -30,21 +32,25 @@ def config() -> Study:
 
 def small() -> Study:
     """The stand-in, with two copies for each image."""
-    return _duplicated(cifar10_resnet8.small(), copies=1_200)
+    problem, trajectory = variance_paper.small_problem(), variance_paper.small_trajectory()
+    return _duplicated(variance_paper.SMALL_DATA, problem, trajectory, copies=1_200)
 
 
 def paper() -> Study:
     """The published setting; never run."""
-    return _duplicated(cifar10_resnet8.paper(), copies=10_000)
+    problem, trajectory = variance_paper.published_problem(), variance_paper.published_trajectory()
+    return _duplicated("CIFAR-10", problem, trajectory, copies=10_000)
 
 
 def quick() -> Study:
     """A small network and few steps, to see that everything works."""
-    return _duplicated(cifar10_resnet8.quick(), copies=40)
+    problem, trajectory = variance_paper.tiny_problem(), variance_paper.tiny_trajectory()
+    trajectory.batch_size = 24  # each class has a share of it
+    return _duplicated("digits", problem, trajectory, copies=10)
 
 
-def _duplicated(study: Study, copies: int) -> Study:
-    study.title = f"{study.title}, and {copies:,} copies of each of 10 of them"
-    study.problem.duplicated_images = 10
-    study.problem.copies = copies
-    return study
+def _duplicated(data: str, problem: Classification, trajectory: Trajectory, copies: int) -> Study:
+    problem.duplicated_images = 10
+    problem.copies = copies
+    title = f"Gradient variance of ResNet8 on {data}, and {copies:,} copies of each of 10 of them"
+    return Study(title, problem, trajectory)

@@ -24,9 +24,10 @@ Commands:
     python -m keras_apps.study --config cifar10_resnet8:quick --workdir runs/quick
 """
 
-from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.trajectory import ESTIMATORS, Trajectory
+from keras_apps.experiments import variance_paper
 from keras_apps.experiments.variance_study import Study
+
+TITLE = "Gradient variance of ResNet8 on"
 
 
 def config() -> Study:
@@ -34,65 +35,19 @@ def config() -> Study:
     return small()
 
 
-def paper() -> Study:
-    """The published setting on CIFAR-10; never run."""
-    problem = Classification(source="cifar10", model="resnet_cifar", crop="pad", flip=True)
-    problem.model_arguments = {"depth": 8}
-    problem.evaluation_examples = 10_000
-    trajectory = Trajectory(learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
-    trajectory.batch_size = 128
-    trajectory.steps = 80_000
-    trajectory.drops = (40_000, 60_000)
-    trajectory.measure_every = 500
-    trajectory.method = "subset"
-    trajectory.subset_size = 5_000
-    trajectory.published_every = 500
-    trajectory.num_draws = 50
-    trajectory.refresh_every = 20_000
-    trajectory.first_snapshot = 10
-    trajectory.clustering = "paper"
-    trajectory.clustering_passes = 3
-    return Study("Gradient variance of ResNet8 on CIFAR-10", problem, trajectory)
-
-
 def small() -> Study:
     """A tenth of Fashion-MNIST with a black border, fewer steps."""
-    study = paper()
-    study.title = "Gradient variance of ResNet8 on 6 000 images of Fashion-MNIST, padded to 32x32"
-    study.problem.source = "fashion_mnist"
-    study.problem.training_examples = 6_000
-    study.problem.padded_to = 32
-    study.problem.evaluation_examples = 2_000
-    trajectory = study.trajectory
-    trajectory.steps = 1_500
-    trajectory.drops = (750, 1_125)
-    trajectory.measure_every = 75
-    trajectory.subset_size = 1_024
-    trajectory.published_every = 750
-    trajectory.num_draws = 10
-    trajectory.refresh_every = 375
-    trajectory.clustering = "sketch"
-    trajectory.estimators = ESTIMATORS
-    return study
+    problem, trajectory = variance_paper.small_problem(), variance_paper.small_trajectory()
+    return Study(f"{TITLE} {variance_paper.SMALL_DATA}", problem, trajectory)
+
+
+def paper() -> Study:
+    """The published setting; never run."""
+    problem = variance_paper.published_problem()
+    return Study(f"{TITLE} CIFAR-10", problem, variance_paper.published_trajectory())
 
 
 def quick() -> Study:
     """A small network and few steps, to see that everything works."""
-    study = small()
-    study.title = "Gradient variance of a small residual network on digits"
-    problem = Classification(source="digits", model="resnet_cifar", crop="pad", flip=True)
-    problem.model_arguments = {"depth": 8, "filters": 2}
-    problem.training_examples = 200
-    problem.padded_to = 9
-    study.problem = problem
-    trajectory = study.trajectory
-    trajectory.batch_size = 12
-    trajectory.steps = 8
-    trajectory.drops = (4, 6)
-    trajectory.measure_every = 2
-    trajectory.subset_size = 64
-    trajectory.published_every = 4
-    trajectory.num_draws = 2
-    trajectory.refresh_every = 4
-    trajectory.first_snapshot = 1
-    return study
+    problem, trajectory = variance_paper.tiny_problem(), variance_paper.tiny_trajectory()
+    return Study(f"{TITLE} digits", problem, trajectory)

@@ -22,8 +22,10 @@ Commands:
     python -m keras_apps.study --config imagenet_resnet18:quick --workdir runs/quick
 """
 
-from keras_apps.configs import cifar10_resnet8
+from keras_apps.experiments import variance_paper
 from keras_apps.experiments.variance_study import Study
+
+TITLE = "Gradient variance of ResNet18 on"
 
 
 def config() -> Study:
@@ -33,29 +35,26 @@ def config() -> Study:
 
 def paper() -> Study:
     """The published setting; never run."""
-    study = cifar10_resnet8.paper()
-    study.title = "Gradient variance of ResNet18 on ImageNet"
-    problem = study.problem
+    problem, trajectory = variance_paper.published_problem(), variance_paper.published_trajectory()
     problem.source = "imagenet2012"
     problem.model = "resnet18"
     problem.model_arguments = {}
     problem.crop = "inception"
-    trajectory = study.trajectory
     trajectory.learning_rate = 0.1
     trajectory.weight_decay = 1e-4
     trajectory.measure_every = 1_000
     trajectory.published_every = 1_000
     trajectory.num_draws = 10
     trajectory.refresh_every = 10_000
-    return study
+    return Study(f"{TITLE} ImageNet", problem, trajectory)
 
 
 def quick() -> Study:
     """A small network and few steps, to see that everything works."""
-    study = cifar10_resnet8.quick()
-    study.problem.model = "resnet18"
-    study.problem.model_arguments = {"blocks": [1, 1], "filters": 2}
-    study.problem.crop = "inception"
-    study.trajectory.learning_rate = 0.1
-    study.trajectory.weight_decay = 1e-4
-    return study
+    problem, trajectory = variance_paper.tiny_problem(), variance_paper.tiny_trajectory()
+    problem.model = "resnet18"
+    problem.model_arguments = {"blocks": [1, 1], "filters": 2}
+    problem.crop = "inception"
+    trajectory.learning_rate = 0.1
+    trajectory.weight_decay = 1e-4
+    return Study(f"{TITLE} digits", problem, trajectory)

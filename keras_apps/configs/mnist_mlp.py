@@ -27,8 +27,10 @@ Commands:
 """
 
 from keras_apps.experiments.classification import Classification
-from keras_apps.experiments.trajectory import ESTIMATORS, PLAIN, Trajectory
+from keras_apps.experiments.trajectory import OTHER_DRAWS, PLAIN, Trajectory
 from keras_apps.experiments.variance_study import Study
+
+TITLE = "Gradient variance of an MLP on"
 
 
 def config() -> Study:
@@ -36,10 +38,56 @@ def config() -> Study:
     return small()
 
 
+def small() -> Study:
+    """The digits of mnist5k, fewer steps."""
+    return Study(f"{TITLE} 4 000 digits", _problem("mnist5k"), _short())
+
+
+def fashion() -> Study:
+    """All images of Fashion-MNIST, fewer steps."""
+    problem, trajectory = _problem("fashion_mnist"), _short()
+    problem.evaluation_examples = 5_000
+    trajectory.published_every = 3_000
+    trajectory.refresh_every = 3_000
+    trajectory.method = "subset"
+    trajectory.subset_size = 2_048
+    return Study(f"{TITLE} Fashion-MNIST", problem, trajectory)
+
+
 def paper() -> Study:
     """The published setting on MNIST; never run."""
-    problem = Classification(source="mnist", model="mlp")
+    return Study(f"{TITLE} MNIST", _problem("mnist"), _published())
+
+
+def paper_cnn() -> Study:
+    """The published setting with the CNN; never run."""
+    problem = Classification(source="mnist", model="pooled_convnet")
+    return Study("Gradient variance of a CNN on MNIST", problem, _published())
+
+
+def quick() -> Study:
+    """A small network and few steps, to see that everything works."""
+    problem = Classification(source="digits", model="mlp")
+    problem.model_arguments = {"hidden_units": [8]}
+    trajectory = _short()
+    trajectory.estimators = (*PLAIN, *OTHER_DRAWS, "Discover")
+    trajectory.batch_size = 16
+    trajectory.steps = 8
+    trajectory.measure_every = 2
+    trajectory.published_every = 4
+    trajectory.num_draws = 3
+    trajectory.refresh_every = 4
+    trajectory.first_snapshot = 1
+    return Study(f"{TITLE} small digits", problem, trajectory)
+
+
+def _problem(source: str) -> Classification:
+    problem = Classification(source=source, model="mlp")
     problem.model_arguments = {"hidden_units": [1024, 1024]}
+    return problem
+
+
+def _published() -> Trajectory:
     trajectory = Trajectory(learning_rate=0.02, momentum=0.5, weight_decay=5e-4)
     trajectory.batch_size = 128
     trajectory.steps = 50_000
@@ -50,59 +98,15 @@ def paper() -> Study:
     trajectory.first_snapshot = 10
     trajectory.clustering = "paper"
     trajectory.clustering_passes = 10
-    trajectory.estimators = PLAIN
-    return Study("Gradient variance of an MLP on MNIST", problem, trajectory)
+    return trajectory
 
 
-def paper_cnn() -> Study:
-    """The published setting with the CNN; never run."""
-    study = paper()
-    study.title = "Gradient variance of a CNN on MNIST"
-    study.problem.model = "pooled_convnet"
-    study.problem.model_arguments = {}
-    return study
-
-
-def small() -> Study:
-    """The digits of mnist5k, fewer steps."""
-    study = paper()
-    study.title = "Gradient variance of an MLP on 4 000 digits"
-    study.problem.source = "mnist5k"
-    trajectory = study.trajectory
+def _short() -> Trajectory:
+    trajectory = _published()
     trajectory.steps = 6_000
     trajectory.measure_every = 250
     trajectory.published_every = 2_000
     trajectory.num_draws = 20
     trajectory.clustering = "sketch"
-    trajectory.estimators = ESTIMATORS
-    return study
-
-
-def fashion() -> Study:
-    """All images of Fashion-MNIST, fewer steps."""
-    study = small()
-    study.title = "Gradient variance of an MLP on Fashion-MNIST"
-    study.problem.source = "fashion_mnist"
-    study.problem.evaluation_examples = 5_000
-    trajectory = study.trajectory
-    trajectory.published_every = 3_000
-    trajectory.refresh_every = 3_000
-    trajectory.method = "subset"
-    trajectory.subset_size = 2_048
-    return study
-
-
-def quick() -> Study:
-    """A small network and few steps, to see that everything works."""
-    study = small()
-    study.problem = Classification(source="digits", model="mlp")
-    study.problem.model_arguments = {"hidden_units": [8]}
-    trajectory = study.trajectory
-    trajectory.batch_size = 16
-    trajectory.steps = 8
-    trajectory.measure_every = 2
-    trajectory.published_every = 4
-    trajectory.num_draws = 3
-    trajectory.refresh_every = 4
-    trajectory.first_snapshot = 1
-    return study
+    trajectory.estimators = (*PLAIN, *OTHER_DRAWS)
+    return trajectory

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import keras
 
-from keras_apps.experiments.training_problem import LATER
+# That of `keras_apps.experiments.training_problem`, which nothing else is needed of here.
+LATER = {"later": True}
 
 PLAIN = ("SG", "SG-2B", "SVRG", "strata", "GC")
-ESTIMATORS = (*PLAIN, "GC-proportional", "GC-bounded")
+OTHER_DRAWS = ("GC-proportional", "GC-bounded")
+ESTIMATORS = (*PLAIN, *OTHER_DRAWS, "Discover")
 
 
 @dataclasses.dataclass(slots=True)
@@ -42,8 +44,12 @@ class Trajectory:
         estimators: What is compared, the first one being "SG", B uniform draws. "SG-2B"; "SVRG";
             "strata", from each of the problem's clusters its share of B; "GC", one draw from each
             of B clusters of gradients; "GC-proportional", from the same clusters the shares of B;
-            "GC-bounded", one from each as far as no example weighs more than `max_weight`.
+            "GC-bounded", one from each as far as no example weighs more than `max_weight`;
+            "Discover", the corrected gradient v_t with a buffer for each of the problem's clusters,
+            which groups of their own move before each step, at the same weights.
         max_weight: Of "GC-bounded", in units of the weight in a plain batch.
+        discover_groups: Groups in a step of "Discover"; each has an equal part of B.
+        discover_alpha: How far its buffers move, in (0, 1].
         method: "exact"; "subset", from `subset_size` examples, with standard errors; "paper_2020",
             the statistic behind the paper's figures, from 2 `num_draws` estimates.
         subset_size: Examples of a subset, at least two for each cluster.
@@ -69,6 +75,8 @@ class Trajectory:
     first_snapshot: int = dataclasses.field(default=0, metadata=LATER)
     estimators: tuple[str, ...] = dataclasses.field(default=PLAIN, metadata=LATER)
     max_weight: float = dataclasses.field(default=2.0, metadata=LATER)
+    discover_groups: int = dataclasses.field(default=8, metadata=LATER)
+    discover_alpha: float = dataclasses.field(default=0.1, metadata=LATER)
     method: Literal["exact", "subset", "paper_2020"] = dataclasses.field(
         default="exact", metadata=LATER
     )
@@ -160,6 +168,17 @@ class Trajectory:
             ("estimators",),
         )
         yield self.max_weight >= 1, "`max_weight` must be at least 1", ("max_weight",)
+        yield (
+            "Discover" not in names
+            or (self.discover_groups >= 1 and self.batch_size % self.discover_groups == 0),
+            "`batch_size` must be a multiple of `discover_groups`",
+            ("batch_size", "discover_groups"),
+        )
+        yield (
+            0 < self.discover_alpha <= 1,
+            "`discover_alpha` must be in (0, 1]",
+            ("discover_alpha",),
+        )
         yield self.subset_size >= 2, "`subset_size` must be at least 2", ("subset_size",)
         yield self.num_draws >= 2, "`num_draws` must be at least 2", ("num_draws",)
         yield (

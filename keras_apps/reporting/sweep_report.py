@@ -27,6 +27,7 @@ from keras_apps.reporting.document import (
     findings_parts,
 )
 from keras_apps.reporting.pictures import Picture
+from keras_apps.reporting.step_axes import set_log_axis
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.sweep_trials import Trial
 from keras_apps.running.workdir import WorkdirError
@@ -249,7 +250,7 @@ def _plot(sweep: Sweep, varied: Varied, rows: Sequence[Row], ax: Axes) -> Axes:
         ax.set_xticks(list(places.values()), list(places))
         ax.minorticks_off()
     if not sweep.largest_is_best:
-        curves.set_log_axis(ax)
+        set_log_axis(ax)
     ax.set_xlabel(varied.key)
     ax.set_ylabel(f"final {curves.AXIS_LABELS.get(name, name.replace('_', ' '))}")
     return pictures.add_legend(ax)

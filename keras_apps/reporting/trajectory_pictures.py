@@ -1,13 +1,15 @@
 """Pictures of a trajectory: functions (records, ax) -> ax, and their numbers as rows.
 
 Points are measurements, a line is their running geometric mean, and the shade around it one
-deviation within its window. An estimator has one colour in all pictures, from the palette of Okabe
+deviation within its window; where a snapshot or clusters are taken anew, a line begins anew. An estimator has one colour in all pictures, from the palette of Okabe
 and Ito; ways to draw from the same clusters differ in their lines, too.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,18 @@ from matplotlib.axes import Axes
 
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting import pictures
-from keras_apps.reporting.curves_over_steps import labelled, set_log_axis
 from keras_apps.reporting.pictures import Picture
-from tf_gradvar.plots import estimator_colors, smoothed
+from keras_apps.reporting.step_axes import labelled, set_log_axis
+from tf_gradvar.plots import PALETTE, estimator_colors, smoothed
 
 Record = dict[str, Any]
 
 # A window has this share of the measurements.
 WINDOWS = 12
 SHADE = 0.16
+REFRESHED = ("SVRG", "GC")
+# With few draws the published statistic of a coordinate that is rarely different from 0 is huge.
+HIGHEST_SHOWN = 2.0
 LABELS = {
     "average_variance": "average variance\n(squared gradient per parameter)",
     "normalized_variance": "normalized variance (no unit)",
@@ -34,7 +39,7 @@ CAPTIONS = {
     "average_variance": "Average variance of each estimate, at the same weights. Dots are "
     "measurements, a line is their running geometric mean, the shade one deviation in its window.",
     "normalized_variance": "Normalized variance: 0 is no noise, 1 is nothing but noise. Dots, "
-    "lines and shades as for the average variance.",
+    "lines and shades as for the average variance; what is above 2 is in the numbers alone.",
 }
 OF_THE_PAPER = "The statistic behind the paper's figures, from estimates that are drawn: "
 LOSSES = {"training_loss": ("#0072B2", "-"), "test_loss": ("#D55E00", "--")}
@@ -72,21 +77,28 @@ def published_records(records: Sequence[Record]) -> list[Record]:
 
 def plot_variances(trajectory: Trajectory, records: Sequence[Record], value: str, ax: Axes) -> Axes:
     """Draw a variance of each estimator over the steps."""
-    colors = estimator_colors(records)
+    colors = colors_of(records)
     for name, color in colors.items():
         points = [
             (r["step"], float(r["estimators"][name][value])) for r in records
             if value in r["estimators"].get(name, {})
         ]  # fmt: skip
         if points:
-            _draw(ax, points, color, _line(name), name)
+            anew = trajectory.refreshes if name.startswith(REFRESHED) else ()
+            _draw(ax, points, color, _line(name), name, anew)
     if value == "normalized_variance":
-        top = max(ax.get_ylim()[1], 1.0)
-        ax.set_ylim(0, 1.03 if top <= 1.0 else 1.02 * top)
+        largest = max((max(line.get_ydata()) for line in ax.lines), default=1.0)
+        ax.set_ylim(0, 1.03 if largest <= 1.0 else min(1.05 * largest, HIGHEST_SHOWN))
     else:
         set_log_axis(ax)
     _mark(ax, trajectory)
     return pictures.add_legend(labelled(ax, LABELS[value]), columns=3)
+
+
+def colors_of(records: Sequence[Record]) -> dict[str, str]:
+    """Return a colour for each estimator; those beyond the palette are grey."""
+    colors = estimator_colors(records)
+    return colors | dict.fromkeys(list(colors)[len(PALETTE) :], "#999999")
 
 
 def plot_losses(trajectory: Trajectory, records: Sequence[Record], ax: Axes) -> Axes:
@@ -149,15 +161,26 @@ def rolling(
     return np.array(steps), means, np.array(factors)
 
 
-def _draw(ax: Axes, points: Sequence[tuple[int, float]], color: str, line: Any, label: str) -> None:
+def _draw(
+    ax: Axes,
+    points: Sequence[tuple[int, float]],
+    color: str,
+    line: Any,
+    label: str | None,
+    anew: Sequence[int] = (),
+) -> None:
+    """Draw points, and a line and a shade for each part between two of the steps `anew`."""
     shown = [(step, value) for step, value in points if 0 < value < np.inf]
-    if not shown:
-        return
-    steps, means, factors = rolling(shown)
     style: Mapping[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.5}
-    ax.plot(*zip(*shown, strict=True), ".", color=color, markersize=4, alpha=0.55)
-    ax.fill_between(steps, means / factors, means * factors, color=color, alpha=SHADE, linewidth=0)
-    ax.plot(steps, means, label=label, **style)
+    # What is measured at a refresh belongs to the part before it.
+    for _, part in itertools.groupby(shown, lambda point: bisect.bisect_left(anew, point[0])):
+        own = list(part)
+        steps, means, factors = rolling(own)
+        ax.plot(*zip(*own, strict=True), ".", color=color, markersize=4, alpha=0.55)
+        low, high = means / factors, means * factors
+        ax.fill_between(steps, low, high, color=color, alpha=SHADE, linewidth=0)
+        ax.plot(steps, means, label=label, **style)
+        label = None
 
 
 def _mark(ax: Axes, trajectory: Trajectory) -> None:

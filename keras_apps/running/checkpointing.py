@@ -131,7 +131,7 @@ class CheckpointFolder:
         place.mkdir(parents=True)
         self._files.write(place, progress)
         if arrays:
-            np.savez(place / ARRAYS, **arrays)
+            np.savez(place / ARRAYS, allow_pickle=False, **arrays)
         sums = {path.name: _checksum(path) for path in sorted(place.iterdir())}
         (place / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
 

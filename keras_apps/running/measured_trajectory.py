@@ -12,6 +12,7 @@ from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.running.checkpointing import CheckpointFolder, discard
 from keras_apps.running.cluster_members import write_members
+from keras_apps.running.discover_groups import DiscoverGroups
 from keras_apps.running.progress import Display
 from keras_apps.running.stopping import Interruption, StopOnRequest
 from keras_apps.running.trajectory_batches import MeasuredExamples, training_batches
@@ -89,6 +90,7 @@ class SeededTrajectory:
         self._model = _compiled(trajectory, self._problem, self._seed)
         self._compared = ComparedEstimators(trajectory, self._problem, self._seed)
         self._examples = MeasuredExamples(self._problem, self._seed)
+        moving = self._moving_buffers()
         step = self._restore()
         display.start_run(self._name, step, trajectory.steps)
         instrument = Measurements(
@@ -101,7 +103,27 @@ class SeededTrajectory:
             self._clock,
             done=self._save,
         )
-        callbacks = [instrument, StopOnRequest(display, interruption)]
+        callbacks = [*moving, instrument, StopOnRequest(display, interruption)]
+        if not self._train(step, callbacks, interruption):
+            return False
+        discard(self._workdir.checkpoints(self._name), keep_weights=False)
+        display.finish_run(self._name, _summary(instrument.last))
+        return True
+
+    def _moving_buffers(self) -> list[keras.callbacks.Callback]:
+        """Return what moves the buffers of Discover, if these are compared."""
+        optimizer = self._compared.discover
+        if optimizer is None:
+            return []
+        optimizer.build(self._model.trainable_variables)
+        shared = self._model, optimizer, self._trajectory, self._problem, self._seed
+        return [DiscoverGroups(*shared)]
+
+    def _train(
+        self, step: int, callbacks: list[keras.callbacks.Callback], interruption: Interruption
+    ) -> bool:
+        """Take the steps that are left, from one refresh to the next; False if interrupted."""
+        trajectory = self._trajectory
         while step < trajectory.steps:
             if step in trajectory.refreshes:
                 self._refresh(step)
@@ -112,8 +134,6 @@ class SeededTrajectory:
             if interruption.requested and step < trajectory.steps:
                 self._save(step)
                 return False
-        discard(self._workdir.checkpoints(self._name), keep_weights=False)
-        display.finish_run(self._name, _summary(instrument.last))
         return True
 
     @functools.cached_property

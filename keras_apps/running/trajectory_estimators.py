@@ -10,16 +10,18 @@ import numpy as np
 
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.trajectory import Trajectory
+from tf_gradvar import Discover
 from tf_gradvar.clustering import GradientClustering
-from tf_gradvar.estimators import SVRG, Estimator, MiniBatch, Stratified
+from tf_gradvar.estimators import SVRG, DiscoverEstimate, Estimator, MiniBatch, Stratified
 from tf_gradvar.sampling.design import DrawingRule
 
 # Names of what is kept between two refreshes.
 ASSIGNMENTS = "assignments"
 SNAPSHOT = "snapshot_{}"
+DISCOVER = "discover_{}"
 
 
-def check_batch_size(trajectory: Trajectory, problem: Problem) -> None:
+def check_fits(trajectory: Trajectory, problem: Problem) -> None:
     """Refuse a trajectory whose batches, clusters or examples do not fit a problem.
 
     Raises:
@@ -37,6 +39,12 @@ def check_batch_size(trajectory: Trajectory, problem: Problem) -> None:
             f"`subset_size` must be at least {2 * size}, two examples for each of the "
             f"{size} clusters of gradients. Received: subset_size={trajectory.subset_size}."
         )
+    if "Discover" in trajectory.estimators and _normalises_batches(problem.build_model()):
+        raise ValueError(
+            "`estimators` must not hold 'Discover' for a model with batch normalization, whose "
+            "moving averages the groups would change. Received: estimators="
+            f"{trajectory.estimators!r}. Leave it out."
+        )
     if not problem.is_in_memory:
         raise ValueError(
             "A trajectory needs examples in memory: all of them are clustered. Received: images on "
@@ -51,6 +59,10 @@ def check_batch_size(trajectory: Trajectory, problem: Problem) -> None:
         )
 
 
+def _normalises_batches(model: keras.Model) -> bool:
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+
+
 class ComparedEstimators:
     """The estimators of a trajectory, in its order.
 
@@ -61,6 +73,8 @@ class ComparedEstimators:
 
     Attributes:
         estimators: What is measured.
+        discover: The optimizer whose buffers are carried along, with the learning rate 0; None
+            where none is compared.
 
     Raises:
         ValueError: Batches, clusters or examples that do not fit the problem.
@@ -74,13 +88,14 @@ class ComparedEstimators:
     """
 
     def __init__(self, trajectory: Trajectory, problem: Problem, seed: int) -> None:
-        check_batch_size(trajectory, problem)
+        check_fits(trajectory, problem)
         self._loss = problem.loss
         size = trajectory.batch_size
         self._designs = designs(trajectory)
         # Any clusters at first: a refresh comes before the first measurement.
         self._assignments = np.arange(len(problem.x)) % size
         self._svrg = SVRG(size)
+        self.discover: Any = None
         rule = "paper" if trajectory.clustering == "paper" else "exact"
         representation = "rank1" if trajectory.clustering == "paper" else "sketch"
         self._clustering = GradientClustering(
@@ -92,9 +107,10 @@ class ComparedEstimators:
             verbose=False,
         )
         self._clustered: dict[str, Stratified] = {}
-        self.estimators = [self._made(name, size, problem) for name in trajectory.estimators]
+        self.estimators = [self._made(name, trajectory, problem) for name in trajectory.estimators]
 
-    def _made(self, name: str, size: int, problem: Problem) -> Estimator:
+    def _made(self, name: str, trajectory: Trajectory, problem: Problem) -> Estimator:
+        size = trajectory.batch_size
         if name == "SG":
             return MiniBatch(size)
         if name == "SG-2B":
@@ -104,9 +120,28 @@ class ComparedEstimators:
         if name == "strata":
             shares = shares_of_batch(size, problem.probabilities)
             return Stratified(problem.clusters, samples_per_cluster=shares, name=f"strata-{size}")
+        if name == "Discover":
+            return self._discover(trajectory, problem)
         design = self._designs[name](self._assignments)
         self._clustered[name] = Stratified(design, name=f"{name}-{size}")
         return self._clustered[name]
+
+    def _discover(self, trajectory: Trajectory, problem: Problem) -> Estimator:
+        shares = problem.probabilities
+        self.discover = Discover(
+            0.0,
+            len(shares),
+            alpha=trajectory.discover_alpha,
+            cluster_probabilities=shares.tolist(),
+        )
+        groups = trajectory.discover_groups
+        return DiscoverEstimate(
+            self.discover,
+            problem.clusters,
+            group_size=trajectory.batch_size // groups,
+            groups_per_batch=groups,
+            replacement=False,
+        )
 
     def refresh(self, model: keras.Model, x: Any, y: Any) -> None:
         """Take a snapshot of the weights, and cluster the gradients of these examples.
@@ -127,16 +162,24 @@ class ComparedEstimators:
         return self._assignments if self._clustered else None
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what was taken at the last refresh, by name."""
+        """Return what was taken at the last refresh, and the buffers, by name."""
         snapshot = self._svrg.snapshot or []
-        weights = {SNAPSHOT.format(place): weight for place, weight in enumerate(snapshot)}
-        return {ASSIGNMENTS: self._assignments, **weights}
+        buffers = [] if self.discover is None else self.discover.variables
+        return {
+            ASSIGNMENTS: self._assignments,
+            **{SNAPSHOT.format(place): weight for place, weight in enumerate(snapshot)},
+            **{DISCOVER.format(place): np.array(v) for place, v in enumerate(buffers)},
+        }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take up what `state` returned."""
-        weights = [state[SNAPSHOT.format(place)] for place in range(len(state) - 1)]
-        if weights:
+        """Take up what `state` returned; an optimizer must be built."""
+        places = range(len(state))
+        names = [SNAPSHOT.format(place) for place in places]
+        if weights := [state[name] for name in names if name in state]:
             self._svrg.set_snapshot(weights)
+        if self.discover is not None:
+            for place, variable in enumerate(self.discover.variables):
+                variable.assign(state[DISCOVER.format(place)])
         if self._clustered:
             self._assign(state[ASSIGNMENTS])
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_apps.experiments import training_problem, trajectory
 from keras_apps.experiments.classification import Classification
 from keras_apps.experiments.trajectory import ESTIMATORS, Trajectory
 from keras_apps.experiments.variance_study import Study
@@ -17,11 +18,11 @@ STEPS = Trajectory(steps=12, measure_every=2, refresh_every=4)
 
 @pytest.mark.parametrize(("drops", "factor"), [((3,), 0.1), ((1, 2, 9), 0.5), ((4, 8), 2.0)])
 def test_rates_by_a_plain_loop(drops, factor):
-    trajectory = dataclasses.replace(
+    changed = dataclasses.replace(
         STEPS, learning_rate=0.3, drops=drops, drop_factor=factor, momentum=0.0
     )
     weight = keras.Variable([1.0], dtype="float64")
-    optimizer = keras.optimizers.SGD(trajectory.learning_rate_schedule())
+    optimizer = keras.optimizers.SGD(changed.learning_rate_schedule())
     optimizer.build([weight])
     rate = 0.3
     for step in range(12):
@@ -38,11 +39,11 @@ def test_a_constant_rate_is_a_number():
 
 @pytest.mark.parametrize(("first", "expected"), [(0, [0, 4, 8]), (1, [1, 4, 8])])
 def test_refreshes(first, expected):
-    trajectory = dataclasses.replace(STEPS, first_snapshot=first)
-    assert trajectory.refreshes == expected
+    changed = dataclasses.replace(STEPS, first_snapshot=first)
+    assert changed.refreshes == expected
     found, step = [], 0
     while step < 12:
-        step = trajectory.next_refresh(step)
+        step = changed.next_refresh(step)
         found.append(step)
     assert found == [step for step in (*expected, 12) if step]
 
@@ -70,6 +71,12 @@ def test_seeds():
         ({"estimators": ("SG", "GC", "GC")}, "`estimators` must be different ones of"),
         ({"estimators": ("SG", "Gc")}, r"Received: estimators=\('SG', 'Gc'\)"),
         ({"max_weight": 0.5}, "`max_weight` must be at least 1"),
+        (
+            {"estimators": ("SG", "Discover"), "discover_groups": 3},
+            "`batch_size` must be a multiple of `discover_groups`. Received: batch_size=128",
+        ),
+        ({"estimators": ("SG", "Discover"), "discover_groups": 0}, "of `discover_groups`"),
+        ({"discover_alpha": 0.0}, r"`discover_alpha` must be in \(0, 1\]"),
         ({"subset_size": 1}, "`subset_size` must be at least 2"),
         ({"num_draws": 1}, "`num_draws` must be at least 2"),
         ({"published_every": 3}, "`published_every` must be a multiple of `measure_every`"),
@@ -95,6 +102,10 @@ def test_fields_from_the_shell():
     assert found.estimators == ("SG", "GC-bounded")
     assert found.drops == (4, 8)
     assert (found.method, found.repeats) == ("subset", 2)
+
+
+def test_younger_fields_are_known_as_such():
+    assert trajectory.LATER == training_problem.LATER
 
 
 def test_a_workdir_from_before_the_younger_fields_goes_on():

@@ -13,6 +13,7 @@ from keras_apps.reporting.trajectory_findings import (
     sentences_on_rates,
 )
 from keras_apps.reporting.trajectory_pictures import (
+    colors_of,
     numbers_of,
     plot_losses,
     plot_variances,
@@ -97,16 +98,26 @@ def test_refreshes_and_drops_are_marked():
     assert ax.get_yscale() == "log"
 
 
+def test_an_estimator_beyond_the_palette_is_grey():
+    many = [{"step": 1, "estimators": {f"SG-{size}": {} for size in range(8)}}]
+    colors = colors_of(many)
+    assert len(set(colors.values())) == 8
+    assert colors["SG-7"] == "#999999"
+
+
 def test_raw_points_smoothed_line_and_shade():
     ax = drawn(plot_variances, records(), "average_variance")
     points, line = ax.lines[0], ax.lines[1]
     np.testing.assert_allclose(points.get_ydata(), [8, 4, 8 / 3, 2])
     expected = [8, (8 * 4 * 8 / 3) ** (1 / 3), (4 * 8 / 3 * 2) ** (1 / 3), 2]
     np.testing.assert_allclose(line.get_ydata(), expected)
-    assert len(ax.collections) == 3
+    # The line of SVRG begins anew after the snapshot at step 20.
+    assert len(ax.collections) == 4
+    parts = [list(own.get_xdata()) for own in ax.lines if own.get_color() == "#009E73"]
+    assert parts == [[10, 20], [10, 20], [30, 40], [30, 40]]
 
 
-@pytest.mark.parametrize(("factor", "top"), [(1.0, 1.03), (3.0, 1.2)])
+@pytest.mark.parametrize(("factor", "top"), [(1.0, 1.03), (3.0, 1.26), (30.0, 2.0)])
 def test_the_normalized_variance_has_a_linear_axis(factor, top):
     found = records()
     for record in found:
@@ -116,8 +127,7 @@ def test_the_normalized_variance_has_a_linear_axis(factor, top):
     assert ax.get_yscale() == "linear"
     low, high = ax.get_ylim()
     assert low == 0
-    assert high >= top
-    assert (high == 1.03) == (factor == 1.0)
+    assert high == pytest.approx(top)
 
 
 def test_losses():

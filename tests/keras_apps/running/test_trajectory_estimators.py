@@ -38,6 +38,7 @@ def test_names_in_their_order(refreshed):
         "GC-16",
         "GC-proportional-16",
         "GC-bounded-16",
+        "Discover-8x2",
     ]
 
 
@@ -68,7 +69,14 @@ def test_three_ways_to_draw_from_the_same_clusters(problem, refreshed):
 
 def test_restored_state(problem, refreshed):
     again = ComparedEstimators(TRAJECTORY, problem, seed=0)
+    model = problem.build_model()
+    refreshed.discover.build(model.trainable_variables)
+    for place, variable in enumerate(refreshed.discover.variables):
+        variable.assign(np.full(variable.shape, place))
+    again.discover.build(model.trainable_variables)
     again.restore(refreshed.state())
+    for own, other in zip(again.discover.variables, refreshed.discover.variables, strict=True):
+        np.testing.assert_array_equal(np.array(own), np.array(other))
     for name, estimator in by_name(again).items():
         expected = by_name(refreshed)[name]
         np.testing.assert_array_equal(estimator.assignments, expected.assignments)
@@ -94,6 +102,11 @@ def test_nothing_is_refreshed_that_nobody_needs(problem):
     [
         ({"batch_size": 5000}, {}, r"`batch_size` must be at most .*, 1438\. .*batch_size=5000"),
         ({"method": "subset", "subset_size": 31}, {}, "`subset_size` must be at least 32"),
+        (
+            {},
+            {"model": "resnet_cifar", "model_arguments": {"filters": 2, "batch_norm": True}},
+            "`estimators` must not hold 'Discover' for a model with batch normalization",
+        ),
         ({}, {"clusters": "augmentations"}, "needs clusters to which examples belong"),
         ({}, {"clusters": "labels", "label_noise": 0.1}, "or leave the trajectory out"),
     ],
