@@ -1,8 +1,9 @@
 """Pictures of a trajectory: functions (records, ax) -> ax, and their numbers as rows.
 
 Points are measurements, a line is their running geometric mean, and the shade around it one
-deviation within its window; where a snapshot or clusters are taken anew, a line begins anew. An estimator has one colour in all pictures, from the palette of Okabe
-and Ito; ways to draw from the same clusters differ in their lines, too.
+deviation within its window; where a snapshot or clusters are taken anew, a line begins anew. An
+estimator has one colour in all pictures, from the palette of Okabe and Ito; ways to draw from the
+same clusters differ in their lines, too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ Record = dict[str, Any]
 WINDOWS = 12
 SHADE = 0.16
 REFRESHED = ("SVRG", "GC")
-# With few draws the published statistic of a coordinate that is rarely different from 0 is huge.
-HIGHEST_SHOWN = 2.0
+# Beyond it, a normalized variance gets a log axis: with few draws the published statistic of a
+# coordinate that is rarely different from 0 is huge.
+HIGHEST_LINEAR = 2.0
 LABELS = {
     "average_variance": "average variance\n(squared gradient per parameter)",
     "normalized_variance": "normalized variance (no unit)",
@@ -39,7 +41,7 @@ CAPTIONS = {
     "average_variance": "Average variance of each estimate, at the same weights. Dots are "
     "measurements, a line is their running geometric mean, the shade one deviation in its window.",
     "normalized_variance": "Normalized variance: 0 is no noise, 1 is nothing but noise. Dots, "
-    "lines and shades as for the average variance; what is above 2 is in the numbers alone.",
+    "lines and shades as for the average variance.",
 }
 OF_THE_PAPER = "The statistic behind the paper's figures, from estimates that are drawn: "
 LOSSES = {"training_loss": ("#0072B2", "-"), "test_loss": ("#D55E00", "--")}
@@ -88,7 +90,10 @@ def plot_variances(trajectory: Trajectory, records: Sequence[Record], value: str
             _draw(ax, points, color, _line(name), name, anew)
     if value == "normalized_variance":
         largest = max((max(line.get_ydata()) for line in ax.lines), default=1.0)
-        ax.set_ylim(0, 1.03 if largest <= 1.0 else min(1.05 * largest, HIGHEST_SHOWN))
+        if largest > HIGHEST_LINEAR:
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(0, 1.03 if largest <= 1.0 else 1.05 * largest)
     else:
         set_log_axis(ax)
     _mark(ax, trajectory)
