@@ -35,14 +35,13 @@ FULL = Trajectory(
     published_every=4,
 )
 SECONDS = ("seconds", "training_seconds", "measuring_seconds")
-MOVING = Classification(
-    "digits", model_arguments={"hidden_units": [8]}, crop="pad", flip=True, label_noise=0.1
-)
+STILL = Classification("digits", model_arguments={"hidden_units": [8]}, training_examples=400)
+MOVING = dataclasses.replace(STILL, crop="pad", flip=True, label_noise=0.1)
 
 
 @pytest.fixture(scope="module")
 def problem():
-    return Classification("digits", model_arguments={"hidden_units": [8]}).build()
+    return STILL.build()
 
 
 def spied(problem):
