@@ -2,6 +2,8 @@
 #   make demo    train on real digits, compare the optimizers, write runs/demo/report.html
 #   make test    lint, types, all tests and the notebooks
 #   make test-all   the same with all of the cases that take turns, a third each day
+#   make docs    the documentation, with the notebooks' outputs, in docs/_build/html
+#   make matrix  the tests on Python 3.10 to 3.13 with the oldest and newest releases: docs/matrix.md
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
 # `tensorflow-cpu` is the small build for Linux on x86; elsewhere, or for a GPU, `tensorflow`.
@@ -15,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # threads as cores, the default, they can stop for good.
 export PJRT_NPROC ?= 32
 
-.PHONY: demo test test-all lint types pytest jax notebook hunt clean
+.PHONY: demo test test-all lint types pytest jax notebook docs matrix hunt clean
 
 $(READY): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,7 +28,7 @@ $(READY): setup.py
 demo: $(READY)
 	$(BIN)/python -m keras_apps.train --config mnist5k_classes:demo --workdir runs/demo
 
-test: lint types pytest jax notebook
+test: lint types pytest jax docs
 
 test-all: export CASES := all
 test-all: test
@@ -55,6 +57,13 @@ notebook: $(READY)
 	XLA_FLAGS=--xla_force_host_platform_device_count=4 \
 		$(BIN)/python -m tests.run_notebook colab/discover_tpu.ipynb 'Found 4 x cpu.'
 
+# Of the notebooks as they have just run. A warning fails.
+docs: notebook
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --builder html docs docs/_build/html
+
+matrix: $(READY)
+	$(BIN)/python -m tests.matrix
+
 # Prints its seed, which `make hunt HUNT_SEED=...` takes to draw the same again.
 HUNT_MODELS ?= 1000
 HUNT_SEED ?= $(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
@@ -64,4 +73,4 @@ hunt: $(READY)
 	$(BIN)/python -m pytest tests/hunt --numprocesses 2 --dist load
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist docs/_build docs/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache

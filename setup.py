@@ -30,6 +30,7 @@ TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.5",
 ]
+DOCS = ["furo", "myst-nb>=1.1", "sphinx>=7.4", "sphinx-copybutton", "sphinx-mathjax-offline"]
 LINT = ["mypy>=1.11", "ruff>=0.8"]
 
 setup(
@@ -51,8 +52,9 @@ setup(
         "benchmarks": BENCHMARKS,
         "jax": ["jax>=0.4.34"],
         "plots": ["matplotlib>=3.8"],
+        "docs": [*APPS, *DOCS],
         "test": [*APPS, *TEST],
-        "dev": [*APPS, *TEST, *LINT],
+        "dev": [*APPS, *TEST, *LINT, *DOCS],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,6 +1,7 @@
 """Run a notebook from start to end at a small size: python -m tests.run_notebook FILE [SENTENCE].
 
 Fails if a cell fails, if the committed notebook holds outputs, or if no cell prints the sentence.
+What ran is kept in docs/notebooks, for the documentation.
 """
 
 import os
@@ -25,6 +26,9 @@ def run_notebook(path: Path, sentence: str = "") -> None:
     printed = text_of(notebook)
     if sentence not in printed:
         raise SystemExit(f"{path} did not print {sentence!r}, but:\n{printed}")
+    kept = root / "docs" / "notebooks" / path.name
+    kept.parent.mkdir(exist_ok=True)
+    nbformat.write(notebook, kept)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     print(f"{path}: {cells} cells ran")
 

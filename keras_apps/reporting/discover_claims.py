@@ -302,7 +302,8 @@ CLAIMS = [
         "At the same weights; the paper measures each optimizer at its own. The paper's value "
         "is the distance of the buffers from the gradients of the clusters; the error of the step "
         "is what an optimizer takes its step with, squared bias included. Pictures: "
-        "[clean](results/cifar10_variance-small), [noisy](results/cifar10_variance-noisy).",
+        "[clean](results/cifar10_variance-small/carried_errors-Carried-C1.png), "
+        "[noisy](results/cifar10_variance-noisy/carried_errors-Carried-C1.png).",
     ),
     Claim(
         "Momentum, too, lowers the between-cluster variance.",

@@ -52,7 +52,7 @@ class ClusterSampling:
 
     @property
     def blocks(self) -> Blocks | None:
-        """The clusters that replicas own, and their groups in a batch; None: all draw from all."""
+        """The clusters that replicas own, and their groups in a batch; or None."""
         if self.owned_by is None:
             return None
         ownership = Ownership(self.num_clusters, self.owned_by)

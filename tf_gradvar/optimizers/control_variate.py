@@ -166,7 +166,7 @@ class ClusterControlVariate(OptimizerAround):
 
     @property
     def correction_scale(self) -> Any:
-        """The share of v_t in the step: `scale`, or what was learned for each variable.
+        """How much of the step is v_t, which is `scale` or was learned for each variable.
 
         The latter is a float32 variable [V] in the order of the variables that the optimizer was
         built with.
@@ -175,7 +175,7 @@ class ClusterControlVariate(OptimizerAround):
 
     @property
     def combination(self) -> Combination:
-        """What the next v_t is made of: the factors of the group gradients and their buffers.
+        """The factors of the group gradients and of their buffers in the next v_t.
 
         With the scale s of a variable, a = 1 - s + s gain and b = s gain.
         """

@@ -25,14 +25,12 @@ def pick_strategy(
     Create model and optimizer under its `scope()`, and train with `train_steps`, which runs under
     all of them. Call it before any other TensorFlow operation, and once in a process.
 
-    | name | replicas |
-    |---|---|
-    | `"one_device"` | one: the default strategy |
-    | `"mirrored"` | the GPUs of this machine, or without any its logical CPUs |
-    | `"multi_worker"` | the GPUs, or the CPU, of every worker that TF_CONFIG names |
-    | `"tpu"` | the cores of a TPU: of this machine, or the one that TPU_NAME names |
-    | `"auto"` | several workers if TF_CONFIG names them, else a TPU if the environment tells of
-    one, else several GPUs or logical CPUs, else one device |
+    * `"one_device"`: one replica, the default strategy;
+    * `"mirrored"`: the GPUs of this machine, or without any its logical CPUs;
+    * `"multi_worker"`: the GPUs, or the CPU, of every worker that TF_CONFIG names;
+    * `"tpu"`: the cores of a TPU, of this machine or the one that TPU_NAME names;
+    * `"auto"`: several workers if TF_CONFIG names them, else a TPU if the environment tells of
+      one, else several GPUs or logical CPUs, else one device.
 
     **Several workers.** Start the same program on every machine, with the same TF_CONFIG but for
     the index of the task. Each waits for all others, and says on stderr, after 2 seconds and then
