@@ -8,6 +8,11 @@ at other moments of training.
 Expected: points of both classes share a cluster, far apart in the plane but with gradients that are
 alike; the clusters pull the boundary in different directions.
 
+Measured (pictures in docs/results/gc_figure_1): after 10 steps a batch of one point from each
+cluster has 0.19 of the variance of a plain batch of 4, and two of the four clusters hold points of
+both classes. Within the clusters is 33 % of the variance of the gradients, but 77 % of that of the
+points themselves.
+
 Time: a few seconds.
 
 Command:
