@@ -24,16 +24,12 @@ from keras_apps.experiments.two_gaussians import ClusterPicture, TwoGaussians
 
 def config() -> ClusterPicture:
     """Four clusters after ten steps of gradient descent, and at three other moments."""
-    picture = ClusterPicture(title="Clusters of gradients in the plane")
-    picture.steps = 10
-    picture.moments = (0, 3, 30)
-    return picture
+    return ClusterPicture(title="Clusters of gradients in the plane")
 
 
 def quick() -> ClusterPicture:
     """Fewer points, to see that everything works."""
     picture = config()
     picture.steps = 2
-    picture.moments = (0,)
     picture.problem = TwoGaussians(examples_per_class=10)
     return picture

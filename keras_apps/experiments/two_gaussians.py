@@ -83,7 +83,7 @@ class ClusterPicture:
     num_clusters: int = 4
     step_size: float = 1.0
     seed: int = 0
-    moments: tuple[int, ...] = dataclasses.field(default=(), metadata=LATER)
+    moments: tuple[int, ...] = dataclasses.field(default=(0, 3, 30), metadata=LATER)
 
     def check(self) -> None:
         """Refuse numbers of steps that are none.
