@@ -83,6 +83,7 @@ def tiny_trajectory() -> Trajectory:
     trajectory.subset_size = 64
     trajectory.published_every = 4
     trajectory.num_draws = 2
+    trajectory.estimators = ("SG", "SVRG", "strata", "GC")
     trajectory.refresh_every = 4
     trajectory.first_snapshot = 1
     return trajectory
