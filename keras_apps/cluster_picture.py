@@ -34,8 +34,9 @@ def prepare(config: ClusterPicture, devices: Devices) -> Problem:
 
 def run(task: Task) -> Report:
     """Train, cluster and draw."""
-    found = find(task.loaded.config, task.problem)
-    return plane_report(task.loaded, found, task.problem, task.workdir.figures)
+    config: ClusterPicture = task.loaded.config
+    moments = [find(config, task.problem, steps) for steps in (config.steps, *config.moments)]
+    return plane_report(task.loaded, moments, task.problem, task.workdir.figures)
 
 
 APP = App(ClusterPicture, __doc__ or "", prepare, run)

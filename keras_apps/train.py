@@ -106,7 +106,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     measures = task.devices.workers.is_chief  # on one device
     if trajectory is not None and (not measures or _is_measured(trajectory, task.workdir)):
         trajectory = None
-    total = left + (trajectory is not None)
+    total = left + (0 if trajectory is None else trajectory.repeats)
     if not total:
         return True
     optimizers = (optimizer for _, optimizer in all_optimizers(experiment, task.problem))

@@ -18,7 +18,7 @@ FILES = {
     "data": "cluster_batches loss_shapes owned_batches reassign stratified_batches",
     "diagnosis": "diagnose",
     "estimators": "draws exact subset",
-    "keras_apps": "devices images_on_disk sweep train",
+    "keras_apps": "devices images_on_disk study sweep train",
     "keras_apps/augmentation": "pipeline",
     "keras_apps/models": "networks",
     "keras_apps/reporting": "comparison_report",

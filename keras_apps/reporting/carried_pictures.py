@@ -16,6 +16,7 @@ from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import pictures
 from keras_apps.reporting.comparison_results import EARLY, Arm, Results
 from keras_apps.reporting.curves_over_steps import PREFIX
+from keras_apps.reporting.step_axes import labelled, set_log_axis
 from tf_gradvar.pages import PERCENT, Gallery, Markup, Part, Picture, Section, Table, Text
 from tf_gradvar.plots import smoothed
 
@@ -100,9 +101,9 @@ def _plot(results: Results, arm: Arm, values: Sequence[Value], label: str, ax: A
             color=value.color,
             linestyle=value.line,
         )
-    curves.set_log_axis(ax)
+    set_log_axis(ax)
     ax.set_xlim(0, results.experiment.steps)
-    return pictures.add_legend(curves.labelled(ax, label), columns=2)
+    return pictures.add_legend(labelled(ax, label), columns=2)
 
 
 def _paper_values(arm: Arm) -> list[Value]:

@@ -19,11 +19,11 @@ from keras_apps.reporting.feature_results import (
     summary,
     values_of,
 )
-from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
 from tf_gradvar.pages import (
     Gallery,
     Part,
+    Picture,
     Report,
     Section,
     Table,
