@@ -12,10 +12,10 @@ from __future__ import annotations
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
-from keras_apps.reporting.document import Report
 from keras_apps.reporting.plane_report import COLOURS, plane_report
 from keras_apps.running.devices import Devices
 from keras_apps.running.plane_clustering import find
+from tf_gradvar.pages import Report
 
 
 def prepare(config: ClusterPicture, devices: Devices) -> Problem:
@@ -34,8 +34,9 @@ def prepare(config: ClusterPicture, devices: Devices) -> Problem:
 
 def run(task: Task) -> Report:
     """Train, cluster and draw."""
-    found = find(task.loaded.config, task.problem)
-    return plane_report(task.loaded, found, task.problem, task.workdir.figures)
+    config: ClusterPicture = task.loaded.config
+    moments = [find(config, task.problem, steps) for steps in (config.steps, *config.moments)]
+    return plane_report(task.loaded, moments, task.problem, task.workdir.figures)
 
 
 APP = App(ClusterPicture, __doc__ or "", prepare, run)

@@ -14,14 +14,13 @@ from rich.console import Console
 
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting import terminal
-from keras_apps.reporting.document import Report
-from keras_apps.reporting.page import page
 from keras_apps.running import configurations, faults
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.devices import Devices
 from keras_apps.running.shared_workdir import open_workdir
 from keras_apps.running.stopping import INTERRUPTED, Interruption
 from keras_apps.running.workdir import Workdir, WorkdirError
+from tf_gradvar.pages import Report, page
 from tf_gradvar.training.preemption import LostWorkerError
 
 # The status after a fault outside the program.

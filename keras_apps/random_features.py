@@ -24,7 +24,6 @@ from typing import Any
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.feature_grid import SG, FeatureGrid, FeatureRun
 from keras_apps.experiments.training_problem import Problem
-from keras_apps.reporting.document import Report
 from keras_apps.reporting.feature_report import feature_report
 from keras_apps.reporting.feature_results import summary_rows
 from keras_apps.reporting.pictures import write_csv
@@ -34,6 +33,7 @@ from keras_apps.running.feature_runs import Instruments, measured
 from keras_apps.running.parts import take_over_grid
 from keras_apps.running.processes import check_processes, side_by_side
 from keras_apps.running.progress import Display
+from tf_gradvar.pages import Report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

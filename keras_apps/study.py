@@ -17,11 +17,14 @@ from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.variance_study import Study
-from keras_apps.reporting.document import Report
+from keras_apps.reporting.cluster_images import cluster_images
 from keras_apps.reporting.trajectory_report import study_report
+from keras_apps.running.cluster_members import read_members
 from keras_apps.running.devices import Devices
-from keras_apps.running.measured_trajectory import estimators_of, is_finished, measure
+from keras_apps.running.measured_trajectory import measure, seeds_left
 from keras_apps.running.progress import Display
+from keras_apps.running.trajectory_estimators import ComparedEstimators
+from tf_gradvar.pages import Report
 
 
 def study_of(config: Any) -> Any:
@@ -38,19 +41,26 @@ def prepare(study: Study, devices: Devices) -> Problem:
         ValueError: A batch size that the problem does not fit.
     """
     problem = study.problem.build()
-    estimators_of(study.trajectory, problem)
+    ComparedEstimators(study.trajectory, problem, study.trajectory.seed)
     return problem
 
 
 def run(task: Task) -> Report | None:
     """Train and measure what is not yet finished; None after an interruption."""
     trajectory = task.loaded.config.trajectory
-    if not is_finished(trajectory, task.workdir):
-        with Display(task.console, 1) as display:
+    if seeds := seeds_left(trajectory, task.workdir):
+        with Display(task.console, len(seeds)) as display:
             if not measure(trajectory, task.problem, task.workdir, display, task.interruption):
                 return None
     records = task.workdir.variances.read()
-    return study_report(task.loaded, records, task.problem.description, task.workdir.figures)
+    images = cluster_images(
+        task.problem,
+        read_members(task.workdir.members),
+        trajectory.refreshes[-1],
+        task.workdir.figures,
+    )
+    description = task.problem.description
+    return study_report(task.loaded, records, description, task.workdir.figures, images)
 
 
 APP = App(Study, __doc__ or "", prepare, run, study_of)

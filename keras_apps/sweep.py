@@ -23,7 +23,6 @@ from keras_apps import requirements
 from keras_apps.command_line import App, Task
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.experiments.sweep import SEARCHES, Sweep, assignments
-from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.reporting.sweep_report import rows_of, sweep_report, sweep_rows, value_of
 from keras_apps.running import configurations
@@ -33,6 +32,7 @@ from keras_apps.running.preparing import prepare
 from keras_apps.running.processes import check_processes
 from keras_apps.running.progress import Display
 from keras_apps.running.sweep_trials import Trials
+from tf_gradvar.pages import Report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -33,7 +33,6 @@ from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import summary_rows
-from keras_apps.reporting.document import Report
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.running import devices, tuning
 from keras_apps.running.checkpointing import discard
@@ -45,6 +44,7 @@ from keras_apps.running.progress import Display
 from keras_apps.running.shown_examples import shown_examples
 from keras_apps.running.training_run import TrainingRun
 from keras_apps.running.workdir import Workdir
+from tf_gradvar.pages import Report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,7 @@ def _train_all(experiment: Experiment, task: Task) -> bool:
     measures = task.devices.workers.is_chief  # on one device
     if trajectory is not None and (not measures or _is_measured(trajectory, task.workdir)):
         trajectory = None
-    total = left + (trajectory is not None)
+    total = left + (0 if trajectory is None else trajectory.repeats)
     if not total:
         return True
     optimizers = (optimizer for _, optimizer in all_optimizers(experiment, task.problem))

@@ -41,6 +41,17 @@ BELOW = {
         "sampling",
         "training",
     },
+    "pages": set(),
+    "diagnosis": {
+        "callbacks",
+        "clustering",
+        "data",
+        "estimators",
+        "losses",
+        "pages",
+        "per_example",
+        "sampling",
+    },
 }
 # The same for the rooms of the apps; the files beside them are the commands and may import all.
 ROOMS_BELOW = {
@@ -63,6 +74,8 @@ WITH_TENSORFLOW = {
     "data/strata_stream.py",
     "data/stratified_batches.py",
     "data/worker_share.py",
+    "diagnosis/example_measurements.py",
+    "diagnosis/examples_seen.py",
     "per_example",
     "training/checkpoints.py",
     "training/group_gradients.py",

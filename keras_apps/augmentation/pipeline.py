@@ -30,7 +30,7 @@ def visited(batches: Any, images: Any, visits: Visits, read_ahead: bool = True) 
         seed gives the same images and labels.
     """
     sampling = batches.sampling
-    show = _Show(store_of(images), visits, sampling.seed, sampling.group_size)
+    show = Show(store_of(images), visits, sampling.seed, sampling.group_size)
     numbers = tf.data.Dataset.counter(sampling.batches_taken)
     numbered = tf.data.Dataset.zip((numbers, batches))
     if read_ahead:
@@ -43,14 +43,22 @@ def visited(batches: Any, images: Any, visits: Visits, read_ahead: bool = True) 
     return shown
 
 
-class _Show:
-    """(number of the batch, batch of rows) -> batch of images and targets."""
+class Show:
+    """(number of the batch, batch of rows) -> batch of images and targets.
+
+    Args:
+        images: All of them.
+        visits: What happens to an example.
+        seed: Of the run: the same number of a batch then gives the same images and labels.
+        group_size: Examples of a group.
+    """
 
     def __init__(self, images: ImageStore, visits: Visits, seed: int, group_size: int) -> None:
         self._images, self._visits = images, visits
         self._seed, self._size = seed, group_size
 
     def __call__(self, number: tf.Tensor, batch: Batch) -> Batch:
+        """Return what the visits of the batch with this number show."""
         visits, (inputs, labels) = self._visits, batch
         rows, clusters = inputs["inputs"], inputs["cluster_ids"]
         count = clusters.shape[0]

@@ -2,10 +2,16 @@
 
 Reproduces: Figure 1 of Faghri et al. 2020: two Gaussian classes, a linear classifier during
 training with gradient descent, four clusters by Gradient Clustering, the decision boundary now and
-the one that each cluster's mean gradient would move it to.
+the one that each cluster's mean gradient would move it to; after 10 steps of gradient descent, and
+at other moments of training.
 
 Expected: points of both classes share a cluster, far apart in the plane but with gradients that are
 alike; the clusters pull the boundary in different directions.
+
+Measured (pictures in docs/results/gc_figure_1): after 10 steps a batch of one point from each
+cluster has 0.19 of the variance of a plain batch of 4, and two of the four clusters hold points of
+both classes. Within the clusters is 33 % of the variance of the gradients, but 77 % of that of the
+points themselves.
 
 Time: a few seconds.
 
@@ -17,7 +23,7 @@ from keras_apps.experiments.two_gaussians import ClusterPicture, TwoGaussians
 
 
 def config() -> ClusterPicture:
-    """Ten steps of gradient descent, then four clusters."""
+    """Four clusters after ten steps of gradient descent, and at three other moments."""
     return ClusterPicture(title="Clusters of gradients in the plane")
 
 

@@ -18,6 +18,8 @@ from keras_apps.experiments.class_evaluation import LossAndAccuracy
 from keras_apps.experiments.l2_penalty import add_l2_penalty
 from keras_apps.experiments.training_problem import LATER, Problem, ProblemDefinition
 from keras_apps.models import MODELS
+from keras_apps.sources.duplicates import duplicated_rows
+from keras_apps.sources.padding import padded
 from tf_gradvar.assignments import check_assignments
 
 AnySource: TypeAlias = sources.Source | sources.StoredSource
@@ -56,6 +58,12 @@ class Classification(ProblemDefinition):
         cutmix_alpha: Of that of CutMix.
         l2: Coupled weight decay: l2 / 2 times the squared norm of the weights (not of biases and
             scales) joins the loss.
+        training_examples: Training images that are kept, drawn by the `split_seed`; None for all.
+        padded_to: The height and width to which a black border extends the images; None leaves
+            them.
+        duplicated_images: Training images, drawn by the `split_seed`, of which there are copies.
+        copies: Extra copies of each of them; noise of a visit and augmentation change every copy
+            on its own. Training is evaluated on the images without the copies.
     """
 
     partition_names: ClassVar[tuple[str, ...]] = (*CLUSTERS, "gradients")
@@ -76,6 +84,10 @@ class Classification(ProblemDefinition):
     mixup_alpha: float = dataclasses.field(default=0.2, metadata=LATER)
     cutmix_alpha: float = dataclasses.field(default=1.0, metadata=LATER)
     l2: float = dataclasses.field(default=0.0, metadata=LATER)
+    training_examples: int | None = dataclasses.field(default=None, metadata=LATER)
+    padded_to: int | None = dataclasses.field(default=None, metadata=LATER)
+    duplicated_images: int = dataclasses.field(default=0, metadata=LATER)
+    copies: int = dataclasses.field(default=0, metadata=LATER)
 
     def build(self) -> Problem:
         """Load the data.
@@ -89,7 +101,9 @@ class Classification(ProblemDefinition):
             if not holds:
                 raise ValueError(f"{rule}. Received: {name}={getattr(self, name)!r}.")
         source = sources.load(self.source, seed=self.split_seed)
-        rows = self._evaluated_rows(len(source.y_train))
+        if self.padded_to is not None:
+            source = padded(source, self.padded_to)
+        rows = self._evaluated_rows(self._kept_rows(len(source.y_train)))
         evaluate = LossAndAccuracy(
             (source.x_train[rows], source.y_train[rows]),
             (source.x_test, source.y_test),
@@ -127,7 +141,8 @@ class Classification(ProblemDefinition):
         build_named: Callable[..., Problem],
     ) -> Problem:
         """Return the problem with the clusters of that name."""
-        visits = self._visits(source, clusters)
+        rows = self._rows(source)
+        visits = self._visits(source, rows, clusters)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         labels = visits.labels
         if visits.soft:
@@ -136,9 +151,9 @@ class Classification(ProblemDefinition):
             )
             if not _is_stored(source):  # whose gradients are not measured
                 labels = expected_labels(labels, visits.label_noise, source.num_classes)
-        ids, shares = self._clusters(source, visits, clusters)
+        ids, shares = self._clusters(source.y_train[rows], visits, clusters)
         return Problem(
-            x=source.x_train,
+            x=source.x_train if self._keeps_all else source.x_train[rows],
             y=labels,
             clusters=ids,
             probabilities=shares,
@@ -147,18 +162,36 @@ class Classification(ProblemDefinition):
             evaluate=evaluate,
             score="training_loss",
             description=f"{source.description} Clusters: {clusters}.{self._evaluated_on()}"
-            f"{self._labels_are()}",
+            f"{self._labels_are()}{self._rows_are(len(rows))}",
             fingerprint=source.fingerprint,
             visits=visits if visits.change_anything or _is_stored(source) else None,
             named=lambda name: build_named(name, build_named),
         )
 
-    def _visits(self, source: AnySource, clusters: str) -> Visits:
+    @property
+    def _has_copies(self) -> bool:
+        return bool(self.duplicated_images and self.copies)
+
+    @property
+    def _keeps_all(self) -> bool:
+        return self.training_examples is None and not self._has_copies
+
+    def _kept_rows(self, examples: int) -> np.ndarray:
+        return self._drawn("training_examples", self.training_examples, np.arange(examples))
+
+    def _rows(self, source: AnySource) -> np.ndarray:
+        """Return the image of each training example [N], copies last."""
+        kept = self._kept_rows(len(source.y_train))
+        return kept[
+            duplicated_rows(len(kept), self.duplicated_images, self.copies, self.split_seed)
+        ]
+
+    def _visits(self, source: AnySource, rows: np.ndarray, clusters: str) -> Visits:
         noise = self.label_noise if self.label_noise_kind == "each_visit" else 0.0
         mixes = clusters == "augmentations"
         channels = zip(source.channel_means, source.channel_deviations, strict=True)
         return Visits(
-            labels=self._lasting_labels(source),
+            labels=self._lasting_labels(source)[rows],
             num_classes=source.num_classes,
             label_noise=noise,
             noisy_clusters=bool(noise) and clusters == "labels",
@@ -172,21 +205,21 @@ class Classification(ProblemDefinition):
         )
 
     def _clusters(
-        self, source: AnySource, visits: Visits, name: str
+        self, classes: np.ndarray, visits: Visits, name: str
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the clusters from which groups are drawn, and their probabilities."""
         if visits.noisy_clusters:
-            return source.y_train, visits.noisy_classes.shares
+            return classes, visits.noisy_classes.shares
         if visits.mixes:
             ids = visits.augmentation_of_examples
         elif name.endswith(".npy"):
-            ids = _clusters_in(Path(name), len(source.y_train))
+            ids = _clusters_in(Path(name), len(classes))
         elif name == "labels":
             ids = visits.labels
         elif name == "classes":
-            ids = source.y_train
+            ids = classes
         else:  # Clusters of gradients are found in training; it starts from no better ones.
-            ids = np.random.default_rng(self.split_seed).permutation(source.y_train)
+            ids = np.random.default_rng(self.split_seed).permutation(classes)
         sizes = np.bincount(ids)
         return ids, sizes / sizes.sum()
 
@@ -206,17 +239,20 @@ class Classification(ProblemDefinition):
         network = build(source.input_shape, source.num_classes, **self.model_arguments)
         return add_l2_penalty(network, self.l2)
 
-    def _evaluated_rows(self, examples: int) -> np.ndarray:
-        count = examples if self.evaluation_examples is None else self.evaluation_examples
-        if not 1 <= count <= examples:
+    def _evaluated_rows(self, kept: np.ndarray) -> np.ndarray:
+        return self._drawn("evaluation_examples", self.evaluation_examples, kept)
+
+    def _drawn(self, field: str, count: int | None, rows: np.ndarray) -> np.ndarray:
+        """Return so many of the rows, drawn by the split's seed."""
+        if count is not None and not 1 <= count <= len(rows):
             raise ValueError(
-                f"`evaluation_examples` must be from 1 to the number of training examples, "
-                f"{examples}. Received: evaluation_examples={self.evaluation_examples}."
+                f"`{field}` must be from 1 to the number of training examples, {len(rows)}. "
+                f"Received: {field}={count}."
             )
         # All of them in their order, or a few: the order changes the rounding of the mean.
-        if count == examples:
-            return np.arange(examples)
-        return np.sort(np.random.default_rng(self.split_seed).permutation(examples)[:count])
+        if count is None or count == len(rows):
+            return rows
+        return rows[np.sort(np.random.default_rng(self.split_seed).permutation(len(rows))[:count])]
 
     def _evaluated_on(self) -> str:
         if self.evaluation_examples is None:
@@ -233,6 +269,16 @@ class Classification(ProblemDefinition):
         return (
             f" {100 * self.label_noise:g} % of the training labels are wrong, drawn {when}; "
             "losses and accuracies are those of the true labels."
+        )
+
+    def _rows_are(self, examples: int) -> str:
+        kept = "" if self.training_examples is None else f" {self.training_examples:,} are kept."
+        if not self._has_copies:
+            return kept
+        return (
+            f"{kept} There are {self.copies:,} more copies of each of {self.duplicated_images} "
+            f"training images, {examples:,} examples in all; values of training are those without "
+            "copies."
         )
 
 

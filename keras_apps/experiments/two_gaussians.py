@@ -8,7 +8,7 @@ from typing import ClassVar
 import keras
 import numpy as np
 
-from keras_apps.experiments.training_problem import Problem, ProblemDefinition
+from keras_apps.experiments.training_problem import LATER, Problem, ProblemDefinition
 
 
 @dataclasses.dataclass(slots=True)
@@ -66,7 +66,8 @@ class ClusterPicture:
     Attributes:
         title: What the report is headed with.
         problem: The points and the classifier.
-        steps: Of gradient descent on all the points.
+        steps: Of gradient descent on all the points, before the clusters are found.
+        moments: Other numbers of steps that get a picture each.
         learning_rate: Of these steps.
         num_clusters: K.
         step_size: How far along a cluster's mean gradient its predicted boundary lies.
@@ -82,3 +83,16 @@ class ClusterPicture:
     num_clusters: int = 4
     step_size: float = 1.0
     seed: int = 0
+    moments: tuple[int, ...] = dataclasses.field(default=(0, 3, 30), metadata=LATER)
+
+    def check(self) -> None:
+        """Refuse numbers of steps that are none.
+
+        Raises:
+            ValueError: A negative one.
+        """
+        if min((self.steps, *self.moments)) < 0:
+            raise ValueError(
+                "`steps` and `moments` must be numbers of steps from 0 up. Received: "
+                f"steps={self.steps}, moments={self.moments}."
+            )

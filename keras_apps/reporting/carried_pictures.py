@@ -16,8 +16,8 @@ from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import pictures
 from keras_apps.reporting.comparison_results import EARLY, Arm, Results
 from keras_apps.reporting.curves_over_steps import PREFIX
-from keras_apps.reporting.document import PERCENT, Formula, Gallery, Part, Section, Table, Text
-from keras_apps.reporting.pictures import Picture
+from keras_apps.reporting.step_axes import labelled, set_log_axis
+from tf_gradvar.pages import PERCENT, Gallery, Markup, Part, Picture, Section, Table, Text
 from tf_gradvar.plots import smoothed
 
 TEXT = (
@@ -60,7 +60,7 @@ def carried_section(results: Results, folder: Path) -> list[Part]:
         "value without a buffer at the same weights: the values of the paper's figure, then the "
         "errors of the step."
     )
-    parts: list[Part] = [Formula(TEXT), Gallery(drawn), table, Text(note, "note")]
+    parts: list[Part] = [Markup(TEXT), Gallery(drawn), table, Text(note, "note")]
     return [Section("Buffers at the same weights", parts)]
 
 
@@ -101,9 +101,9 @@ def _plot(results: Results, arm: Arm, values: Sequence[Value], label: str, ax: A
             color=value.color,
             linestyle=value.line,
         )
-    curves.set_log_axis(ax)
+    set_log_axis(ax)
     ax.set_xlim(0, results.experiment.steps)
-    return pictures.add_legend(curves.labelled(ax, label), columns=2)
+    return pictures.add_legend(labelled(ax, label), columns=2)
 
 
 def _paper_values(arm: Arm) -> list[Value]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from keras_apps.reporting.comparison_results import Arm, Pair, Spread, unit
-from keras_apps.reporting.document import MINUS
 from keras_apps.reporting.verdicts import (
     FAILS,
     HOLDS,
@@ -25,6 +24,7 @@ from keras_apps.reporting.verdicts import (
     Found,
     Row,
 )
+from tf_gradvar.pages import MINUS
 
 
 @dataclasses.dataclass(frozen=True)

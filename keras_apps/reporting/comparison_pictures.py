@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import final_values, pictures
 from keras_apps.reporting.comparison_results import Arm, Results
-from keras_apps.reporting.pictures import Picture
+from tf_gradvar.pages import Picture
 
 ROW_HEIGHT = 0.24
 COMPARED = ("training_loss", "test_accuracy")

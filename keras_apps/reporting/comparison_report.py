@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_apps.experiments.optimizer_comparison import Experiment
+from keras_apps.reporting.about import about
 from keras_apps.reporting.carried_pictures import carried_section
 from keras_apps.reporting.comparison_pictures import (
     comparison_pictures,
@@ -22,23 +23,22 @@ from keras_apps.reporting.comparison_pictures import (
 )
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import changes_table, rivals_table, summary_table
-from keras_apps.reporting.document import (
-    Code,
-    Formula,
-    Gallery,
-    Part,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-    findings_parts,
-)
 from keras_apps.reporting.example_pictures import examples_picture
 from keras_apps.reporting.findings import findings_of, variance_left
 from keras_apps.reporting.trajectory_report import Measured, variance_section
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.shown_examples import ShownExamples
+from tf_gradvar.pages import (
+    Code,
+    Gallery,
+    Markup,
+    Part,
+    Report,
+    Section,
+    Table,
+    Text,
+    findings_parts,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +218,7 @@ def between_clusters(material: Material) -> list[Part]:
     return [
         Section(
             "Between-cluster variance over training",
-            [Formula(text), *map(Text, remaining), Gallery(pictures)],
+            [Markup(text), *map(Text, remaining), Gallery(pictures)],
         )
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_apps.experiments.search import shown
 from keras_apps.reporting.comparison_results import Arm, Pair, Results, Spread, unit
-from keras_apps.reporting.document import MINUS, PERCENT, Table
+from tf_gradvar.pages import MINUS, PERCENT, Table
 
 # Columns of the summary: heading, when the value is taken, its name, and its digits.
 COLUMNS = (

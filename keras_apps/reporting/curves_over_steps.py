@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.reporting.comparison_results import EARLY, Arm, Point, Results
+from keras_apps.reporting.step_axes import labelled, set_log_axis
 from tf_gradvar.plots import smoothed
 
 HUES = {
@@ -122,14 +122,6 @@ def numbers_of(arms: Sequence[Arm], values: Sequence[str]) -> list[dict[str, Any
     ]
 
 
-def labelled(ax: Axes, label: str) -> Axes:
-    """Label the axes of a value over the steps."""
-    ax.set_xlabel("step")
-    ax.set_ylabel(label)
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return ax
-
-
 def _draw_curve(
     ax: Axes, curve: Sequence[Point], style: dict[str, Any], label: str, seeds: bool
 ) -> None:
@@ -154,25 +146,6 @@ def _draw_seeds(ax: Axes, curve: Sequence[Point], color: str) -> None:
 def _deviation(point: Point) -> float:
     """Return the deviation over the seeds; 0 for one seed."""
     return point.spread.deviation if len(point.spread.values) > 1 else 0.0
-
-
-def set_log_axis(ax: Axes) -> None:
-    """Set a log axis with plain numbers at its ticks, 1.8 and not 1.8 x 10^0, where short."""
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    if low < 1e-3 or high >= 1e4:
-        return
-    # The decades are always labelled, what lies between them where there are few of them.
-    between = _PlainLogFormatter(minor_thresholds=(1.0, 0.5))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(between)
-
-
-class _PlainLogFormatter(LogFormatter):
-    """Labels the same ticks with plain numbers, 0.6 and not 6e-01."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _cut_off_beginning(ax: Axes, steps: int) -> None:

@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 
 from keras_apps.reporting import pictures
 from keras_apps.running.shown_examples import ShownExamples
+from tf_gradvar.pages import Picture
 
 # Inches of a row of examples, and of the caption of an example in points.
 ROW = 1.0
 LABEL_SIZE = 6
 
 
-def examples_picture(shown: ShownExamples, folder: Path) -> pictures.Picture:
+def examples_picture(shown: ShownExamples, folder: Path) -> Picture:
     """Draw one row of examples for each cluster, and write their labels beside it."""
     numbers: list[dict[str, Any]] = [
         {"cluster": cluster, "place": place, "label": label}

@@ -21,7 +21,7 @@ from keras_apps.reporting.feature_results import (
     chosen,
     values_of,
 )
-from keras_apps.reporting.pictures import Picture
+from tf_gradvar.pages import Picture
 from tf_gradvar.plots import PALETTE
 
 MARKERS = "osD^v<"

@@ -7,16 +7,7 @@ from pathlib import Path
 
 from keras_apps.experiments.feature_grid import GC, GC_PAPER, SG, SG_2B, SVRG_NAME, FeatureGrid
 from keras_apps.reporting import feature_pictures as draw
-from keras_apps.reporting.document import (
-    Gallery,
-    Part,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-    findings_parts,
-)
+from keras_apps.reporting.about import about
 from keras_apps.reporting.feature_results import (
     EXACT,
     FRESH,
@@ -28,8 +19,17 @@ from keras_apps.reporting.feature_results import (
     summary,
     values_of,
 )
-from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
+from tf_gradvar.pages import (
+    Gallery,
+    Part,
+    Picture,
+    Report,
+    Section,
+    Table,
+    Text,
+    findings_parts,
+)
 
 NORMALIZED = "normalized_variance"
 

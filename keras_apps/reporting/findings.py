@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from keras_apps.reporting.comparison_results import Pair, Results
-from keras_apps.reporting.document import MINUS, PERCENT
+from tf_gradvar.pages import MINUS, PERCENT
 
 
 def findings_of(results: Results) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from tf_gradvar.pages import Picture
 
 FIGURE_INCHES = (5.0, 3.7)
 LEGEND_LINE = 0.19  # inches
@@ -26,15 +27,6 @@ APPEARANCE = {
     "legend.frameon": False,
     "svg.hashsalt": "keras_apps",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A finished figure, the name of its files and what it shows."""
-
-    name: str
-    svg: str
-    caption: str
 
 
 def draw(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,35 @@ from matplotlib.lines import Line2D
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.experiments.two_gaussians import ClusterPicture
 from keras_apps.reporting import pictures
-from keras_apps.reporting.document import (
-    Gallery,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-    findings_parts,
-)
+from keras_apps.reporting.about import about
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.plane_clustering import Found
+from tf_gradvar.pages import Gallery, Report, Section, Table, Text, findings_parts
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#F0E442")
 MARKERS = ("o", "x")
 HEADINGS = ("cluster", "points o", "points x", "mean gradient norm", "turns the boundary by")
 
 
-def plane_report(loaded: Loaded, found: Found, problem: Problem, figures: Path) -> Report:
-    """Draw the picture and return the report."""
+def plane_report(
+    loaded: Loaded, moments: Sequence[Found], problem: Problem, figures: Path
+) -> Report:
+    """Draw a picture of each moment and return the report, whose words are on the first one."""
     config: ClusterPicture = loaded.config
-    picture = pictures.draw(
-        "clusters",
-        f"Colours are clusters, o and x the classes. A dashed line is the boundary after a step "
-        f"of size {config.step_size:g} along the mean gradient of the cluster of its colour.",
-        figures,
-        functools.partial(plot, found, problem, config.step_size),
-        numbers(found, problem, config.step_size),
-    )
+    found = moments[0]
+    drawn = [
+        pictures.draw(
+            f"clusters-{moment.steps}" if place else "clusters",
+            f"After {moment.steps} steps. Colours are clusters, o and x the classes. A dashed line "
+            f"is the boundary after a step of size {config.step_size:g} along the mean gradient of "
+            "the cluster of its colour.",
+            figures,
+            functools.partial(plot, moment, problem, config.step_size),
+            numbers(moment, problem, config.step_size),
+        )
+        for place, moment in enumerate(moments)
+    ]
+    order = sorted(range(len(moments)), key=lambda place: moments[place].steps)
     how = (
         f"{problem.description} {config.steps} steps of gradient descent on all the points, "
         f"learning rate {config.learning_rate:g}; then their gradients are clustered."
@@ -49,7 +51,7 @@ def plane_report(loaded: Loaded, found: Found, problem: Problem, figures: Path) 
     table = turns_table(found, problem, config.step_size)
     parts = [
         *findings_parts(findings),
-        Gallery([picture]),
+        Gallery([drawn[place] for place in order]),
         Section("Clusters", [Text(how), table]),
         about(loaded),
     ]
@@ -73,12 +75,30 @@ def plot(found: Found, problem: Problem, step_size: float, ax: Axes) -> Axes:
     ax.set_ylim(-limit[1], limit[1])
     ax.set_xlabel("first feature")
     ax.set_ylabel("second feature")
-    handles = [
+    ax.figure.legend(
+        handles=legend_handles(found, classes), loc="outside lower center", ncols=2, fontsize=8.5
+    )
+    return ax
+
+
+def legend_handles(found: Found, classes: np.ndarray) -> list[Line2D]:
+    """Return what the legend shows: the lines, the markers, and each cluster with its members."""
+    grey = {"color": "#555555", "linestyle": ""}
+    lines = [
         Line2D([], [], color="#000000", label="boundary now"),
         Line2D([], [], color="#555555", linestyle="--", label="after a step of one cluster"),
+        *(
+            Line2D([], [], marker=marker, markersize=5, label=f"class {marker}", **grey)
+            for marker in MARKERS
+        ),
     ]
-    ax.figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5)
-    return ax
+    for cluster in found.clusters:
+        counts = np.bincount(classes[found.assignments == cluster], minlength=2)
+        members = ", ".join(f"{n} {m}" for n, m in zip(counts, MARKERS, strict=True) if n)
+        line = Line2D([], [], color=COLOURS[cluster], linestyle="--", marker="s", markersize=5)
+        line.set_label(f"cluster {cluster + 1}: {members}")
+        lines.append(line)
+    return lines
 
 
 def numbers(found: Found, problem: Problem, step_size: float) -> list[dict[str, Any]]:

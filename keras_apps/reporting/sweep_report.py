@@ -15,21 +15,13 @@ from matplotlib.axes import Axes
 from keras_apps.experiments.sweep import Point, Sweep, Varied, number_in
 from keras_apps.reporting import curves_over_steps as curves
 from keras_apps.reporting import pictures
+from keras_apps.reporting.about import about
 from keras_apps.reporting.comparison_results import Arm, Results, unit
-from keras_apps.reporting.document import (
-    Gallery,
-    Part,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-    findings_parts,
-)
-from keras_apps.reporting.pictures import Picture
+from keras_apps.reporting.step_axes import set_log_axis
 from keras_apps.running.configurations import Loaded
 from keras_apps.running.sweep_trials import Trial
 from keras_apps.running.workdir import WorkdirError
+from tf_gradvar.pages import Gallery, Part, Picture, Report, Section, Table, Text, findings_parts
 from tf_gradvar.plots import PALETTE
 
 SHOWN = ("training_loss", "test_accuracy", "test_loss")
@@ -249,7 +241,7 @@ def _plot(sweep: Sweep, varied: Varied, rows: Sequence[Row], ax: Axes) -> Axes:
         ax.set_xticks(list(places.values()), list(places))
         ax.minorticks_off()
     if not sweep.largest_is_best:
-        curves.set_log_axis(ax)
+        set_log_axis(ax)
     ax.set_xlabel(varied.key)
     ax.set_ylabel(f"final {curves.AXIS_LABELS.get(name, name.replace('_', ' '))}")
     return pictures.add_legend(ax)

@@ -7,7 +7,7 @@ from pathlib import Path
 import rich.table
 from rich.console import Console
 
-from keras_apps.reporting.document import Report, Table
+from tf_gradvar.pages import Report, Table
 
 
 def show(report: Report, page: Path, console: Console) -> None:

@@ -9,31 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.experiments.variance_study import Study
-from keras_apps.reporting import pictures
-from keras_apps.reporting.document import (
-    Code,
-    Gallery,
-    Part,
-    Report,
-    Section,
-    Table,
-    Text,
-    about,
-)
-from keras_apps.reporting.pictures import Picture
+from keras_apps.reporting.about import about
+from keras_apps.reporting.trajectory_findings import sentences_on_losses, sentences_on_rates
+from keras_apps.reporting.trajectory_pictures import trajectory_pictures
 from keras_apps.running.configurations import Loaded
-from tf_gradvar import plots
+from tf_gradvar.pages import Code, Gallery, Part, Picture, Report, Section, Table, Text
 
 Record = dict[str, Any]
-
-CAPTIONS = {
-    "average_variance": "Average variance of each estimate, at the same weights.",
-    "normalized_variance": "Normalized variance: 0 is no noise, 1 is nothing but noise.",
-}
 
 SNIPPET = """\
 import keras, numpy as np
@@ -54,7 +38,7 @@ class Measured:
     """What was measured along a trajectory.
 
     Attributes:
-        records: At least one, in the order of the steps.
+        records: At least one, in the order of the steps, those of all seeds.
         ratios: Each estimator's variance in units of the first one's, at each measurement.
     """
 
@@ -64,6 +48,7 @@ class Measured:
     @classmethod
     def of(cls, records: Sequence[Record]) -> Measured:
         """Compare the estimators of the records."""
+        records = sorted(records, key=lambda record: record["step"])
         ratios: dict[str, list[float]] = {}
         for record in records:
             unit = next(iter(record["estimators"].values()))["average_variance"]
@@ -135,9 +120,21 @@ class Measured:
 
 
 def study_report(
-    loaded: Loaded, records: Sequence[Record], description: str, figures: Path
+    loaded: Loaded,
+    records: Sequence[Record],
+    description: str,
+    figures: Path,
+    images: Sequence[Picture] = (),
 ) -> Report:
-    """Draw the figures and return the report on a study with at least one measurement."""
+    """Draw the figures and return the report on a study with at least one measurement.
+
+    Args:
+        loaded: The study.
+        records: Of its trajectories.
+        description: Of its data.
+        figures: The folder of the pictures.
+        images: Pictures of clusters. Defaults to none.
+    """
     study: Study = loaded.config
     measured = Measured.of(records)
     last = records[-1]
@@ -149,9 +146,12 @@ def study_report(
         *(Text(text, "finding") for text in loaded.conclusions([])),
         Section("What was run", [Text(description)]),
         variance_section(study.trajectory, measured, figures, loaded),
+        *([Section("Images of clusters", [Gallery(images)])] if images else []),
         about(loaded, cost),
     ]
-    findings = loaded.conclusions(measured.findings)
+    findings = loaded.conclusions(
+        [*measured.findings, *sentences_on_training(study.trajectory, measured)]
+    )
     return Report(loaded.title, findings, measured.table, parts)
 
 
@@ -159,16 +159,6 @@ def variance_section(
     trajectory: Trajectory, measured: Measured, figures: Path, loaded: Loaded
 ) -> Section:
     """Return the section: what to see, two pictures, a table, and how to run it."""
-    how = (
-        f"Plain SGD (learning rate {trajectory.learning_rate:g}, momentum "
-        f"{trajectory.momentum:g}, batches of {trajectory.batch_size}) takes {trajectory.steps} "
-        f"steps. Every {trajectory.measure_every} steps all estimators are measured at the same "
-        "weights, exactly: in closed form from the gradient of every training example, with "
-        "nothing drawn. “strata” draws from each of the problem's clusters its share of a batch, "
-        "GC (Gradient Clustering) one example from each of as many clusters of gradients. Every "
-        f"{trajectory.refresh_every} steps, after the measurement, SVRG takes a snapshot and the "
-        "gradients are clustered again."
-    )
     note = (
         "Against the first estimator: the median over the second half of the measurements, the "
         "lowest and the highest of all. SVRG needs two gradients for each example of its batch, "
@@ -176,13 +166,14 @@ def variance_section(
         "clustering. All of it is along the trajectory of plain SGD: training on the batches of "
         "another estimator is another matter. All numbers: variances.jsonl."
     )
-    findings = [] if loaded.is_smoke_test else [Text(" ".join(measured.findings), "finding")]
+    said = [*measured.findings, *sentences_on_training(trajectory, measured)]
+    findings = [] if loaded.is_smoke_test else [Text(" ".join(said), "finding")]
     return Section(
         "Gradient variance along one trajectory",
         [
             *findings,
-            Text(how),
-            Gallery(variance_curves(measured, figures)),
+            Text(how_it_was_measured(trajectory)),
+            Gallery(trajectory_pictures(trajectory, measured.records, figures)),
             measured.table,
             Text(note, "note"),
             Text("This measurement alone, and the same for a model of your own:"),
@@ -192,23 +183,43 @@ def variance_section(
     )
 
 
-def variance_curves(measured: Measured, folder: Path) -> list[Picture]:
-    """Draw average and normalized variance over the steps, one colour for each estimator."""
-    found = []
-    for value, caption in CAPTIONS.items():
-        numbers = [
-            {"step": record["step"], "estimator": name, value: values[value]}
-            for record in measured.records
-            for name, values in record["estimators"].items()
-        ]
-        plot = functools.partial(_plot, measured.records, value)
-        found.append(pictures.draw(f"gradient_{value}", caption, folder, plot, numbers))
-    return found
+def sentences_on_training(trajectory: Trajectory, measured: Measured) -> list[str]:
+    """Return what the learning rate does to the variance, and how training ended."""
+    records = measured.records
+    return [*sentences_on_rates(trajectory, records), *sentences_on_losses(records)]
 
 
-def _plot(records: Sequence[Record], value: str, ax: Axes) -> Axes:
-    plots.plot_variance(records, ax, value=value, smoothing=1).get_legend().remove()
-    if value == "normalized_variance":
-        ax.set_yscale("linear")
-        ax.set_ylim(0, 1.03)
-    return pictures.add_legend(ax, columns=3)
+def how_it_was_measured(trajectory: Trajectory) -> str:
+    """Return how the model was trained, and what was measured when."""
+    ways = {
+        "exact": "exactly: in closed form from the gradient of every training example, with "
+        "nothing drawn",
+        "subset": f"in closed form from the gradients of {trajectory.subset_size:,} random "
+        "training examples, with a standard error",
+        "paper_2020": "as the paper did, from estimates that are drawn",
+    }
+    drops = ", ".join(f"{drop:,}" for drop in trajectory.drops)
+    also = trajectory.published_every
+    sentences = [
+        f"SGD (learning rate {trajectory.learning_rate:g}, momentum {trajectory.momentum:g}, "
+        f"batches of {trajectory.batch_size}) takes {trajectory.steps:,} steps.",
+        f"The learning rate is multiplied by {trajectory.drop_factor:g} after the steps {drops}."
+        if drops
+        else "",
+        f"Coupled weight decay is {trajectory.weight_decay:g}." if trajectory.weight_decay else "",
+        f"There are {trajectory.repeats} trajectories, with seeds of their own."
+        if trajectory.repeats > 1
+        else "",
+        f"Every {trajectory.measure_every} steps all estimators are measured at the same weights, "
+        f"{ways[trajectory.method]}.",
+        f"Every {also:,} steps the statistic behind the paper's figures is measured beside, from 2 "
+        f"x {trajectory.num_draws} estimates: its expectation is {1 + 1 / trajectory.num_draws:.3g}"
+        " times the variance, and pure noise has a normalized variance above 1."
+        if also
+        else "",
+        "“strata” draws from each of the problem's clusters its share of a batch, GC (Gradient "
+        "Clustering) one example from each of as many clusters of gradients.",
+        f"Every {trajectory.refresh_every:,} steps, after the measurement, SVRG takes a snapshot "
+        "and the gradients are clustered again.",
+    ]
+    return " ".join(filter(None, sentences))

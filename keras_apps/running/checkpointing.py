@@ -3,6 +3,7 @@
 The folder of a run holds
 
     step-00000300/      a checkpoint: complete, or not there at all
+        arrays.npz      what the caller keeps beside the model, if anything
         checksums.json  SHA-256 of its other files, by name
     new/                one that is being written
     final.weights.h5    the weights of a finished run
@@ -18,11 +19,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_apps.running.checkpoint_files import check_room, files_for
 from keras_apps.running.workdir import WorkdirError
@@ -30,6 +32,7 @@ from tf_gradvar.callbacks.steps import steps_taken
 
 KEPT = 2
 CHECKSUMS = "checksums.json"
+ARRAYS = "arrays.npz"
 FINAL_WEIGHTS = "final.weights.h5"
 
 logger = logging.getLogger(__name__)
@@ -50,20 +53,23 @@ class CheckpointFolder:
         self._folder = folder
         self._files = files_for(model)
 
-    def save(self, step: int, sampling: dict[str, Any]) -> None:
+    def save(
+        self, step: int, sampling: dict[str, Any], arrays: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         """Write a checkpoint, unless this step has one.
 
         Args:
             step: Steps taken.
             sampling: State of the dataset after these steps, JSON-plain.
+            arrays: What else `arrays` is to return. Defaults to nothing.
         """
-        place = self._folder / f"step-{step:08d}"
+        place = self._place(step)
         if place.exists():
             return
         new = self._folder / "new"
         shutil.rmtree(new, ignore_errors=True)
         try:
-            self._write(new, {"step": step, "sampling": sampling})
+            self._write(new, {"step": step, "sampling": sampling}, arrays)
             os.replace(new, place)
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
@@ -94,6 +100,14 @@ class CheckpointFolder:
             logger.warning("%s has no other checkpoint and starts again.", self._folder.name)
         return 0, None
 
+    def arrays(self, step: int) -> dict[str, np.ndarray] | None:
+        """Return the arrays of the checkpoint of a step; None where it was saved without any."""
+        path = self._place(step) / ARRAYS
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as content:
+            return dict(content)
+
     def write_final_weights(self, network: keras.Model) -> None:
         """Write the weights to final.weights.h5, without optimizer state.
 
@@ -105,12 +119,19 @@ class CheckpointFolder:
         network.save_weights(new)
         os.replace(new, self._folder / FINAL_WEIGHTS)
 
+    def _place(self, step: int) -> Path:
+        return self._folder / f"step-{step:08d}"
+
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)
 
-    def _write(self, place: Path, progress: dict[str, Any]) -> None:
+    def _write(
+        self, place: Path, progress: dict[str, Any], arrays: Mapping[str, np.ndarray] | None
+    ) -> None:
         place.mkdir(parents=True)
         self._files.write(place, progress)
+        if arrays:
+            np.savez(place / ARRAYS, allow_pickle=False, **arrays)
         sums = {path.name: _checksum(path) for path in sorted(place.iterdir())}
         (place / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
 

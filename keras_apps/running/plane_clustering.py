@@ -18,12 +18,14 @@ class Found:
     """What is drawn.
 
     Attributes:
+        steps: That were taken before.
         weights: Of the classifier now, two for the axes and the bias, [3].
         gradients: Of each point's loss, [N, 3].
         assignments: The cluster of each point, [N].
         variance_ratio: V[GC] / V[SG-B] for B = K.
     """
 
+    steps: int
     weights: np.ndarray
     gradients: np.ndarray
     assignments: np.ndarray
@@ -46,18 +48,19 @@ class Found:
         return float(within / np.square(vectors - vectors.mean(axis=0)).sum())
 
 
-def find(config: ClusterPicture, problem: Problem) -> Found:
-    """Train the classifier and cluster its gradients."""
+def find(config: ClusterPicture, problem: Problem, steps: int) -> Found:
+    """Train the classifier for so many steps and cluster its gradients."""
     model = problem.build_model()
     model.compile(keras.optimizers.SGD(config.learning_rate), problem.loss)
-    if config.steps:
-        model.fit(problem.x, problem.y, batch_size=len(problem.x), epochs=config.steps, verbose=0)
+    if steps:
+        model.fit(problem.x, problem.y, batch_size=len(problem.x), epochs=steps, verbose=0)
     clustering = GradientClustering(
         config.num_clusters, "full", seed=config.seed, max_passes=100, verbose=False
     )
     result = clustering.fit(model, problem.x, problem.y, problem.loss)
     rows = gradients(model, problem.x, problem.y, problem.loss)
     return Found(
+        steps=steps,
         weights=np.concatenate([np.ravel(weights) for weights in model.get_weights()]),
         gradients=np.concatenate([np.reshape(row, (len(problem.x), -1)) for row in rows], axis=1),
         assignments=result.assignments,

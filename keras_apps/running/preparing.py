@@ -30,9 +30,9 @@ def prepare(experiment: Experiment, devices: Devices) -> Problem:
         check_owned(optimizer, clustered, experiment.order, devices)
         _check_draws(experiment, optimizer, clustered)
     if experiment.gradient_variance is not None:
-        from keras_apps.running.measured_trajectory import estimators_of
+        from keras_apps.running.trajectory_estimators import ComparedEstimators
 
-        estimators_of(experiment.gradient_variance, problem)
+        ComparedEstimators(experiment.gradient_variance, problem, experiment.gradient_variance.seed)
     return problem
 
 

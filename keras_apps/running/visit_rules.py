@@ -13,8 +13,7 @@ def check_visits(experiment: Experiment, problem: Problem) -> None:
     """Raise unless what an experiment asks for can be done with its examples.
 
     Raises:
-        ValueError: Augmentation or noise on the JAX backend, a trajectory of gradient variances
-            along examples that differ from visit to visit, clusters that are measured though no
+        ValueError: Augmentation or noise on the JAX backend, clusters that are measured though no
             example belongs to them, what is measured on images on the disk, or mixed images in
             groups of one.
     """
@@ -27,13 +26,6 @@ def check_visits(experiment: Experiment, problem: Problem) -> None:
                 f"with others of their group. Received: group_size={experiment.group_size}. Add "
                 "`--set group_size=2`."
             )
-    if experiment.gradient_variance is not None and problem.visits is not None:
-        raise ValueError(
-            "`gradient_variance` must be None where examples differ from visit to visit: what is "
-            "measured are the gradients of given examples. Received: a trajectory, and crops, "
-            "flips, mixed images or label noise. Add `--set gradient_variance=none`, or leave "
-            "those out."
-        )
 
 
 def _check_visits_of(optimizer: OptimizerChoice, problem: Problem) -> None:

@@ -30,6 +30,7 @@ class Workdir:
         devices.json      what it was last trained on
         records.jsonl     every evaluation of a run, and a record for each finished run
         variances.jsonl   the gradient variances along a trajectory
+        clusters.json     examples of the clusters of gradients at its last clustering
         checkpoints/      the last two of unfinished runs; the final weights of finished ones
         tensorboard/      the evaluations once more, for TensorBoard if it is installed
         figures/          pictures, each with its numbers as CSV
@@ -60,6 +61,7 @@ class Workdir:
         self._lock = self._take_lock()
         self.records = RecordFile(self.path / "records.jsonl")
         self.variances = RecordFile(self.path / "variances.jsonl")
+        self.members = self.path / "clusters.json"
         self.figures = self.path / "figures"
         try:
             self._check_config(dict(config))

@@ -96,6 +96,33 @@ def test_schedules(options, steps):
     assert [record["step"] for record in logger.history] == steps
 
 
+@pytest.mark.parametrize(
+    ("preset", "steps", "has_layers", "is_normalized"),
+    [
+        ("economy", [1, 2, 3, 4, 6], False, False),
+        ("business", [1, 2, 3, 4, 5, 6, 8], True, True),
+        ("full", [1, 2, 3, 4, 5, 6, 7, 8], True, True),
+    ],
+)
+def test_presets(preset, steps, has_layers, is_normalized):
+    logger = logger_of(preset=preset)
+    fit(linear_model(), [logger], epochs=2)
+    assert [record["step"] for record in logger.history] == steps
+    values = logger.history[-1]["estimators"]["SG-8"]
+    assert ("per_layer" in values) == has_layers
+    assert ("normalized_variance" in values) == is_normalized
+
+
+def test_what_is_given_beside_a_preset_holds():
+    logger = logger_of(preset="economy", every=4, normalized=True)
+    fit(linear_model(), [logger], epochs=2)
+    assert [record["step"] for record in logger.history] == [4, 8]
+    assert logger.history[0]["estimators"]["SG-8"]["normalized_variance"] > 0
+    by_epoch = logger_of(preset="economy", every_epochs=1)
+    fit(linear_model(), [by_epoch], epochs=2)
+    assert [record["step"] for record in by_epoch.history] == [4, 8]
+
+
 def test_functions_of_a_step():
     assert [step for step in range(9) if every(4)(step)] == [4, 8]
     assert [step for step in range(9) if at([0, 4])(step)] == [0, 4]
@@ -238,6 +265,7 @@ def test_another_fit_goes_on():
     ("options", "message"),
     [
         ({}, "When to measure must be given"),
+        ({"preset": "cheap"}, "`preset` must be one of .*Received: preset='cheap'"),
         ({"every_steps": 0}, "`every_steps` must be an integer of at least 1"),
         ({"every": 0}, "`every` must be an integer of at least 1"),
         ({"every_epochs": 0}, "`every_epochs` must be an integer of at least 1"),

@@ -15,6 +15,7 @@ from keras_apps import (
     claims,
     cluster_picture,
     command_line,
+    diagnose,
     random_features,
     study,
     sweep,
@@ -23,9 +24,9 @@ from keras_apps import (
 from keras_apps.experiments import optimizer_comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.document import Code
 from keras_apps.running import changes, configurations
 from keras_apps.sources import tfds
+from tf_gradvar.pages import Code
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 APPS = {
@@ -35,6 +36,7 @@ APPS = {
     "cluster_picture": cluster_picture,
     "random_features": random_features,
 }
+OWN_OPTIONS = {"claims": claims, "diagnose": diagnose}
 README = REPOSITORY / "README.md"
 MAKEFILE = REPOSITORY / "Makefile"
 WORDS = {
@@ -52,8 +54,8 @@ def follow(command):
     words = shlex.split(command, comments=True)
     assert words[:2] == ["python", "-m"], command
     name = words[2].removeprefix("keras_apps.")
-    if name == "claims":
-        return claims.parser().parse_args(words[3:])
+    if name in OWN_OPTIONS:
+        return OWN_OPTIONS[name].parser().parse_args(words[3:])
     app = APPS[name].APP
     parsed = app._parser().parse_args(words[3:])
     if parsed.list:

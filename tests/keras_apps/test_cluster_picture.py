@@ -2,12 +2,13 @@
 
 import csv
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from keras_apps import cluster_picture
-from keras_apps.reporting.plane_report import sentences, turns_table
+from keras_apps.reporting.plane_report import legend_handles, sentences, turns_table
 from keras_apps.running import configurations as configs
 from keras_apps.running.devices import Devices
 from keras_apps.running.plane_clustering import Found, find
@@ -17,7 +18,7 @@ from keras_apps.running.plane_clustering import Found, find
 def drawn():
     config = configs.load("gc_figure_1").config
     problem = cluster_picture.prepare(config, Devices())
-    return config, problem, find(config, problem)
+    return config, problem, find(config, problem, config.steps)
 
 
 def test_gradients_and_boundaries_by_hand(drawn):
@@ -47,7 +48,7 @@ def test_what_figure_1_shows(drawn):
 
 
 def test_share_within_clusters():
-    found = Found(np.zeros(3), np.zeros((4, 3)), np.array([0, 0, 1, 1]), 1.0)
+    found = Found(0, np.zeros(3), np.zeros((4, 3)), np.array([0, 0, 1, 1]), 1.0)
     assert found.within_share(np.array([[0.0], [2.0], [4.0], [6.0]])) == pytest.approx(4 / 20)
 
 
@@ -67,6 +68,7 @@ def test_quick_run_writes_picture_numbers_and_page(tmp_path, capsys):
     with open(tmp_path / "run" / "figures" / "clusters.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["what"] for row in rows].count("point") == 20
+    assert (tmp_path / "run" / "figures" / "clusters-0.png").exists()
     assert [row["cluster"] for row in rows if row["what"] == "boundary"] == ["now", *"0123"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<h1>Smoke test: Clusters of gradients in the plane</h1>" in page
@@ -80,6 +82,31 @@ def test_as_many_clusters_as_colours(count):
     config = configs.load("gc_figure_1").config
     with pytest.raises(ValueError, match="`num_clusters` must be from 1 to 8"):
         cluster_picture.prepare(dataclasses.replace(config, num_clusters=count), Devices())
+
+
+@pytest.mark.parametrize("change", ["steps=-1", "moments=3,-2"])
+def test_steps_before_the_first(change):
+    with pytest.raises(ValueError, match="`steps` and `moments` must be numbers of steps from 0"):
+        configs.load("gc_figure_1", [change])
+
+
+def test_a_moment_more_is_another_boundary(drawn):
+    config, problem, found = drawn
+    before = find(config, problem, 0)
+    np.testing.assert_allclose(before.weights, config.problem.start)
+    assert not np.allclose(before.weights, found.weights)
+
+
+def test_the_legend_names_every_cluster_with_its_members(drawn):
+    _, problem, found = drawn
+    classes = problem.y[:, 0].astype(int)
+    labels = [line.get_label() for line in legend_handles(found, classes)]
+    assert labels[:4] == [
+        "boundary now", "after a step of one cluster", "class o", "class x",
+    ]  # fmt: skip
+    counts = [int(number) for label in labels[4:] for number in re.findall(r"(\d+) [ox]", label)]
+    assert len(labels) == 4 + 4
+    assert sum(counts) == len(problem.x)
 
 
 def test_what_the_numbers_say(drawn):

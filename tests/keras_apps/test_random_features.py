@@ -7,11 +7,11 @@ import pytest
 
 from keras_apps import random_features
 from keras_apps.command_line import FAILED
-from keras_apps.reporting.document import Report
 from keras_apps.running import configurations
 from keras_apps.running.stopping import INTERRUPTED
 from keras_apps.running.workdir import WorkdirError
 from tests.keras_apps.reporting.feature_records import record
+from tf_gradvar.pages import Report
 from tf_gradvar.records import RecordFile
 
 QUICK = "random_features:quick"

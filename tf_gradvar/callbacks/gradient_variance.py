@@ -9,6 +9,7 @@ from typing import Any
 
 from tf_gradvar.callbacks.log_values import NAME, log_values, missing_values, progress_line
 from tf_gradvar.callbacks.per_model import PerModel
+from tf_gradvar.callbacks.presets import preset_of
 from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
 from tf_gradvar.callbacks.schedules import Schedule, at, schedule_of
@@ -45,8 +46,8 @@ class GradientVarianceLogger(ScheduledCallback):
         every: Steps from one measurement to the next; or a function step -> bool, such as
             `tf_gradvar.callbacks.log_spaced()` or `at([0, 100])`, where 0 is before the first
             step.
-        every_epochs: Measure at the end of every so many epochs. `every`, this or one of the next
-            three must be given, and several add up.
+        every_epochs: Measure at the end of every so many epochs. `every`, this, one of the next
+            three or a `preset` must be given, and several of the first five add up.
         every_steps: The same as a number for `every`.
         at_steps: The same as `at(at_steps)` for `every`.
         schedule: The same as a function for `every`.
@@ -56,6 +57,10 @@ class GradientVarianceLogger(ScheduledCallback):
             for several, a dictionary by their names.
         recluster_every: When to cluster, likewise.
         path: A file for the records. Defaults to none.
+        preset: How much a measurement may cost: "economy" (2 000 examples, no normalized variance,
+            5 measurements while the steps grow tenfold), "business" (20 000 examples, by layer,
+            10) or "full" (all examples, by layer, 20). What is given beside it holds instead.
+            Defaults to none.
         name: What the keys in the logs begin with. Defaults to "gradient_variance".
         verbose: Whether to print. Defaults to False.
         **options: `method` (default: "exact"), `seed`, `per_layer`, `sample_weight` and the others
@@ -106,6 +111,7 @@ class GradientVarianceLogger(ScheduledCallback):
         recluster: ClusterFunction | Mapping[str, ClusterFunction] | None = None,
         recluster_every: int | Schedule | None = None,
         path: str | os.PathLike[str] | None = None,
+        preset: str | None = None,
         name: str = NAME,
         verbose: bool = False,
         **options: Any,
@@ -113,10 +119,14 @@ class GradientVarianceLogger(ScheduledCallback):
         named = {"every": every, "every_steps": every_steps, "schedule": schedule}
         due = [schedule_of(n, given) for n, given in named.items() if given is not None]
         due += [] if at_steps is None else [at(at_steps)]
+        if preset is not None:
+            chosen = preset_of(preset)
+            options = {**chosen.options, **options}
+            due = due or ([chosen.due] if every_epochs is None else [])
         if not due and every_epochs is None:
             raise ValueError(
-                "When to measure must be given by `every`, in steps or as a function, or by "
-                "`every_epochs`. Received: neither."
+                "When to measure must be given by `every`, in steps or as a function, by "
+                "`every_epochs` or by a `preset`. Received: none of them."
             )
         super().__init__(name, due, x, path)
         self.estimators = [estimators] if isinstance(estimators, Estimator) else list(estimators)

@@ -54,7 +54,9 @@ class SVRG(MiniBatch):
             replacement=replacement,
             name=name or default_name("SVRG", batch_size, replacement),
         )
-        self._snapshot = None if snapshot is None else [np.array(w) for w in snapshot]
+        self._snapshot: list[np.ndarray] | None = None
+        if snapshot is not None:
+            self.set_snapshot(snapshot)
 
     @property
     def snapshot(self) -> Sequence[Any] | None:
@@ -67,7 +69,15 @@ class SVRG(MiniBatch):
         Args:
             model: A built `keras.Model`.
         """
-        self._snapshot = [np.array(weight) for weight in model.get_weights()]
+        self.set_snapshot(model.get_weights())
+
+    def set_snapshot(self, weights: Sequence[Any]) -> None:
+        """Copy the weights of a snapshot that was taken before.
+
+        Args:
+            weights: As `snapshot` in the constructor.
+        """
+        self._snapshot = [np.array(weight) for weight in weights]
 
     def check(self, model: Any) -> None:
         """Raise if there is no snapshot."""

@@ -30,10 +30,17 @@ PRESENT = ""
 
 
 class PieceStatistics:
-    """The compiled pass over one piece, which any number of examples go through."""
+    """The compiled pass over one piece, which any number of examples go through.
 
-    def __init__(self, loss: ModelLoss):
+    Args:
+        loss: The loss, with its model.
+        sketch_size: Numbers in a sketch.
+        seed: Of the sketches.
+    """
+
+    def __init__(self, loss: ModelLoss, sketch_size: int = SKETCH_SIZE, seed: int = 0):
         self._model, self._loss = loss.model, loss
+        self._sketch_size, self._seed = sketch_size, seed
         self._compiled: dict[Any, Any] = {}
 
     def __call__(
@@ -71,7 +78,8 @@ class PieceStatistics:
                 sample_weight=sample_weight,
                 other_weights=other,
                 second_moments=squares,
-                sketch_size=SKETCH_SIZE if sketch else None,
+                sketch_size=self._sketch_size if sketch else None,
+                seed=self._seed,
                 per_layer=True,
             )
 

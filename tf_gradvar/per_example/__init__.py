@@ -21,8 +21,8 @@ import keras
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
-        "`tf_gradvar.per_example`, and with it `gradient_variance`, `GradientVarianceLogger` and "
-        "`GradientClustering`, needs the TensorFlow backend of Keras, received "
+        "`tf_gradvar.per_example`, and with it `gradient_variance`, `GradientVarianceLogger`, "
+        "`GradientClustering` and `diagnose`, needs the TensorFlow backend of Keras, received "
         f"'{keras.backend.backend()}'; set KERAS_BACKEND=tensorflow."
     )
 

@@ -43,7 +43,70 @@ def weights_of_resnet_cifar(n, classes):
     return total + 65 * classes
 
 
+def weights_of_resnet_cifar_with_batch_norm(n, classes):
+    """Convolutions without biases, and a scale and a shift for each channel."""
+    total, before = 27 * 16 + 2 * 16, 16
+    for c in (16, 32, 64):
+        total += 9 * before * c + (2 * n - 1) * 9 * c * c + 2 * n * 2 * c
+        before = c
+    return total + 65 * classes
+
+
+def weights_of_resnet18(classes):
+    """Two convolutions a block, and a projection where a stage changes the shape."""
+    total, before = 49 * 3 * 64 + 2 * 64, 64
+    for f in (64, 128, 256, 512):
+        total += 9 * before * f + 3 * 9 * f * f + 4 * 2 * f
+        total += before * f + 2 * f if f != before else 0
+        before = f
+    return total + (before + 1) * classes
+
+
 IMAGE = (32, 32, 3)
+DIGIT = (28, 28, 1)
+BATCH_NORM = {"depth": 32, "batch_norm": True}
+MLP = {"hidden_units": [1024, 1024]}
+# (network, its arguments, shape and classes, ours in closed form, published): trainable weights.
+# The study has its MLP and CNN as weights for each of 60 000 images, ResNet32 for each of 50 000.
+STUDY_SIZES = [
+    ("mlp", MLP, (DIGIT, 10), 785 * 1024 + 1025 * 1024 + 1025 * 10, 31 * 60_000, 30_000),
+    (
+        "pooled_convnet",
+        {},
+        (DIGIT, 10),
+        26 * 64 + (25 * 64 + 1) * 128 + (16 * 128 + 1) * 1000 + 1001 * 10,
+        37.5 * 60_000,
+        30_000,
+    ),
+    ("resnet_cifar", {"depth": 8}, (IMAGE, 10), weights_of_resnet_cifar(1, 10), 75_050, 1),
+    (
+        "resnet_cifar",
+        BATCH_NORM,
+        (IMAGE, 100),
+        weights_of_resnet_cifar_with_batch_norm(5, 100),
+        9 * 50_000,
+        25_000,
+    ),
+    ("resnet18", {}, ((224, 224, 3), 1000), weights_of_resnet18(1000), 11_689_512, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "data", "expected", "published", "off"), STUDY_SIZES)
+def test_sizes_of_the_gradient_variance_study(name, arguments, data, expected, published, off):
+    model = MODELS[name](*data, **arguments)
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    assert count == expected
+    assert abs(count - published) < off
+
+
+def test_no_batch_normalization_unless_asked_for():
+    kinds = [
+        {type(layer).__name__ for layer in MODELS["resnet_cifar"]((8, 8, 1), 3, **arguments).layers}
+        for arguments in ({}, {"batch_norm": True})
+    ]
+    assert ["BatchNormalization" in names for names in kinds] == [False, True]
+
+
 # (network, its arguments, classes, ours in closed form, published in millions, their last digit)
 SIZES = [
     ("wide_resnet", {"depth": 26}, 10, weights_of_wide_resnet(4, 10, 10), 36.5, 0.1),
@@ -97,7 +160,10 @@ def test_coupled_decay_is_half_the_squared_norm():
 TINY = {
     "wide_resnet": ((5, 4, 4), {"depth": 8, "width": 1}),
     "resnet50": ((9, 8, 4), {"blocks": (1,), "filters": 4}),
+    "resnet18": ((9, 8, 4), {"blocks": (1, 1), "filters": 4}),
+    "pooled_convnet": ((17, 16, 4), {"filters": (4, 4), "dense_units": 4}),
     "resnet_cifar": ((5, 4, 4), {"filters": 4}),
+    "resnet_cifar with batch_norm": ((5, 4, 4), {"filters": 4, "batch_norm": True}),
 }
 CLASSES = 4
 
@@ -107,7 +173,8 @@ def tiny(request):
     keras.utils.set_random_seed(0)
     shape, arguments = TINY[request.param]
     x = np.random.default_rng(0).normal(size=(CLASSES, *shape)).astype("float32")
-    return MODELS[request.param](shape, CLASSES, **arguments), x, np.arange(CLASSES)
+    name = request.param.partition(" ")[0]
+    return MODELS[name](shape, CLASSES, **arguments), x, np.arange(CLASSES)
 
 
 def cross_entropy():

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from keras_apps.reporting.comparison_pictures import comparison_pictures, variance_pictures
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.curves_over_steps import plot_values, plot_variances, set_log_axis
+from keras_apps.reporting.curves_over_steps import plot_values, plot_variances
+from keras_apps.reporting.step_axes import set_log_axis
 from tests.keras_apps.synthetic import EXPERIMENT, OPTIMIZERS, loss, records
 
 STATE = dict(matplotlib.rcParams)

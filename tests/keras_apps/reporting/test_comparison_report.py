@@ -6,10 +6,9 @@ import re
 
 from keras_apps.reporting import comparison_report
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.document import Code, Section
-from keras_apps.reporting.page import page
 from keras_apps.running.configurations import Loaded
 from tests.keras_apps.synthetic import EXPERIMENT, records
+from tf_gradvar.pages import Code, Section, page
 
 
 def written(folder, found, name="made_up", experiment=EXPERIMENT):

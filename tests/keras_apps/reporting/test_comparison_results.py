@@ -13,10 +13,10 @@ from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.search import Candidate
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import rivals_table, summary_rows, summary_table
-from keras_apps.reporting.document import MINUS, PERCENT
 from keras_apps.reporting.pictures import write_csv
 from keras_apps.reporting.terminal import rich_table
 from tests.keras_apps.synthetic import EXPERIMENT, LOSSES, loss, records
+from tf_gradvar.pages import MINUS, PERCENT
 
 
 def arm_of(found, name, groups=1):

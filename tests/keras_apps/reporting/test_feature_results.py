@@ -20,10 +20,10 @@ from keras_apps.reporting.feature_results import (
     summary_rows,
     values_of,
 )
-from keras_apps.reporting.page import page
 from keras_apps.reporting.pictures import Picture
 from keras_apps.running.configurations import Loaded
 from tests.keras_apps.reporting.feature_records import GRID, record, records
+from tf_gradvar.pages import page
 
 
 def test_the_last_70_percent():

@@ -10,9 +10,9 @@ from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.comparison_tables import changes_table
-from keras_apps.reporting.document import MINUS, PERCENT
 from keras_apps.reporting.findings import findings_of, variance_left
 from tests.keras_apps.synthetic import EXPERIMENT, records
+from tf_gradvar.pages import MINUS, PERCENT
 
 
 def sentences(found, experiment=EXPERIMENT):

@@ -1,15 +1,14 @@
 """The report on a trajectory, alone and as a section of another one."""
 
-import csv
 import dataclasses
 
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting.comparison_report import Material, comparison_report
 from keras_apps.reporting.comparison_results import Results
-from keras_apps.reporting.page import page
-from keras_apps.reporting.trajectory_report import SNIPPET, Measured, variance_curves
+from keras_apps.reporting.trajectory_report import SNIPPET, Measured, how_it_was_measured
 from keras_apps.running.configurations import Loaded
 from tests.keras_apps import synthetic
+from tf_gradvar.pages import page
 from tf_gradvar.records import RecordFile
 
 
@@ -52,15 +51,30 @@ def test_table():
     assert cells[2] == ["SVRG-4", "0.5", "0.100", "0.25", "0.25", "2.00"]
 
 
-def test_the_numbers_lie_beside_the_pictures(tmp_path):
-    pictures = variance_curves(Measured.of(records()), tmp_path)
-    assert [p.name for p in pictures] == [
-        "gradient_average_variance",
-        "gradient_normalized_variance",
-    ]
-    with open(tmp_path / "gradient_average_variance.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert rows[2] == {"step": "10", "estimator": "SVRG-4", "average_variance": "16.0"}
+def test_how_it_was_measured():
+    text = how_it_was_measured(Trajectory())
+    assert "exactly" in text
+    for word in ("multiplied", "decay", "trajectories", "statistic"):
+        assert word not in text
+    text = how_it_was_measured(
+        Trajectory(
+            drops=(300, 500),
+            weight_decay=5e-4,
+            repeats=3,
+            method="subset",
+            subset_size=2048,
+            published_every=100,
+            num_draws=10,
+        )
+    )
+    for words in (
+        "multiplied by 0.1 after the steps 300, 500",
+        "weight decay is 0.0005",
+        "There are 3 trajectories",
+        "gradients of 2,048 random training examples",
+        "from 2 x 10 estimates: its expectation is 1.1 times",
+    ):
+        assert words in text
 
 
 def test_the_section_of_a_comparison(tmp_path):

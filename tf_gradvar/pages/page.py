@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 
-from keras_apps.reporting.document import (
+from tf_gradvar.pages.document import (
     Code,
-    Formula,
     Gallery,
+    Markup,
     Part,
+    Picture,
     Report,
     Section,
     Table,
+    Terms,
     Text,
 )
-from keras_apps.reporting.pictures import Picture
 
 STYLE = """
 :root { color-scheme: light; }
@@ -37,6 +39,12 @@ tr.first td { border-top: 1px solid #bbb; }
 tr.strong td { font-weight: 600; }
 .grid { display: grid; gap: 1.2rem;
   grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
+dl { max-width: 44rem; }
+dt { font-weight: 600; margin-top: .8rem; }
+dd { margin: .1rem 0 0; }
+a { color: #005a8f; }
+dt:target { background: #fff3c4; }
+h1, p, td, dd { overflow-wrap: anywhere; }
 figure { margin: 0; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #555; font-size: .85rem; }
@@ -57,19 +65,31 @@ def page(report: Report) -> str:
 def _html(part: Part) -> str:
     match part:
         case Text(text, kind):
-            attribute = f' class="{kind}"' if kind else ""
-            return f"<p{attribute}>{html.escape(text)}</p>\n"
-        case Formula(formula):
-            return f"<p>{formula}</p>\n"
+            return _paragraph(html.escape(text), kind)
+        case Markup(markup, kind):
+            return _paragraph(markup, kind)
         case Code(text):
             return f"<pre>{html.escape(text.rstrip())}</pre>\n"
         case Table():
             return _table(part)
+        case Terms(entries):
+            return f"<dl>{''.join(itertools.starmap(_term, entries))}</dl>\n"
         case Gallery(pictures):
             return f'<div class="grid">{"".join(map(_figure, pictures))}</div>\n'
         case Section(title, parts):
             body = "".join(map(_html, parts))
             return f"<section><h2>{html.escape(title)}</h2>\n{body}\n</section>"
+
+
+def _paragraph(markup: str, kind: str) -> str:
+    attribute = f' class="{kind}"' if kind else ""
+    return f"<p{attribute}>{markup}</p>\n"
+
+
+def _term(anchor: str, word: str, paragraph: str) -> str:
+    return (
+        f'<dt id="{html.escape(anchor)}">{html.escape(word)}</dt><dd>{html.escape(paragraph)}</dd>'
+    )
 
 
 def _table(table: Table) -> str:

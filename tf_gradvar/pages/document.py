@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import platform
 from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
-
-import keras
-
-from keras_apps.reporting.pictures import Picture
-from keras_apps.running.configurations import Loaded
-from keras_apps.running.devices import BACKENDS
 
 MINUS = "\N{MINUS SIGN}"
 PERCENT = "\N{NO-BREAK SPACE}%"
@@ -27,10 +19,11 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class Formula:
-    """A paragraph that brings its own HTML, for formulas."""
+class Markup:
+    """A paragraph that brings its own HTML, for formulas and links; kinds are those of `Text`."""
 
     html: str
+    kind: Literal["", "finding", "note"] = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +59,22 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
+class Terms:
+    """Words and the paragraphs that explain them; (anchor, word, paragraph) each."""
+
+    entries: Sequence[tuple[str, str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A finished figure, the name of its files and what it shows."""
+
+    name: str
+    svg: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Gallery:
     """Pictures beside each other."""
 
@@ -80,7 +89,7 @@ class Section:
     parts: Sequence[Part]
 
 
-Part: TypeAlias = Text | Formula | Code | Table | Gallery | Section
+Part: TypeAlias = Text | Markup | Code | Table | Terms | Gallery | Section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,23 +105,3 @@ class Report:
 def findings_parts(findings: Sequence[str]) -> list[Part]:
     """Return the paragraphs of findings, of which the first is set off."""
     return [Text(text, "" if index else "finding") for index, text in enumerate(findings)]
-
-
-def about(loaded: Loaded, note: str = "") -> Section:
-    """Return the last section of a page: the configuration's words, what it took, the versions."""
-    versions = (
-        f"Configuration {loaded.name}. {note} {_backend()}, Keras "
-        f"{keras.__version__}, Python {platform.python_version()}, {platform.machine()}."
-    ).replace("  ", " ")
-    words = (
-        "What the configuration says of itself. Values that it calls measured come from runs of "
-        "its authors, not from this one."
-    )
-    return Section(
-        "About this experiment", [Text(words), Code(loaded.text), Text(versions, "note")]
-    )
-
-
-def _backend() -> str:
-    name = keras.backend.backend()
-    return f"{BACKENDS[name]} {importlib.import_module(name).__version__}"
