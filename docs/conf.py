@@ -26,7 +26,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results"]
 html_theme = "furo"
 html_title = f"tf_gradvar {release}"
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting import pictures
-from keras_apps.reporting.pictures import Picture
+from tf_gradvar.pages import Picture
 
 ROWS = 10
 GAP = 2  # pixels between images

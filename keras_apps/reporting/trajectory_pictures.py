@@ -20,8 +20,8 @@ from matplotlib.axes import Axes
 
 from keras_apps.experiments.trajectory import Trajectory
 from keras_apps.reporting import pictures
-from keras_apps.reporting.pictures import Picture
 from keras_apps.reporting.step_axes import labelled, set_log_axis
+from tf_gradvar.pages import Picture
 from tf_gradvar.plots import PALETTE, estimator_colors, smoothed
 
 Record = dict[str, Any]
