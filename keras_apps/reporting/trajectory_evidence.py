@@ -259,5 +259,4 @@ class Calmer:
 
 
 def _drops(study: Study) -> tuple[int, ...]:
-    found: tuple[int, ...] = getattr(study.trajectory, "drops", ())
-    return found
+    return study.trajectory.drops

@@ -261,3 +261,5 @@ def test_every_claim_of_the_other_paper_names_known_experiments():
     assert named == set(variance_claims.EXPERIMENTS)
     for name in (variance_claims.FEATURES, variance_claims.DUPLICATES):
         assert len(configurations.load(name).config.seeds) == 3
+    for name in variance_claims.STUDIES:
+        assert configurations.load(name).config.trajectory.batch_size == 128
