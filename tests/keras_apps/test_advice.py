@@ -20,6 +20,7 @@ from keras_apps import (
     study,
     sweep,
     train,
+    watch,
 )
 from keras_apps.experiments import optimizer_comparison, trajectory
 from keras_apps.reporting.comparison_report import Material, run_your_own
@@ -36,7 +37,7 @@ APPS = {
     "cluster_picture": cluster_picture,
     "random_features": random_features,
 }
-OWN_OPTIONS = {"claims": claims, "diagnose": diagnose}
+OWN_OPTIONS = {"claims": claims, "diagnose": diagnose, "watch": watch}
 README = REPOSITORY / "README.md"
 MAKEFILE = REPOSITORY / "Makefile"
 WORDS = {

@@ -51,13 +51,23 @@ figcaption { color: #555; font-size: .85rem; }
 """
 
 
-def page(report: Report) -> str:
-    """Return a whole page as HTML."""
+def page(report: Report, reload_seconds: int | None = None) -> str:
+    """Return a whole page as HTML.
+
+    Args:
+        report: What is on it.
+        reload_seconds: After how many seconds a browser reads it again. Defaults to None, never.
+    """
     body = "\n".join(map(_html, report.parts))
+    reload = (
+        ""
+        if reload_seconds is None
+        else f'<meta http-equiv="refresh" content="{reload_seconds}">\n'
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"{reload}<title>{html.escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(report.title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
