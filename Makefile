@@ -54,6 +54,9 @@ jax: $(READY)
 
 notebook: $(READY)
 	$(BIN)/python -m tests.run_notebook colab/quickstart.ipynb
+	$(BIN)/python -m tests.run_notebook colab/measure_gradient_variance.ipynb
+	$(BIN)/python -m tests.run_notebook colab/gradient_clustering.ipynb
+	$(BIN)/python -m tests.run_notebook colab/your_own_model.ipynb 'of them wrong on purpose'
 	XLA_FLAGS=--xla_force_host_platform_device_count=4 \
 		$(BIN)/python -m tests.run_notebook colab/discover_tpu.ipynb 'Found 4 x cpu.'
 

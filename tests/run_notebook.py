@@ -6,6 +6,7 @@ What ran is kept in docs/notebooks, for the documentation.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -13,16 +14,16 @@ from nbclient import NotebookClient
 
 
 def run_notebook(path: Path, sentence: str = "") -> None:
-    """Execute every cell of a notebook in a fresh kernel, beside the repository."""
+    """Execute every cell of a notebook in a fresh kernel."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.get("outputs") or cell.get("execution_count"):
             raise SystemExit(f"{path} is committed with outputs; clear them.")
     os.environ.setdefault("NOTEBOOK_STEPS", "60")
     root = Path(__file__).parent.parent
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(root)}}
-    ).execute()
+    with tempfile.TemporaryDirectory() as folder:  # where notebooks write
+        place = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
     printed = text_of(notebook)
     if sentence not in printed:
         raise SystemExit(f"{path} did not print {sentence!r}, but:\n{printed}")

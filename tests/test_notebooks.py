@@ -74,7 +74,19 @@ class TestFirstCell:
 
 
 def test_there_are_notebooks():
-    assert len(NOTEBOOKS) == 2
+    assert [path.stem for path in NOTEBOOKS] == [
+        "discover_tpu",
+        "gradient_clustering",
+        "measure_gradient_variance",
+        "quickstart",
+        "your_own_model",
+    ]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_short(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    assert len(cells) <= 15
 
 
 @pytest.mark.parametrize(
