@@ -145,6 +145,9 @@ def cluster_batches(
         [np.int32(0), np.int32(0), np.int32(1), np.int32(1)] True True
 
     Source: Discover paper, Appendix 7.1 (the input pipeline).
+
+    Cost: C b rows of the arrays are gathered for a batch. The order of a pass is computed index by
+    index, so that no permutation is held in memory.
     """
     num_clusters = check_num_clusters(num_clusters)
     group_size = check_count("group_size", group_size, "the examples in a group")

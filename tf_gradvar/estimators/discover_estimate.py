@@ -62,6 +62,9 @@ class DiscoverEstimate(Estimator):
         DiscoverEstimate(name='Discover-4x8')
 
     Source: Discover paper, Section 4, Eq. 4 and Lemma 3, Eq. 5.
+
+    Cost: a pass over the data, shared with estimators of the same clusters, and the K buffers once
+    more in memory.
     """
 
     def __init__(

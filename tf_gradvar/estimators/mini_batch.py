@@ -32,6 +32,8 @@ class MiniBatch(Estimator):
         (array([0.5]), array([0.4]))
 
     Source: Faghri et al. 2020, "A Study of Gradient Variance in Deep Learning", section 4.
+
+    Cost: none of its own: the pass over the data is shared with the other estimators.
     """
 
     def __init__(self, batch_size: int, *, replacement: bool = True, name: str | None = None):

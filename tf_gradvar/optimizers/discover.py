@@ -159,6 +159,21 @@ class DiscoverQHM(AsOne):
 
     Memory: K + 2 copies of the weights.
 
+    Example:
+        >>> import contextlib, keras
+        >>> from tf_gradvar.optimizers import DiscoverQHM
+        >>> weight = keras.Variable([0.0])
+        >>> optimizer = DiscoverQHM(1.0, num_clusters=2, momentum=0.5, nu=0.5, alpha=1.0)
+        >>> with contextlib.redirect_stdout(None):  # it prints its memory, once a process
+        ...     optimizer.build([weight])
+        >>> for cluster in (0, 1, 0):
+        ...     group_gradient = keras.ops.convert_to_tensor([[1.0 if cluster else -1.0]])
+        ...     optimizer.apply(optimizer.correct_gradients([group_gradient], [cluster]))
+        ...     print(f"{float(weight[0]):+.3f}")
+        +0.750
+        +0.500
+        +0.500
+
     Source: Discover paper, Section 4 (DiscoverQHM).
     """
 
@@ -217,6 +232,21 @@ class QHDiscover(AsOne):
         ValueError: If an argument breaks its rule.
 
     Memory: K + 1 copies of the weights.
+
+    Example:
+        >>> import contextlib, keras
+        >>> from tf_gradvar.optimizers import QHDiscover
+        >>> weight = keras.Variable([0.0])
+        >>> optimizer = QHDiscover(1.0, num_clusters=1, nu=0.5, alpha=0.5)  # QHM, momentum 0.5
+        >>> with contextlib.redirect_stdout(None):  # it prints its memory, once a process
+        ...     optimizer.build([weight])
+        >>> for _ in range(3):
+        ...     v = optimizer.correct_gradients([keras.ops.ones((1, 1))], [0])
+        ...     optimizer.apply(v)
+        ...     print(f"{float(v[0][0]):.4f}")
+        0.7500
+        0.8750
+        0.9375
 
     Source: Discover paper, Section 4 (DiscoverQHM).
     """
@@ -291,6 +321,19 @@ class DiscoverIGT(AsOne):
         ValueError: If an argument breaks its rule.
 
     Memory: K + 4 copies of the weights.
+
+    Example:
+        >>> import contextlib, keras
+        >>> from tf_gradvar.optimizers import DiscoverIGT
+        >>> weight = keras.Variable([0.0])
+        >>> optimizer = DiscoverIGT(0.1, num_clusters=2, momentum=0.0)
+        >>> with contextlib.redirect_stdout(None):  # it prints its memory, once a process
+        ...     optimizer.build([weight])
+        >>> for cluster in (0, 1):
+        ...     v = optimizer.correct_gradients([keras.ops.ones((1, 1))], [cluster])
+        ...     optimizer.apply(v)
+        >>> bool(weight[0] < -0.2)  # the shifted weight is ahead of the true one
+        True
 
     Source: Discover paper, Section 4 (DiscoverIGT).
     """

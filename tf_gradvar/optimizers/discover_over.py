@@ -48,6 +48,9 @@ class DiscoverOver(ClusterControlVariate):
         >>> optimizer = DiscoverOver(keras.optimizers.AdamW(1e-3), num_clusters=10)
         >>> print(f"{float(optimizer.learning_rate):g}")
         0.001
+
+    Source: the control variate is that of the Discover paper, Section 4, Eq. 4; its use over any
+    optimizer is ours.
     """
 
     def __init__(

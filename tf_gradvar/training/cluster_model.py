@@ -69,7 +69,15 @@ class ClusterModel(ClusterSteps):
         >>> bool(model.evaluate(x, y, verbose=0) < 0.5)
         True
 
+    Raises:
+        ValueError: In `fit`, a batch without cluster ids, ids that are no integers, groups that do
+            not divide the batch, and what `fit` cannot do under several workers.
+
     Source: Discover paper, Section 4 and Appendix 7.1.
+
+    Cost: with one group in a batch that of a plain step; of several groups as
+    `benchmarks.training_step` measures: on a ResNet8 eight take 1.09 times a step of SGD with
+    momentum, on an MLP with more weights than work for them 4.1 times.
     """
 
     _groups_per_batch: int | None = None
