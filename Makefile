@@ -3,6 +3,7 @@
 #   make test    lint, types, all tests and the notebooks
 #   make test-all   the same with all of the cases that take turns, a third each day
 #   make docs    the documentation, with the notebooks' outputs, in docs/_build/html
+#   make dist    wheel and sdist, tried in a fresh environment without this folder
 #   make matrix  the tests on Python 3.10 to 3.13 with the oldest and newest releases: docs/matrix.md
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
 PYTHON ?= python3
@@ -17,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # threads as cores, the default, they can stop for good.
 export PJRT_NPROC ?= 32
 
-.PHONY: demo test test-all lint types pytest jax notebook docs matrix hunt clean
+.PHONY: demo test test-all lint types pytest jax notebook docs dist matrix hunt clean
 
 $(READY): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -63,6 +64,15 @@ notebook: $(READY)
 # Of the notebooks as they have just run. A warning fails.
 docs: notebook
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --builder html docs docs/_build/html
+
+dist: $(READY)
+	rm -rf dist build/fresh
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet --upgrade pip
+	build/fresh/bin/python -m pip install --quiet "$$(ls $(CURDIR)/dist/*.whl)[apps,$(TENSORFLOW)]"
+	build/fresh/bin/python tests/check_wheel.py README.md
 
 matrix: $(READY)
 	$(BIN)/python -m tests.matrix

@@ -22,7 +22,7 @@ def duplicated_rows(examples: int, images: int, copies: int, seed: int) -> np.nd
     Example:
         >>> rows = duplicated_rows(6, images=2, copies=3, seed=0)
         >>> rows[:6], np.bincount(rows).tolist()
-        (array([0, 1, 2, 3, 4, 5]), [1, 1, 4, 1, 4, 1])
+        (array([0, 1, 2, 3, 4, 5]), [1, 1, 1, 4, 4, 1])
     """
     if not 0 <= images <= examples or copies < 0:
         raise ValueError(
