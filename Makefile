@@ -3,6 +3,7 @@
 #   make test    lint, types, all tests and the notebooks
 #   make test-all   the same with all of the cases that take turns, a third each day
 #   make docs    the documentation, with the notebooks' outputs, in docs/_build/html
+#   make pages   the documentation's pages in a headless browser, at two widths
 #   make dist    wheel and sdist, tried in a fresh environment without this folder
 #   make matrix  the tests on Python 3.10 to 3.13 with the oldest and newest releases: docs/matrix.md
 #   make hunt    1 000 random models, and as many runs of optimizers, against plain loops
@@ -18,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # threads as cores, the default, they can stop for good.
 export PJRT_NPROC ?= 32
 
-.PHONY: demo test test-all lint types pytest jax notebook docs dist matrix hunt clean
+.PHONY: demo test test-all lint types pytest jax notebook docs pages dist matrix hunt clean
 
 $(READY): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -64,6 +65,9 @@ notebook: $(READY)
 # Of the notebooks as they have just run. A warning fails.
 docs: notebook
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --builder html docs docs/_build/html
+
+pages: docs
+	$(BIN)/python -m tests.check_pages docs/_build/html
 
 dist: $(READY)
 	rm -rf dist build/fresh

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.diagnosis import browser
+from tests import browser
 from tests.diagnosis.tiny import gradients, seen_of
 from tf_gradvar.diagnosis import glossary, numbers_in_words, svg, words
 from tf_gradvar.diagnosis.example_measurements import ExampleMeasurements
