@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_apps.models.residual import residual_network, shortcut
+
 
 def resnet18(
     input_shape: Sequence[int],
@@ -37,24 +39,17 @@ def resnet18(
         >>> resnet18((32, 32, 3), 10, blocks=(1, 1), filters=8).count_params()
         6370
     """
-    inputs = keras.Input(tuple(input_shape))
-    features = keras.layers.ReLU()(_normalised(inputs, filters, 7, 2))
-    features = keras.layers.MaxPooling2D(3, 2, padding="same")(features)
-    for stage, count in enumerate(blocks):
-        for block in range(count):
-            stride = 2 if stage and not block else 1
-            features = _block(features, filters * 2**stage, stride)
-    features = keras.layers.GlobalAveragePooling2D()(features)
-    return keras.Model(inputs, keras.layers.Dense(num_classes)(features), name="resnet18")
+    return residual_network(
+        input_shape, num_classes, blocks, filters, _normalised, _block, "resnet18"
+    )
 
 
 def _block(inputs: Any, filters: int, stride: int) -> Any:
     """Add two convolutions to the inputs, or to their projection."""
-    same_shape = stride == 1 and inputs.shape[-1] == filters
-    shortcut = inputs if same_shape else _normalised(inputs, filters, 1, stride)
+    kept = shortcut(inputs, filters, stride, _normalised)
     features = keras.layers.ReLU()(_normalised(inputs, filters, 3, stride))
     features = _normalised(features, filters, 3, 1)
-    return keras.layers.ReLU()(keras.layers.Add()([shortcut, features]))
+    return keras.layers.ReLU()(keras.layers.Add()([kept, features]))
 
 
 def _normalised(inputs: Any, filters: int, size: int, stride: int) -> Any:

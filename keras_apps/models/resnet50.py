@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_apps.models.group_norm import group_norm
+from keras_apps.models.residual import residual_network, shortcut
 from keras_apps.models.standardized_convolution import StandardizedConv2D
 
 GROUPS = 32
@@ -50,24 +51,18 @@ def resnet50(
         >>> resnet50((32, 32, 3), 10, blocks=(1, 1), filters=8).count_params()
         9362
     """
-    inputs = keras.Input(tuple(input_shape))
-    features = keras.layers.ReLU()(_normalised(inputs, filters, 7, 2))
-    features = keras.layers.MaxPooling2D(3, 2, padding="same")(features)
-    for stage, count in enumerate(blocks):
-        for block in range(count):
-            stride = 2 if stage and not block else 1
-            features = _block(features, filters * 2**stage, stride, projected=not block)
-    features = keras.layers.GlobalAveragePooling2D()(features)
-    return keras.Model(inputs, keras.layers.Dense(num_classes)(features), name="resnet50")
+    return residual_network(
+        input_shape, num_classes, blocks, filters, _normalised, _block, "resnet50"
+    )
 
 
-def _block(inputs: Any, filters: int, stride: int, projected: bool) -> Any:
+def _block(inputs: Any, filters: int, stride: int) -> Any:
     """Add a bottleneck to the inputs, or to their projection."""
     wide = EXPANSION * filters
-    shortcut = _normalised(inputs, wide, 1, stride) if projected else inputs
+    kept = shortcut(inputs, wide, stride, _normalised)
     features = keras.layers.ReLU()(_normalised(inputs, filters, 1, 1))
     features = keras.layers.ReLU()(_normalised(features, filters, 3, stride))
-    features = keras.layers.Add()([shortcut, _normalised(features, wide, 1, 1)])
+    features = keras.layers.Add()([kept, _normalised(features, wide, 1, 1)])
     return keras.layers.ReLU()(features)
 
 
