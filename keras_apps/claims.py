@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_apps.argument_parser import argument_parser
 from keras_apps.experiments.feature_grid import FeatureGrid
 from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting import discover_claims, variance_claims
@@ -102,13 +103,7 @@ def unfinished(found: Mapping[str, Any]) -> Iterator[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    description, _, commands = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
-        prog=f"python -m {NAME}",
-        description=description,
-        epilog=commands,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = argument_parser(NAME, __doc__)
     made.add_argument("paper", choices=PAPERS)
     made.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
     made.add_argument("--write", type=Path, metavar="FILE", help="default: the terminal")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from keras_apps.argument_parser import argument_parser
 from keras_apps.experiments.training_problem import Problem
 from keras_apps.reporting import terminal
 from keras_apps.running import configurations, faults
@@ -172,13 +173,7 @@ class App:
         return 0
 
     def _parser(self) -> argparse.ArgumentParser:
-        description, _, commands = self.text.partition("\n\n")
-        parser = argparse.ArgumentParser(
-            prog=f"python -m {self.name}",
-            description=description,
-            epilog=commands,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        parser = argument_parser(self.name, self.text)
         parser.add_argument("--config", metavar="NAME[:VARIANT]", help="a configuration, or a file")
         parser.add_argument(
             "--workdir", type=Path, help="folder of the results; default: runs/NAME"

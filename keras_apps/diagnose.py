@@ -27,6 +27,7 @@ import keras
 import numpy as np
 
 from keras_apps import sources
+from keras_apps.argument_parser import argument_parser
 from keras_apps.running import faults
 from tf_gradvar.diagnosis import Diagnosis, diagnose
 from tf_gradvar.diagnosis.limits import BUDGETS
@@ -109,13 +110,7 @@ def read_metadata(path: Path | None) -> dict[str, list[str]] | None:
 
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    description, _, commands = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
-        prog=f"python -m {NAME}",
-        description=description,
-        epilog=commands,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = argument_parser(NAME, __doc__)
     made.add_argument("--model", type=Path, required=True, help="a file that model.save wrote")
     made.add_argument("--data", required=True, help="a .npz file, or the name of a data set")
     made.add_argument("--metadata", type=Path, help="a CSV file, a row for each example")

@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import functools
 import http.server
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_apps.argument_parser import argument_parser
 from keras_apps.reporting.live_page import Live, live_report
 from tf_gradvar.pages import page
 
@@ -35,8 +35,7 @@ def page_of(path: Path, every: int | None = None) -> str:
     Raises:
         FileNotFoundError: There is neither.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        return page(live_report(Live.read(path), Path(folder)), every)
+    return page(live_report(Live.read(path)), every)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -69,13 +68,7 @@ def server(path: Path, port: int, every: int) -> http.server.HTTPServer:
 
 def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
-    description, _, commands = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
-        prog=f"python -m {NAME}",
-        description=description,
-        epilog=commands,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = argument_parser(NAME, __doc__)
     made.add_argument("path", type=Path, help="a workdir, or the file of a logger")
     made.add_argument("--port", type=int, default=8008, help="default: 8008; 0 takes a free one")
     made.add_argument("--every", type=int, default=10, metavar="S", help="seconds; default: 10")

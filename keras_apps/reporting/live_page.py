@@ -63,18 +63,13 @@ class Live:
         )
 
 
-def live_report(live: Live, folder: Path) -> Report:
-    """Return the page of a training.
-
-    Args:
-        live: What it has written.
-        folder: Where the pictures and their numbers go.
-    """
+def live_report(live: Live) -> Report:
+    """Return the page of a training."""
     parts: list[Part] = [Text(_now(live), "finding")]
     if live.evaluations:
-        parts.append(Section("Runs", [_runs_table(live), Gallery([*_losses(live, folder)])]))
+        parts.append(Section("Runs", [_runs_table(live), Gallery([*_losses(live)])]))
     if live.variances:
-        parts.append(Section("Gradient variance", [Gallery([*_variances(live, folder)])]))
+        parts.append(Section("Gradient variance", [Gallery([*_variances(live)])]))
     return Report(f"{live.name}, as it trains", [], None, parts)
 
 
@@ -108,15 +103,14 @@ def _number(value: Any) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _losses(live: Live, folder: Path) -> Iterator[Picture]:
+def _losses(live: Live) -> Iterator[Picture]:
     """Yield the losses of the newest runs over their steps."""
     names = _newest_runs(live)
     rows = [record for record in live.evaluations if record["run"] in names]
     for value in [v for v in VALUES[:2] if any(v in row for row in rows)]:
-        numbers = [{key: row.get(key) for key in ("run", "step", value)} for row in rows]
         plot = functools.partial(_plot_runs, rows, names, value)
         caption = f"{value.replace('_', ' ').capitalize()} of the newest runs."
-        yield pictures.draw(value, caption, folder, plot, numbers)
+        yield pictures.drawn(value, caption, plot)
 
 
 def _plot_runs(rows: Sequence[Record], names: Sequence[str], value: str, ax: Axes) -> Axes:
@@ -130,7 +124,7 @@ def _plot_runs(rows: Sequence[Record], names: Sequence[str], value: str, ax: Axe
     return pictures.add_legend(ax, columns=1)
 
 
-def _variances(live: Live, folder: Path) -> Iterator[Picture]:
+def _variances(live: Live) -> Iterator[Picture]:
     """Yield what the records of the estimators hold."""
     records = live.variances
     values = [v for record in records for v in record["estimators"].values()]
@@ -166,17 +160,8 @@ def _variances(live: Live, folder: Path) -> Iterator[Picture]:
             )
         )
     for name, caption, plot in drawn:
-        yield pictures.draw(name, caption, folder, plot, _numbers(records, name))
+        yield pictures.drawn(name, caption, plot)
 
 
 def _plot_variance(records: Sequence[Record], value: str, ax: Axes) -> Axes:
     return plots.plot_variance(records, ax, value=value)
-
-
-def _numbers(records: Sequence[Record], value: str) -> list[Record]:
-    """Return one row a measurement with the value of each estimator that has it."""
-    return [
-        {"step": record["step"]}
-        | {name: found[value] for name, found in record["estimators"].items() if value in found}
-        for record in records
-    ]

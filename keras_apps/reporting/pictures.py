@@ -43,6 +43,21 @@ def draw(
     The files are `folder`/`name` with their endings; the height is in inches. With several panels
     side by side, `plot` gets their axes as an array.
     """
+    picture = drawn(name, caption, plot, height, panels, png=folder / f"{name}.png")
+    (folder / f"{name}.svg").write_text(picture.svg, encoding="utf-8")
+    write_csv(numbers, folder / f"{name}.csv")
+    return picture
+
+
+def drawn(
+    name: str,
+    caption: str,
+    plot: Callable[[Any], Any],
+    height: float = FIGURE_INCHES[1],
+    panels: int = 1,
+    png: Path | None = None,
+) -> Picture:
+    """Make a figure as `draw` does, for a page alone: no file is written, unless a PNG is asked."""
     with matplotlib.rc_context(APPEARANCE):
         width = FIGURE_INCHES[0] * (1 + 0.8 * (panels - 1))
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -51,9 +66,8 @@ def draw(
         figure.set_layout_engine("none")  # Laid out once, not once for each format.
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-        figure.savefig(folder / f"{name}.png", dpi=160)
-    (folder / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
-    write_csv(numbers, folder / f"{name}.csv")
+        if png is not None:
+            figure.savefig(png, dpi=160)
     return Picture(name, buffer.getvalue(), caption)
 
 

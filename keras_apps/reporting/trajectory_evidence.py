@@ -7,6 +7,7 @@ and the last fifth of its measurements.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import itertools
 import math
@@ -58,9 +59,9 @@ class OfTrajectories(OfExperiment):
             rows.append(Row(self.experiment, method, f"{several}{text}{far}", verdict))
         return rows
 
+    @abc.abstractmethod
     def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
         """Return what a trajectory says, and the verdict."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
