@@ -23,8 +23,6 @@ Twice the batch for the same number of examples ended at 1.15 times the loss of 
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import os
 import re
@@ -41,6 +39,7 @@ from matplotlib.figure import Figure
 
 import tf_gradvar
 from benchmarks.advice_sets import SETS, make_model
+from benchmarks.by_set import measure
 from tf_gradvar.diagnosis.code import imports
 from tf_gradvar.plots import PALETTE
 
@@ -175,26 +174,9 @@ def picture(rows: Sequence[Row], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check the advice, and write the table and the picture."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--workdir", type=Path, default=Path("runs/checked_advice"))
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"))
-    parsed = parser.parse_args(arguments)
-    rows = [
-        row
-        for name in parsed.sets
-        for seed in parsed.seeds
-        for row in checked(name, seed, parsed.workdir)
-    ]
-    with (parsed.folder / "checked_advice.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-        )
+    rows, folder = measure("checked_advice", __doc__, SETS, checked, 5, arguments)
     print(summary(rows))
-    picture(rows, parsed.folder / "checked_advice.png")
+    picture(rows, folder / "checked_advice.png")
 
 
 if __name__ == "__main__":

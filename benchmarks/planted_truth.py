@@ -30,8 +30,6 @@ idle             of the idle examples 89 to 98 % are idle at the next moment, to
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -43,6 +41,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.by_set import measure
 from benchmarks.planted_data import SETS, Planted, plant
 from benchmarks.planted_scores import (
     Row,
@@ -205,27 +204,9 @@ def picture(rows: Sequence[Row], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure and score, and write the table and the picture."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--workdir", type=Path, default=Path("runs/planted_truth"))
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"))
-    parsed = parser.parse_args(arguments)
-    rows = [
-        row
-        for name in parsed.sets
-        for seed in parsed.seeds
-        for row in scored(name, seed, parsed.workdir)
-    ]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with (parsed.folder / "planted_truth.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-        )
+    rows, folder = measure("planted_truth", __doc__, SETS, scored, 4, arguments)
     print(table(rows))
-    picture(rows, parsed.folder / "planted_truth.png")
+    picture(rows, folder / "planted_truth.png")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from keras_apps.experiments.optimizer_choice import OptimizerChoice
 from keras_apps.experiments.optimizer_comparison import Experiment
 from keras_apps.running.visit_rules import check_visits
 from keras_apps.sources import imagenet
+from tests.keras_apps.tfds_stand_in import mock_data
 
-tfds = pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("tensorflow_datasets")
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +21,7 @@ def prepared(tmp_path, monkeypatch):
     """Forty small images in the place of ImageNet."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(imagenet, "IMAGE_SIZE", 16)
-    monkeypatch.setattr(
-        "tensorflow_datasets.testing.mocking._getitems",
-        lambda rows, generator: [generator[row] for row in rows],
-    )
-    with tfds.testing.mock_data(num_examples=40):
+    with mock_data(num_examples=40):
         yield
 
 

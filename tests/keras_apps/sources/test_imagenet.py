@@ -9,6 +9,7 @@ from keras_apps.augmentation import cropping
 from keras_apps.augmentation.image_stores import store_of, whole_images
 from keras_apps.sources import imagenet
 from keras_apps.sources.stored_source import StoredImages
+from tests.keras_apps.tfds_stand_in import mock_data
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -17,12 +18,6 @@ MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @pytest.fixture(autouse=True)
 def keras_home(tmp_path, monkeypatch):
-    """A home of its own; and the stand-in of TFDS answers lists of rows, for which it has a slip:
-    its function is not called as a method, but waits for `self`."""
-    monkeypatch.setattr(
-        "tensorflow_datasets.testing.mocking._getitems",
-        lambda rows, generator: [generator[row] for row in rows],
-    )
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     return tmp_path / "keras"
 
@@ -59,7 +54,7 @@ IMAGES = [smooth_image(*shape, seed) for seed, shape in enumerate(SHAPES)]
 
 
 def test_a_prepared_set(tmp_path, keras_home, capfd):
-    with tfds.testing.mock_data(num_examples=7):
+    with mock_data(num_examples=7):
         source = sources.load("imagenet2012", data_dir=tmp_path)
         (train_file, _) = sorted((keras_home / "tf_gradvar").iterdir())
         again = sources.load("imagenet2012", data_dir=tmp_path)
@@ -94,7 +89,7 @@ def test_labels_are_those_of_the_examples():
 def test_other_labels_have_another_fingerprint(tmp_path):
     found = []
     for count in (3, 4):
-        with tfds.testing.mock_data(num_examples=count):
+        with mock_data(num_examples=count):
             found.append(sources.imagenet2012(tmp_path).fingerprint)
     assert found[0] != found[1]
 
