@@ -20,6 +20,7 @@ from tf_gradvar.diagnosis.page_of_report import page_of
 from tf_gradvar.diagnosis.page_over_training import page_over_training
 from tf_gradvar.diagnosis.report import Diagnosis, Setting
 from tf_gradvar.diagnosis.who import examine
+from tf_gradvar.pages import MINUS
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "rect", "line", "circle", "polyline"}
 MATRIX, LABELS = gradients(400)
@@ -92,6 +93,7 @@ def history():
 PAGES = {
     "a subset": lambda: page_of(report_of()),
     "all examples": lambda: page_of(report_of(examined=400)),
+    "rows": lambda: page_of(report_of(inputs={i: (1.25, -2.0 - i) for i in range(400)})),
     "images": lambda: page_of(report_of(images={i: png(PIXELS) for i in range(400)})),
     "no help": lambda: page_of(report_of(best=None)),
     "draws": lambda: page_of(report_of(options=(), apart=(), best=None, who=None)),
@@ -145,13 +147,21 @@ def test_valid_and_self_contained(name):
 
 
 @pytest.mark.skipif(browser.executable() is None, reason="needs chromium or chrome")
-@pytest.mark.parametrize("name", ["images", "training"])
+@pytest.mark.parametrize("name", ["images", "rows", "training"])
 def test_in_a_browser(name, tmp_path):
     found, console = browser.widths(PAGES[name](), tmp_path, 400, 1200)
     assert console == []
     assert set(found) == {400, 1200}
     for window, width in found.items():
         assert width <= window
+
+
+def test_the_inputs_of_a_table_stand_in_its_rows():
+    page = PAGES["rows"]()
+    assert "<th>input 0</th><th>input 1</th>" in page
+    assert "input 2" not in page
+    assert re.search(f"<td>26</td>.*?<td>1\\.25</td><td>{MINUS}28</td></tr>", page)
+    assert "input 0" not in PAGES["a subset"]()
 
 
 def test_every_term_is_linked_from_somewhere_and_explained():

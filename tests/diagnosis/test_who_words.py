@@ -10,6 +10,7 @@ from tests.diagnosis.test_page import PIXELS, report_of
 from tf_gradvar.data.examples import as_examples
 from tf_gradvar.diagnosis import who_words
 from tf_gradvar.diagnosis.images import pictures_of, png
+from tf_gradvar.diagnosis.input_rows import SHOWN, input_rows
 from tf_gradvar.diagnosis.who_page import examples_to_show
 
 WHO = report_of().who
@@ -95,3 +96,19 @@ def test_examples_as_pictures():
     assert pictures_of(rows, []) == {}
     many = as_examples(rng.normal(size=(5, 8, 8, 4)), np.zeros(5), None)
     assert pictures_of(many, [0]) == {}
+
+
+def test_inputs_of_tables_are_shown_as_rows():
+    table = np.arange(40.0).reshape(4, 10)
+    found = input_rows(as_examples(table, np.zeros(4), None), [2, 0, 2])
+    assert found == {0: tuple(range(SHOWN)), 2: tuple(20.0 + i for i in range(SHOWN))}
+    few = input_rows(as_examples(table[:, :2], np.zeros(4), None), [3])
+    assert few == {3: (30.0, 31.0)}
+
+
+def test_inputs_that_are_no_rows_of_numbers():
+    images = as_examples(np.zeros((4, 8, 8)), np.zeros(4), None)
+    assert input_rows(images, [1]) == {}
+    assert input_rows(images, []) == {}
+    words = as_examples(np.array([["a"], ["b"]]), np.zeros(2), None)
+    assert input_rows(words, [0]) == {}

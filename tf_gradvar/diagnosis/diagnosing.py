@@ -17,6 +17,7 @@ from tf_gradvar.diagnosis.columns import read_columns
 from tf_gradvar.diagnosis.examples_seen import Progress, look
 from tf_gradvar.diagnosis.groupings import groupings_of, labels_of
 from tf_gradvar.diagnosis.images import pictures_of
+from tf_gradvar.diagnosis.input_rows import input_rows
 from tf_gradvar.diagnosis.limits import Clock, check_limits
 from tf_gradvar.diagnosis.noise import layer_noise, measure_noise
 from tf_gradvar.diagnosis.options import Facts, best_of, options_of
@@ -154,7 +155,7 @@ def _by_examples(
     measured = measurements_of(seen, labels, loss, examples.count)
     who = examine(measured, columns or None, seed=seed)
     shown = [index for indices in examples_to_show(who).values() for index in indices]
-    images = pictures_of(examples, shown)
+    images, inputs = pictures_of(examples, shown), input_rows(examples, shown)
     short = clock.is_short
     if short:
         remarks.append("Gradient clusters were not tried: the time limit left no time for them.")
@@ -182,6 +183,7 @@ def _by_examples(
         best_of(options),
         {grouping.name: grouping.assignments for grouping in groupings},
         images,
+        inputs,
     )
 
 

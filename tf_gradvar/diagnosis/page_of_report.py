@@ -151,7 +151,7 @@ def _where(report: Diagnosis) -> Section:
 
 
 def _who(report: Diagnosis, who: Who) -> Section:
-    return Section("3. Who", who_parts(who, report.images))
+    return Section("3. Who", who_parts(who, report.images, report.inputs))
 
 
 def _help(report: Diagnosis) -> Section:

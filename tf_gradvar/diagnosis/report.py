@@ -68,6 +68,7 @@ class Diagnosis:
         groups: Name of a grouping -> the group of each example, int64 `[N]`: "class" and the
             columns of the metadata.
         images: PNG files of the examples that the page shows, by their numbers.
+        inputs: The first inputs of the examples that the page shows, where these are rows.
     """
 
     setting: Setting
@@ -79,6 +80,7 @@ class Diagnosis:
     best: Option | None
     groups: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     images: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+    inputs: Mapping[int, tuple[float, ...]] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         from tf_gradvar.diagnosis.words import plain_text

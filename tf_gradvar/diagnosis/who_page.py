@@ -14,7 +14,7 @@ from tf_gradvar.diagnosis.group_noise import GroupNoise
 from tf_gradvar.diagnosis.numbers_in_words import number, percent
 from tf_gradvar.diagnosis.who import Who
 from tf_gradvar.diagnosis.who_words import who_sentences
-from tf_gradvar.pages import Gallery, Markup, Part, Picture, Table
+from tf_gradvar.pages import MINUS, Gallery, Markup, Part, Picture, Table
 
 # Groups in a picture and in a table; examples in a row of pictures.
 MOST_GROUPS, MOST_ROWS, MOST_SHOWN = 12, 30, 12
@@ -36,12 +36,15 @@ def examples_to_show(who: Who) -> dict[str, list[int]]:
     return {title: indices for title, indices in found.items() if indices}
 
 
-def who_parts(who: Who, images: Mapping[int, bytes]) -> list[Part]:
+def who_parts(
+    who: Who, images: Mapping[int, bytes], inputs: Mapping[int, tuple[float, ...]]
+) -> list[Part]:
     """Return the parts of the section.
 
     Args:
         who: The findings.
         images: PNG files of the examples to show, by their numbers; may be empty.
+        inputs: First inputs of the examples to show, likewise.
     """
     parts: list[Part] = [Markup(linked(text)) for text in who_sentences(who)]
     groups = ([] if who.by_class is None else [who.by_class]) + list(who.by_column.values())
@@ -49,7 +52,7 @@ def who_parts(who: Who, images: Mapping[int, bytes]) -> list[Part]:
         parts.append(Gallery([_picture(found) for found in groups]))
         parts.append(_table(groups))
     for title, indices in examples_to_show(who).items():
-        parts += _shown(title, indices, who, images)
+        parts += _shown(title, indices, who, images, inputs)
     return parts
 
 
@@ -90,7 +93,13 @@ def _table(groups: Sequence[GroupNoise]) -> Table:
     return Table(headings, cells)
 
 
-def _shown(title: str, indices: Sequence[int], who: Who, images: Mapping[int, bytes]) -> list[Part]:
+def _shown(
+    title: str,
+    indices: Sequence[int],
+    who: Who,
+    images: Mapping[int, bytes],
+    inputs: Mapping[int, tuple[float, ...]],
+) -> list[Part]:
     """Return a row of images, or a table where there are none."""
     scores = who.scores
     place = {int(index): row for row, index in enumerate(scores["index"])}
@@ -105,12 +114,14 @@ def _shown(title: str, indices: Sequence[int], who: Who, images: Mapping[int, by
             *(str(scores[name][place[index]]) for name in headings[1:-1]),
             number(float(scores["loss"][place[index]])),
             number(float(scores["norm"][place[index]])),
+            *(number(v).replace("-", MINUS, v < 0) for v in inputs.get(index, ())),
         ]
         for index in known
     ]
+    width = max((len(inputs.get(index, ())) for index in known), default=0)
     return [
         Markup(f"{html.escape(title.capitalize())}:"),
-        Table([*headings, "length of the gradient"], cells),
+        Table([*headings, "length of the gradient", *map("input {}".format, range(width))], cells),
     ]
 
 
