@@ -28,7 +28,7 @@ y = x[:, :3].argmax(axis=1)                                           # and thei
 model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 estimators = [MiniBatch(16), MiniBatch(32), SVRG(16), Stratified(y)]
-logger = GradientVarianceLogger(x, y, estimators, every_steps=20, path="variance.jsonl")
+logger = GradientVarianceLogger(x, y, estimators, every=20, path="variance.jsonl")
 model.fit(x, y, batch_size=16, epochs=2, callbacks=[logger])
 """
 

@@ -115,7 +115,7 @@ def test_momentum_is_an_average_of_the_gradients(scheduled):
     rates = [float(rate(step)) if scheduled else rate for step in range(steps)]
     model = linear_model(keras.optimizers.SGD(rate, momentum=beta))
     recorded = RecordedGradients(x, y)
-    callback = BetweenClusterVariance(x, y, CLUSTERS, K, PROBABILITIES, every_steps=steps)
+    callback = BetweenClusterVariance(x, y, CLUSTERS, K, PROBABILITIES, every=steps)
     model.fit(x, y, batch_size=N, epochs=steps, verbose=0, callbacks=[recorded, callback])
 
     weights = np.array([beta ** (steps - 1 - step) * rates[step] for step in range(steps)])
@@ -222,7 +222,7 @@ def test_measuring_changes_nothing():
     results = []
     for measured in (False, True):
         model = awkward_model(3)
-        callbacks = [BetweenClusterVariance(x, y, CLUSTERS, K, every_steps=1)] if measured else []
+        callbacks = [BetweenClusterVariance(x, y, CLUSTERS, K, every=1)] if measured else []
         history = model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=callbacks)
         state = [np.asarray(v) for v in [*model.variables, *model.optimizer.variables]]
         results.append((state, history.history["mae"]))
@@ -254,7 +254,7 @@ def train_on_clusters(optimizer, callbacks):
 )
 def test_discover_optimizers_on_cluster_batches(make_optimizer):
     x, y = data()
-    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every_steps=10)
+    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every=10)
     model = train_on_clusters(make_optimizer(), [callback])
     gradients = numpy_cluster_gradients(model, x, y)
     buffers = [np.asarray(buffer, "float64") for buffer in model.optimizer.cluster_gradients]
@@ -270,6 +270,15 @@ def test_discover_optimizers_on_cluster_batches(make_optimizer):
     unmeasured = train_on_clusters(make_optimizer(), [])
     for one, other in zip(model.variables, unmeasured.variables, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_the_name_of_version_0_1_holds_in_place_of_the_default_and_warns():
+    x, y = data()
+    with pytest.warns(DeprecationWarning, match="`every_steps` is deprecated") as warned:
+        callback = BetweenClusterVariance(x, y, CLUSTERS, K, every_steps=6)
+    assert [warning.filename for warning in warned] == [__file__]
+    train_on_clusters(DiscoverIGT(learning_rate=0.005, num_clusters=K), [callback])
+    assert [values["step"] for values in callback.history] == [6, 12, 18]
 
 
 ON_REPLICAS = """
@@ -296,7 +305,7 @@ def history_on_two_groups():
     batches = cluster_batches(
         (x, y), CLUSTERS, num_clusters=K, group_size=4, groups_per_batch=2, seed=0
     )
-    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every_steps=5)
+    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every=5)
     model.fit(batches, steps_per_epoch=10, verbose=0, shuffle=False, callbacks=[callback])
     return callback.history
 
@@ -314,7 +323,7 @@ def test_replicas_measure_the_same_as_one_device(tmp_path):
 def test_values_join_the_logs_of_the_epoch_in_which_they_were_measured():
     x, y = data()
     model = linear_model(keras.optimizers.SGD(0.1, momentum=0.9), steps_per_execution=2)
-    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every_steps=5)
+    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every=5)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(5)
     history = model.fit(
         dataset, steps_per_epoch=4, epochs=3, verbose=0, shuffle=False, callbacks=[callback]
@@ -331,7 +340,7 @@ def test_values_join_the_logs_of_the_epoch_in_which_they_were_measured():
 def test_a_resumed_run_measures_at_the_same_steps():
     x, y = data()
     model = linear_model("sgd")
-    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every_steps=4)
+    callback = BetweenClusterVariance(x, y, CLUSTERS, K, every=4)
     for _ in range(5):
         model.fit(x, y, batch_size=10, verbose=0, callbacks=[callback])
     assert [values["step"] for values in callback.history] == [4, 8]

@@ -22,12 +22,12 @@ Y = (X[:, :1] > 0).astype("float32")
 IDS = np.arange(N) % 2
 
 
-def logger(every_steps, **options):
-    return GradientVarianceLogger(X, Y, MiniBatch(4), every_steps=every_steps, **options)
+def logger(every, **options):
+    return GradientVarianceLogger(X, Y, MiniBatch(4), every=every, **options)
 
 
-def between(every_steps, **options):
-    return BetweenClusterVariance(X, Y, IDS, 2, every_steps=every_steps, **options)
+def between(every, **options):
+    return BetweenClusterVariance(X, Y, IDS, 2, every=every, **options)
 
 
 def recluster(every, **options):
@@ -98,7 +98,7 @@ def test_one_argument_says_when(kind, every, steps):
 def test_steps_that_are_past():
     trained = model()
     fit([], made=trained)
-    late = GradientVarianceLogger(X, Y, MiniBatch(4), at_steps=[0, 2])
+    late = GradientVarianceLogger(X, Y, MiniBatch(4), every=at([0, 2]))
     with pytest.warns(UserWarning, match="the steps 4 to 6, none of which is due, and none after"):
         fit([late], made=trained)
 
@@ -157,7 +157,7 @@ def weights_after(callbacks):
     "make",
     [
         lambda: logger(2),
-        lambda: GradientVarianceLogger(X, Y, [MiniBatch(4), SVRG(4)], at_steps=[0, 3]),
+        lambda: GradientVarianceLogger(X, Y, [MiniBatch(4), SVRG(4)], every=at([0, 3])),
         lambda: between(2),
         lambda: Recluster(GradientClustering(2, verbose=False), X, Y, every=2),
     ],

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import re
 import subprocess
 import sys
 
@@ -63,7 +64,7 @@ class Kept(keras.callbacks.Callback):
 def test_values_are_those_at_the_weights_of_the_step():
     model, kept = linear_model(), Kept()
     estimators = [MiniBatch(8), SVRG(8), Stratified(LABELS, name="labels")]
-    logger = logger_of(estimators, at_steps=[3, 6], snapshot_every=2, per_layer=True)
+    logger = logger_of(estimators, every=at([3, 6]), snapshot_every=2, per_layer=True)
     fit(model, [kept, logger], epochs=2)
     assert [record["step"] for record in logger.history] == [3, 6]
     for record, snapshot in zip(logger.history, (2, 6), strict=True):
@@ -81,17 +82,35 @@ def test_values_are_those_at_the_weights_of_the_step():
     ("options", "steps"),
     [
         ({"every": 3}, [3, 6]),
-        ({"every_steps": 3}, [3, 6]),
-        ({"at_steps": [0, 5]}, [0, 5]),
+        ({"every": at([0, 5])}, [0, 5]),
         ({"every_epochs": 1}, [4, 8]),
         ({"every_epochs": 2}, [8]),
-        ({"schedule": log_spaced(2)}, [1, 3]),
-        ({"schedule": lambda step: step == 7}, [7]),
-        ({"every_steps": 6, "every_epochs": 2}, [6, 8]),
+        ({"every": log_spaced(2)}, [1, 3]),
+        ({"every": lambda step: step == 7}, [7]),
+        ({"every": 6, "every_epochs": 2}, [6, 8]),
     ],
 )
 def test_schedules(options, steps):
     logger = logger_of(normalized=False, **options)
+    fit(linear_model(), [logger], epochs=2)
+    assert [record["step"] for record in logger.history] == steps
+
+
+@pytest.mark.parametrize(
+    ("old", "instead", "steps"),
+    [
+        ({"every_steps": 3}, "every=...", [3, 6]),
+        ({"at_steps": [0, 5]}, "every=at(...)", [0, 5]),
+        ({"schedule": log_spaced(2)}, "every=...", [1, 3]),
+        ({"every_steps": 6, "every": 5}, "every=...", [5, 6]),
+    ],
+)
+def test_names_of_version_0_1_measure_and_warn_at_the_line_that_has_them(old, instead, steps):
+    name = next(iter(old))
+    message = f"`{name}` is deprecated since 0.2.0 .* Use `{re.escape(instead)}`"
+    with pytest.warns(DeprecationWarning, match=message) as warned:
+        logger = GradientVarianceLogger(*data(), MiniBatch(8), normalized=False, **old)
+    assert [warning.filename for warning in warned] == [__file__]
     fit(linear_model(), [logger], epochs=2)
     assert [record["step"] for record in logger.history] == steps
 
@@ -132,13 +151,13 @@ def test_functions_of_a_step():
 
 
 def test_several_steps_in_one_execution():
-    logger = logger_of(every_steps=3, normalized=False)
+    logger = logger_of(every=3, normalized=False)
     fit(linear_model(steps_per_execution=4), [logger], epochs=3)
     assert [record["step"] for record in logger.history] == [4, 8, 12]
 
 
 def test_keras_logs_and_csv(tmp_path):
-    logger = logger_of([MiniBatch(8), SVRG(8)], at_steps=[2, 6, 7])
+    logger = logger_of([MiniBatch(8), SVRG(8)], every=at([2, 6, 7]))
     written = keras.callbacks.CSVLogger(tmp_path / "log.csv")
     history = fit(linear_model(), [logger, written], epochs=3).history
     for name in ("SG-8", "SVRG-8"):
@@ -154,7 +173,7 @@ def test_keras_logs_and_csv(tmp_path):
 
 def test_records_in_a_file(tmp_path):
     path = tmp_path / "run" / "records.jsonl"
-    options = {"every_steps": 2, "path": path, "method": "subset", "subset_size": 20}
+    options = {"every": 2, "path": path, "method": "subset", "subset_size": 20}
     logger = logger_of([MiniBatch(8), Stratified(LABELS)], **options)
     fit(linear_model(), [logger])
     records = RecordFile(path).read()
@@ -174,19 +193,19 @@ def test_clustering_again():
         calls.append(step)
         return (np.arange(N) + step) % 4
 
-    logger = logger_of(stratified, at_steps=[1, 8], recluster=recluster, recluster_every=3)
+    logger = logger_of(stratified, every=at([1, 8]), recluster=recluster, recluster_every=3)
     fit(linear_model(), [logger], epochs=2)
     assert calls == [3, 6]
     np.testing.assert_array_equal(stratified.assignments, (np.arange(N) + 6) % 4)
     both = [stratified, Stratified(LABELS, name="labels")]
     hooks = {"labels": recluster}
-    logger = logger_of(both, at_steps=[4], recluster=hooks, recluster_every=2)
+    logger = logger_of(both, every=at([4]), recluster=hooks, recluster_every=2)
     fit(linear_model(), [logger])
     assert both[1].assignments.max() == 3
 
 
 def test_line_and_cost(capsys):
-    logger = logger_of([MiniBatch(8), SVRG(8)], every_steps=4, verbose=True)
+    logger = logger_of([MiniBatch(8), SVRG(8)], every=4, verbose=True)
     fit(linear_model(), [logger])
     line, cost = capsys.readouterr().out.splitlines()
     assert line.startswith("step 4  SG-8 ")
@@ -214,7 +233,7 @@ def test_measuring_changes_nothing(options):
     for measured in (False, True):
         model = training_mode_model()
         estimators = [MiniBatch(8), SVRG(8), Stratified(LABELS)]
-        logger = logger_of(estimators, every_steps=25, snapshot_every=50, **options)
+        logger = logger_of(estimators, every=25, snapshot_every=50, **options)
         fit(model, [logger] if measured else [], epochs=25)
         runs.append([np.array(v) for v in [*model.variables, *model.optimizer.variables]])
     assert len(logger.history) == 4
@@ -231,7 +250,7 @@ def test_cluster_model():
     options = {"num_clusters": 3, "group_size": 4, "groups_per_batch": 2, "seed": 0}
     batches = cluster_batches(data(), LABELS, **options)
     discover = DiscoverEstimate(optimizer, LABELS, group_size=4, groups_per_batch=2)
-    logger = logger_of([MiniBatch(8), discover], at_steps=[0, 60])
+    logger = logger_of([MiniBatch(8), discover], every=at([0, 60]))
     model.fit(batches, steps_per_epoch=60, epochs=1, verbose=0, callbacks=[logger])
     parts = [record["estimators"]["Discover-2x4"]["parts"] for record in logger.history]
     # Zero buffers remove nothing; buffers that have learnt remove what is between clusters.
@@ -241,7 +260,7 @@ def test_cluster_model():
 def test_a_diverging_run_is_reported_and_goes_on(caplog):
     model = linear_model()
     model.optimizer.learning_rate = 1e30
-    logger = logger_of(every_steps=4)
+    logger = logger_of(every=4)
     with caplog.at_level(logging.WARNING):
         fit(model, [logger], epochs=2)
     assert int(model.optimizer.iterations) == 8
@@ -252,7 +271,7 @@ def test_a_diverging_run_is_reported_and_goes_on(caplog):
 
 
 def test_another_fit_goes_on():
-    model, logger = linear_model(), logger_of(every_steps=3)
+    model, logger = linear_model(), logger_of(every=3)
     fit(model, [logger])
     fit(model, [logger])
     assert [record["step"] for record in logger.history] == [3, 6]
@@ -272,21 +291,21 @@ def test_another_fit_goes_on():
         ({"at_steps": []}, "`steps` must be at least one number"),
         ({"at_steps": [-1]}, "`steps` must be at least one number"),
         (
-            {"every_steps": 1, "snapshot_every": 0},
+            {"every": 1, "snapshot_every": 0},
             "`snapshot_every` must be an integer",
         ),
-        ({"every_steps": 1, "recluster": print}, "must be given together"),
-        ({"every_steps": 1, "recluster_every": 2}, "must be given together"),
+        ({"every": 1, "recluster": print}, "must be given together"),
+        ({"every": 1, "recluster_every": 2}, "must be given together"),
         (
-            {"every_steps": 1, "recluster": print, "recluster_every": 2},
+            {"every": 1, "recluster": print, "recluster_every": 2},
             "`recluster` must be a dictionary",
         ),
         (
-            {"every_steps": 1, "recluster": {"SG-8": print}, "recluster_every": 2},
+            {"every": 1, "recluster": {"SG-8": print}, "recluster_every": 2},
             "`recluster` must use the names",
         ),
-        ({"every_steps": 1, "method": "guess"}, "`method` must be one of"),
-        ({"every_steps": 1, "num_draws": 1}, "`num_draws` must be at least 2"),
+        ({"every": 1, "method": "guess"}, "`method` must be one of"),
+        ({"every": 1, "num_draws": 1}, "`num_draws` must be at least 2"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -296,7 +315,7 @@ def test_bad_arguments(options, message):
 
 def test_an_option_that_does_not_exist():
     with pytest.raises(TypeError, match="num_draw"):
-        logger_of(every_steps=1, num_draw=3)
+        logger_of(every=1, num_draw=3)
 
 
 def test_bad_rate():
@@ -307,7 +326,7 @@ def test_bad_rate():
 def test_a_model_without_a_loss():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd")
-    logger = logger_of(every_steps=1)
+    logger = logger_of(every=1)
     logger.set_model(model)
     with pytest.raises(ValueError, match="`loss` must be given for the model"):
         logger.on_train_begin()
@@ -317,7 +336,7 @@ MIRRORED = """
 import keras, numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from tf_gradvar.callbacks import GradientVarianceLogger
+from tf_gradvar.callbacks import GradientVarianceLogger, at
 from tf_gradvar.estimators import MiniBatch, SVRG, Stratified, gradient_variance
 
 x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
@@ -336,7 +355,7 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     plain, model = build(), build()
 expected = fit(plain, [])
 estimators = [MiniBatch(8), SVRG(8), Stratified(np.arange(32) % 3)]
-loggers = [GradientVarianceLogger(x, y, estimators, at_steps=[3, 8], snapshot_every=4, **options)
+loggers = [GradientVarianceLogger(x, y, estimators, every=at([3, 8]), snapshot_every=4, **options)
            for options in ({}, {"method": "monte_carlo", "num_draws": 4, "training": True})]
 found = fit(model, loggers)
 assert all(np.array_equal(a, b) for a, b in zip(expected, found))

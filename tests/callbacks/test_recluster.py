@@ -274,12 +274,12 @@ def test_whoever_measures_follows():
     model, batches = cluster_model(OPTIMIZERS["Discover"]), batches_of()
     model.optimizer.build(model.trainable_variables)
     estimate = DiscoverEstimate(model.optimizer, LABELS, group_size=4)
-    between = BetweenClusterVariance(*data(), LABELS, K, SHARES, every_steps=100)
+    between = BetweenClusterVariance(*data(), LABELS, K, SHARES, every=100)
     recluster = recluster_of(every=at([3]), dataset=batches, estimators=[estimate, between])
     model.fit(batches, steps_per_epoch=3, epochs=1, verbose=0, callbacks=[recluster, between])
     np.testing.assert_array_equal(estimate.assignments, recluster.assignments)
     again = BetweenClusterVariance(
-        *data(), recluster.assignments, K, estimate.probabilities, every_steps=100
+        *data(), recluster.assignments, K, estimate.probabilities, every=100
     )
     again.set_model(model)
     assert between.measure() == pytest.approx(again.measure(), rel=1e-6)

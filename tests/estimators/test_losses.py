@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from tf_gradvar import GradientClustering, GradientVarianceLogger, MiniBatch, gradient_variance
+from tf_gradvar.callbacks import at
 from tf_gradvar.estimators import Stratified
 
 N = 5
@@ -82,7 +83,7 @@ def test_none_is_the_compiled_loss(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_logger_measures_the_compiled_loss(name):
     model = MODELS[name]()
-    logger = GradientVarianceLogger(X, Y, PAIR, at_steps=[0])
+    logger = GradientVarianceLogger(X, Y, PAIR, every=at([0]))
     expected = variance_of_pairs(model)
     model.fit(X, Y, verbose=0, callbacks=[logger])
     found = logger.history[0]["estimators"][PAIR.name]["average_variance"]

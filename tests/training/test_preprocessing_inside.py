@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_gradvar import ClusterModel, Discover, GradientClustering, cluster_batches
-from tf_gradvar.callbacks import BetweenClusterVariance, GradientVarianceLogger, Recluster
+from tf_gradvar.callbacks import BetweenClusterVariance, GradientVarianceLogger, Recluster, at
 from tf_gradvar.estimators import MiniBatch, gradient_variance
 from tf_gradvar.per_example import squared_norms
 
@@ -69,8 +69,8 @@ def test_callbacks(pair):
         model.set_weights(start)
         model.compile("sgd", LOSS, run_eagerly=True)
         callbacks = [
-            GradientVarianceLogger(x, Y, MiniBatch(4), at_steps=[2]),
-            BetweenClusterVariance(x, Y, IDS, 2, every_steps=2),
+            GradientVarianceLogger(x, Y, MiniBatch(4), every=at([2])),
+            BetweenClusterVariance(x, Y, IDS, 2, every=2),
             Recluster(GradientClustering(2, verbose=False), x, Y, every=2, start=2),
         ]
         tensors = tf.constant(x) if x.dtype.kind == "U" else x

@@ -14,7 +14,7 @@ from tf_gradvar.assignments import check_assignments, check_none_empty, members_
 from tf_gradvar.callbacks.momentum import momentum_buffers, on_host
 from tf_gradvar.callbacks.per_model import PerModel
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
-from tf_gradvar.callbacks.schedules import Schedule, schedule_of
+from tf_gradvar.callbacks.schedules import Schedule, old_schedules, schedule_of
 from tf_gradvar.data.examples import as_examples
 from tf_gradvar.estimators.between_clusters import between_values
 from tf_gradvar.losses import ModelLoss
@@ -67,7 +67,7 @@ class BetweenClusterVariance(ScheduledCallback):
         every: Steps from one measurement to the next; or a function step -> bool, such as
             `tf_gradvar.callbacks.log_spaced()`. With `steps_per_execution` > 1, at the end of an
             execution. Defaults to 100.
-        every_steps: The same as a number for `every`.
+        every_steps: Deprecated: a number for `every`.
         examples_per_cluster: Measure on so many examples of each cluster, the first ones.
             Defaults to all.
         loss: Function (y, y_pred) -> losses [N, ...], or a Keras loss. Defaults to the compiled
@@ -118,10 +118,8 @@ class BetweenClusterVariance(ScheduledCallback):
         batch_size: int = 512,
         name: str = LOG_PREFIX,
     ):
-        due = schedule_of("every", every)
-        if every_steps is not None:
-            due = schedule_of("every_steps", every_steps)
-        super().__init__(name, [due], x)
+        due = old_schedules(every_steps=every_steps) or [schedule_of("every", every)]
+        super().__init__(name, due, x)
         self._chunk_size = check_count("batch_size", batch_size, "the examples in one pass")
         self._examples = as_examples(x, y, None)
         self._num_clusters, self._limit = num_clusters, examples_per_cluster

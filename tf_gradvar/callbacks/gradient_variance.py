@@ -12,7 +12,7 @@ from tf_gradvar.callbacks.per_model import PerModel
 from tf_gradvar.callbacks.presets import preset_of
 from tf_gradvar.callbacks.refreshing import ClusterFunction, Refresher
 from tf_gradvar.callbacks.scheduled import ScheduledCallback
-from tf_gradvar.callbacks.schedules import Schedule, at, schedule_of
+from tf_gradvar.callbacks.schedules import Schedule, old_schedules, schedule_of
 from tf_gradvar.callbacks.steps import steps_taken
 from tf_gradvar.estimators.measure import VarianceMeter
 from tf_gradvar.estimators.options import MeasuringOptions
@@ -46,11 +46,11 @@ class GradientVarianceLogger(ScheduledCallback):
         every: Steps from one measurement to the next; or a function step -> bool, such as
             `tf_gradvar.callbacks.log_spaced()` or `at([0, 100])`, where 0 is before the first
             step.
-        every_epochs: Measure at the end of every so many epochs. `every`, this, one of the next
-            three or a `preset` must be given, and several of the first five add up.
-        every_steps: The same as a number for `every`.
-        at_steps: The same as `at(at_steps)` for `every`.
-        schedule: The same as a function for `every`.
+        every_epochs: Measure at the end of every so many epochs. `every`, this or a `preset` must
+            be given; the first two add up.
+        every_steps: Deprecated: a number for `every`.
+        at_steps: Deprecated: `every=at(at_steps)`.
+        schedule: Deprecated: a function for `every`.
         snapshot_every: Steps from one SVRG snapshot to the next, or a function, as for `every`. A
             first one is taken when training starts. Defaults to that one alone.
         recluster: Function (model, step) -> assignments [N] for the only `Stratified` estimator;
@@ -116,9 +116,8 @@ class GradientVarianceLogger(ScheduledCallback):
         verbose: bool = False,
         **options: Any,
     ):
-        named = {"every": every, "every_steps": every_steps, "schedule": schedule}
-        due = [schedule_of(n, given) for n, given in named.items() if given is not None]
-        due += [] if at_steps is None else [at(at_steps)]
+        due = [] if every is None else [schedule_of("every", every)]
+        due += old_schedules(every_steps=every_steps, schedule=schedule, at_steps=at_steps)
         if preset is not None:
             chosen = preset_of(preset)
             options = {**chosen.options, **options}

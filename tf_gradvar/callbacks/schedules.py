@@ -6,7 +6,9 @@ All callbacks take one as `every`, or a number of steps.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from tf_gradvar.arguments import check_count, check_number
 
@@ -34,6 +36,33 @@ def schedule_of(name: str, given: int | Schedule, start: int | None = None) -> S
     period = check_count(name, given, "the steps from one time to the next, or a function")
     first = period if start is None else start
     return lambda step: step >= first and (step - first) % period == 0
+
+
+def old_schedules(**given: Any) -> list[Schedule]:
+    """Return the schedules that were given by the names of version 0.1, with a warning.
+
+    Args:
+        **given: `every_steps`, `schedule` and `at_steps` as far as a callback has them; None for
+            what was not given.
+
+    Warns:
+        DeprecationWarning: For each of them, at the line that makes the callback.
+
+    Raises:
+        ValueError: What `schedule_of` and `at` refuse.
+    """
+    found = []
+    for name, value in given.items():
+        if value is None:
+            continue
+        instead = "every=at(...)" if name == "at_steps" else "every=..."
+        warnings.warn(
+            f"`{name}` is deprecated since 0.2.0 and goes with 0.3.0. Use `{instead}`.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        found.append(at(value) if name == "at_steps" else schedule_of(name, value))
+    return found
 
 
 def every(steps: int) -> Schedule:
