@@ -35,7 +35,7 @@ LINT = ["mypy>=1.11", "ruff>=0.8"]
 
 setup(
     name="tf_gradvar",
-    version="0.1.0",
+    version="0.2.0",
     description="Measure, explain and reduce the variance of gradients in Keras 3",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -2,13 +2,18 @@
 
 import keras
 
-from keras_apps.models import resnet_cifar, wide_resnet
+from keras_apps.models import convnet, resnet_cifar, wide_resnet
 
 
 def mlp() -> keras.Model:
     """Return the MLP 784-1024-1024-10 with ReLU; 1.9 million weights."""
     layers = [keras.layers.Dense(1024, activation="relu") for _ in range(2)]
     return keras.Sequential([keras.Input((784,)), *layers, keras.layers.Dense(10)])
+
+
+def small_convnet() -> keras.Model:
+    """Return the network of the Discover paper's small experiments; 0.1 million weights."""
+    return convnet((28, 28, 1), 10)
 
 
 def resnet8() -> keras.Model:

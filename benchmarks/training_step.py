@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.models import mlp, resnet8, wide_resnet_16_2
+from benchmarks.models import mlp, resnet8, small_convnet, wide_resnet_16_2
 from benchmarks.timing import (
     add_cores_argument,
     interleaved_medians,
@@ -34,6 +34,7 @@ from tf_gradvar import ClusterModel, Discover
 NUM_CLUSTERS = 10
 NETWORKS = {
     "mlp": ("MLP 784-1024-1024-10", mlp),
+    "convnet": ("convnet 16-32-64", small_convnet),
     "resnet8": ("ResNet8", resnet8),
     "wide_resnet_16_2": ("WideResNet-16-2", wide_resnet_16_2),
 }

@@ -8,7 +8,7 @@ backend without it.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "BetweenClusterVariance": "callbacks",
