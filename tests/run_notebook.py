@@ -1,10 +1,9 @@
-"""Run a notebook from start to end at a small size: python -m tests.run_notebook FILE [SENTENCE].
+"""Run a notebook from start to end: python -m tests.run_notebook FILE [SENTENCE].
 
 Fails if a cell fails, if the committed notebook holds outputs, or if no cell prints the sentence.
 What ran is kept in docs/notebooks, for the documentation.
 """
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,6 @@ def run_notebook(path: Path, sentence: str = "") -> None:
     for cell in notebook.cells:
         if cell.get("outputs") or cell.get("execution_count"):
             raise SystemExit(f"{path} is committed with outputs; clear them.")
-    os.environ.setdefault("NOTEBOOK_STEPS", "60")
     root = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:  # where notebooks write
         place = {"metadata": {"path": folder}}
