@@ -157,7 +157,7 @@ def cluster_transfer(previous: Any, assignments: Any, num_clusters: int) -> np.n
     old clusters in the data, and every new buffer their average.
 
     Args:
-        previous: The old cluster of each example, integers [N] in [0, K), or -1 for those
+        previous: The old cluster of each example, integers `[N]` in [0, K), or -1 for those
             that were left out of the clusters.
         assignments: The new cluster of each example, likewise.
         num_clusters: The number of clusters K, before and after.
@@ -175,7 +175,9 @@ def cluster_transfer(previous: Any, assignments: Any, num_clusters: int) -> np.n
         array([[0.  , 1.  ],
                [0.67, 0.33]])
 
-    Cost: one pass over the N numbers.
+    Source: ours; the clusters of the Discover paper stay the same.
+
+    Cost: one pass over the N numbers, and K^2 counts.
     """
     rule: dict[str, Any] = {"num_clusters": num_clusters, "all_left_out": True}
     old = check_assignments(previous, name="previous", **rule)
