@@ -47,8 +47,8 @@ class VarianceMeter:
 
     Args:
         model: A built `keras.Model`. It is not changed.
-        x: Inputs, as for `gradient_variance`.
-        y: Labels.
+        x: Inputs, `[N, ...]` or a dataset, as for `gradient_variance`.
+        y: Labels, `[N, ...]`; None for a dataset.
         loss: As for `gradient_variance`.
         estimators: What is measured.
         **options: `method`, `num_draws`, `seed` and the others of `MeasuringOptions`.

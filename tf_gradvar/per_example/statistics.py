@@ -83,7 +83,8 @@ def statistics(
         per_layer: Whether to return the squared norms of each layer, too. Defaults to False.
         chunk_size: Process so many examples at a time. Defaults to None: all at once; convolutions
             are cut into slices in any case.
-        on_unknown: "fallback" (exact, slower, logged once) or "raise" for layers without a rule.
+        on_unknown: "fallback" (default: exact, slower, logged once) or "raise" for layers without
+            a rule.
 
     Returns:
         `Statistics`; float32, or float64 for a float64 model.

@@ -181,8 +181,8 @@ def register_rule(
         >>> per_example.squared_norms(model, x, y, lambda y, p: keras.ops.sum(p, -1)).numpy()
         array([5.], dtype=float32)
 
-    Cost: that of the rule, in place of the fallback, which differentiates one example after the
-    other.
+    Cost: that of the rule, in place of the fallback, which differentiates the layer for each
+    example by itself.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         raise TypeError(
