@@ -151,10 +151,14 @@ def text_of(name):
     return inspect.getdoc(THINGS[name][0]) or ""
 
 
+def section_of(text, *headings):
+    section = rf"^(?:{'|'.join(headings)}):\n((?: {{4}}.*\n|\n)+)"
+    return "".join(re.findall(section, text + "\n", re.M))
+
+
 def entries(text, *headings):
     """Name -> description, of what these sections list."""
-    section = rf"^(?:{'|'.join(headings)}):\n((?: {{4}}.*\n|\n)+)"
-    lines = "".join(re.findall(section, text + "\n", re.M))
+    lines = section_of(text, *headings)
     found = re.findall(r"^ {4}(\**\w+): (.*\n(?: {8}.*\n)*)", lines, re.M)
     return {name: " ".join(words.split()) for name, words in found}
 
@@ -168,6 +172,10 @@ def arguments_of(function):
         for name, parameter in parameters.items()
         if name not in ("self", "cls")
     }
+
+
+def returned_by(function):
+    return str(inspect.signature(function).return_annotation)
 
 
 def fields_of(result):
@@ -210,8 +218,11 @@ def test_a_name_says_what_a_user_needs(name):
         wanted.append("Raises:\n    ")
     if name not in WITHOUT_SOURCE:
         wanted.append("Source: ")
-    if inspect.isfunction(thing) and inspect.signature(thing).return_annotation != "None":
+    returned = returned_by(thing) if inspect.isfunction(thing) else "None"
+    if returned != "None":
         wanted.append("(Returns|Yields):\n    ")
+    if ARRAY.search(returned):
+        assert SHAPE.search(section_of(text, "Returns")), "lacks the shape"
     assert not [word for word in wanted if not re.search(f"^{word}", text, re.M)]
 
 
@@ -220,7 +231,7 @@ def test_methods_are_described(name):
     thing, _ = THINGS[name]
     for method, value in vars(thing).items():
         if isinstance(value, property) and not method.startswith("_"):
-            assert value.__doc__, f"{method} has no docstring"
+            check_shape(method, value.fget, [value.__doc__ or ""])
         elif callable(getattr(value, "__func__", value)) and not method.startswith("_"):
             check_method(thing, method)
 
@@ -231,9 +242,16 @@ def check_method(thing, method):
     if any(base.__module__.startswith("keras.") for base in bases):
         return
     texts = [inspect.getdoc(vars(base)[method]) or "" for base in bases]
-    assert texts[0], f"{method} has no docstring"
+    check_shape(method, getattr(thing, method), texts)
     described = set().union(*(entries(text, "Args") for text in texts))
     assert arguments_of(getattr(thing, method)).keys() <= described, method
+
+
+def check_shape(method, function, texts):
+    """Check that there is a docstring, and that it says the shape of an array that is returned."""
+    assert texts[0], f"{method} has no docstring"
+    if ARRAY.search(returned_by(function)):
+        assert SHAPE.search("".join(texts)), f"{method} lacks the shape"
 
 
 def test_exceptions_are_names_of_the_reference():

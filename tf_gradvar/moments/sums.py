@@ -115,7 +115,7 @@ def added(totals: Arrays, parts: Arrays) -> Arrays:
         parts: Arrays of the same shapes `[*shape]`, of any dtype; none where none are wanted.
 
     Returns:
-        The totals; copies of the parts where there were no totals.
+        The totals, `[*shape]` each; copies of the parts where there were no totals.
 
     Example:
         >>> import numpy as np

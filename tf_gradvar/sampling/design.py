@@ -48,7 +48,7 @@ class Design:
 
     @property
     def rows(self) -> np.ndarray:
-        """The examples that are drawn from, ordered by cluster, int64."""
+        """The examples that are drawn from, ordered by cluster, int64 `[n]`."""
         return self._by_cluster[0]
 
     @property

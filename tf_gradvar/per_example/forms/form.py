@@ -123,7 +123,7 @@ class GradientForm(abc.ABC):
         return self.arrange(self.raw())
 
     def tensors(self) -> list[tf.Tensor]:
-        """The fields that are tensors, in order."""
+        """The fields that are tensors, `[B, ...]` each, in order."""
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if tf.is_tensor(value)]
 
@@ -166,7 +166,7 @@ class GradientForm(abc.ABC):
         return measure_explicit(self.raw(), wanted)
 
     def arrange_one(self, raw: tf.Tensor) -> tf.Tensor:
-        """`arrange` for a sum over the examples.
+        """`arrange` for a sum over the examples, `[*shape]`.
 
         Args:
             raw: The sum in the layout of `raw`, without its first axis.
