@@ -38,6 +38,7 @@ RESULTS = {
     "Measurement",
     "Option",
     "Preempted",
+    "Projection",
     "Setting",
     "Statistics",
     "StratifiedSampling",

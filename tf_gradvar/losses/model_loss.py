@@ -44,7 +44,8 @@ class ModelLoss:
         >>> model = keras.Sequential(
         ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
         >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
-        >>> losses = ModelLoss(model, "mse").of_examples(x, y, model(x), sample_weight=[1.0, 2.0])
+        >>> weights = np.float32([1, 2])
+        >>> losses = ModelLoss(model, "mse").of_examples(x, y, model(x), weights)
         >>> keras.ops.convert_to_numpy(losses)
         array([ 9., 98.], dtype=float32)
 
