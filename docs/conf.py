@@ -66,6 +66,12 @@ def _as_written(app: Any, kind: str, name: str, it: Any, options: Any, lines: li
     lines[:] = written
 
 
+def _no_lists(app: Any, kind: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
+    """Keep a description that begins with a symbol, "count: N.", from becoming a list."""
+    lines[:] = [re.sub(r"^( +\w+: \w)\.", r"\1\\.", line) for line in lines]
+
+
 def setup(app: Any) -> None:
-    """Connect what is done to docstrings."""
+    """Connect what is done to docstrings, before and after napoleon."""
+    app.connect("autodoc-process-docstring", _no_lists, priority=100)
     app.connect("autodoc-process-docstring", _as_written)
