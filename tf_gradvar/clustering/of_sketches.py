@@ -42,7 +42,7 @@ def cluster_sketches(
         >>> bool(found[0] == found[2] != found[1] == found[3])
         True
 
-    Source: Faghri et al. 2020, section 3, Eq. 2 (the objective); the exact moves are ours.
+    Source: Faghri et al. 2020, section 3.1, Eq. 2 (the objective); the exact moves are ours.
 
     Cost: N r K operations a pass, and a copy of the sketches.
     """

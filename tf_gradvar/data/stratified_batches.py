@@ -117,7 +117,7 @@ def stratified_batches(
         ...     print([(y < 2, w) for y, w in sorted(zip(labels.numpy(), weights.numpy()))])
         [(np.True_, np.float32(0.5)), (np.False_, np.float32(1.5))]
 
-    Source: Faghri et al. 2020, section 3.1, Eq. 1; Horvitz and Thompson 1952; Neyman 1934; Madow
+    Source: Faghri et al. 2020, section 3, Eq. 1; Horvitz and Thompson 1952; Neyman 1934; Madow
     1949 (systematic sampling).
 
     Cost: the arrays are hashed once (0.12 s of processor time for 60 000 x 784 float32). Resuming

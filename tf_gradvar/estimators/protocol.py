@@ -100,7 +100,7 @@ class Estimator(abc.ABC):
         >>> gradient_variance(model, x, y, "mse", OneExample())["one"].variance
         824.0
 
-    Source: Faghri et al. 2020, section 3.1 (strata) and section 4 (what is compared).
+    Source: Faghri et al. 2020, section 3 (strata) and section 4 (what is compared).
 
     Cost: exactly measured, one pass over the data for all estimators of the same strata.
     """

@@ -66,7 +66,8 @@ class Stratified(Estimator):
         >>> Stratified(batches).expected_draws
         array([1.33333333, 2.66666667])
 
-    Source: Faghri et al. 2020, section 3.1, Eq. 1 and 2; Horvitz and Thompson 1952 for random n_k.
+    Source: Faghri et al. 2020, section 3, Eq. 1 and Proposition 3.1; Horvitz and Thompson 1952 for
+    random n_k.
 
     Cost: exactly measured, the pass is made cluster by cluster.
     """

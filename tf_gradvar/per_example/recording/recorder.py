@@ -60,7 +60,8 @@ class Recorder:
     Source: Goodfellow 2015, arXiv:1510.01799: gradients from a layer's inputs and the gradient
     with respect to its outputs.
 
-    Cost: a forward and a backward pass for each batch, without the gradients of the weights.
+    Cost: a forward and a backward pass for each batch, without the gradients of the weights where
+    layers have rules.
     """
 
     def __init__(
