@@ -66,6 +66,18 @@ def _as_written(app: Any, kind: str, name: str, it: Any, options: Any, lines: li
     lines[:] = written
 
 
+def _no_lists(app: Any, kind: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
+    """Keep a description that begins with a symbol, "count: N.", from becoming a list."""
+    lines[:] = [re.sub(r"^( +\w+: \w)\.", r"\1\\.", line) for line in lines]
+
+
+def _skips(app: Any, kind: str, name: str, it: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of named tuples, which their docstring describes."""
+    return (getattr(it, "__doc__", None) or "").startswith("Alias for field number") or None
+
+
 def setup(app: Any) -> None:
-    """Connect what is done to docstrings."""
+    """Connect what is done to members and, before and after napoleon, to docstrings."""
+    app.connect("autodoc-skip-member", _skips)
+    app.connect("autodoc-process-docstring", _no_lists, priority=100)
     app.connect("autodoc-process-docstring", _as_written)

@@ -21,6 +21,9 @@ from typing import Any
 
 import numpy as np
 
+# What users need; the rooms share the rest, too.
+__all__ = ["check_assignments", "members_of", "shares_of", "sizes_of"]
+
 
 def check_assignments(
     assignments: Any,
@@ -34,13 +37,16 @@ def check_assignments(
     """Return assignments as int64 `[N]`, or raise unless they keep the rule above.
 
     Args:
-        assignments: The cluster of each example.
-        name: The argument that the caller knows them by.
-        count: N; None: as many as there are.
+        assignments: The cluster of each example, `[N]` or `[N, 1]`.
+        name: The argument that the caller knows them by. Defaults to "assignments".
+        count: N. Defaults to None: as many as there are.
         num_clusters: K, where it is fixed: clusters may then be empty. Defaults to None: as many
             as occur, and gaps are closed.
-        left_out: Whether some examples may be in no cluster (-1).
-        all_left_out: Whether all of them may.
+        left_out: Whether some examples may be in no cluster (-1). Defaults to True.
+        all_left_out: Whether all of them may. Defaults to False.
+
+    Returns:
+        The number of each example's cluster, int64 `[N]`, -1 for those that are left out.
 
     Raises:
         ValueError: Another shape or dtype, numbers that are out of range, examples that are left
@@ -99,11 +105,20 @@ def check_none_empty(sizes: np.ndarray, name: str = "assignments") -> None:
 
 
 def sizes_of(assignments: np.ndarray, num_clusters: int | None = None) -> np.ndarray:
-    """N_k, int64 `[K]`; K defaults to the largest number plus 1.
+    """Return the sizes N_k of the clusters.
+
+    Args:
+        assignments: Int `[N]`, -1 for examples that are left out.
+        num_clusters: K. Defaults to the largest number plus 1.
+
+    Returns:
+        N_k, int64 `[K]`; 0 for a cluster without examples.
 
     Example:
         >>> sizes_of(np.array([0, 2, -1, 2]))
         array([1, 0, 2])
+
+    Cost: one pass over the N numbers.
     """
     inside = assignments[assignments >= 0]
     return np.bincount(inside, minlength=num_clusters or 0).astype(np.int64)
@@ -115,7 +130,21 @@ def totals_of(assignments: np.ndarray, values: np.ndarray, num_clusters: int) ->
 
 
 def shares_of(assignments: np.ndarray, num_clusters: int) -> np.ndarray:
-    """N_k / N, float64 `[K]`, of the examples that are in a cluster."""
+    """Return the shares N_k / N of the clusters, the probabilities that keep the data's average.
+
+    Args:
+        assignments: Int `[N]`, -1 for examples that are left out, which N does not count.
+        num_clusters: K.
+
+    Returns:
+        Float64 `[K]`, which sum to 1.
+
+    Example:
+        >>> shares_of(np.array([0, 2, -1, 2, 2]), num_clusters=3)
+        array([0.25, 0.  , 0.75])
+
+    Cost: one pass over the N numbers.
+    """
     sizes = sizes_of(assignments, num_clusters)
     return sizes / sizes.sum()
 
@@ -140,7 +169,22 @@ def rows_by_cluster(
 def members_of(
     assignments: np.ndarray | None, count: int, num_clusters: int | None = None
 ) -> list[np.ndarray]:
-    """The examples of each cluster, in increasing order; for None one cluster of all `count`."""
+    """Return the numbers of each cluster's examples.
+
+    Args:
+        assignments: Int `[N]`, -1 for examples that are left out; None: all are in one cluster.
+        count: N.
+        num_clusters: K. Defaults to the largest number plus 1.
+
+    Returns:
+        K arrays int64 `[N_k]`, each in increasing order.
+
+    Example:
+        >>> members_of(np.array([0, 1, -1, 0]), 4)
+        [array([0, 3]), array([1])]
+
+    Cost: a sort of the N numbers.
+    """
     if assignments is None:
         return [np.arange(count)]
     rows, sizes = rows_by_cluster(assignments, num_clusters)
@@ -157,7 +201,7 @@ def cluster_transfer(previous: Any, assignments: Any, num_clusters: int) -> np.n
     old clusters in the data, and every new buffer their average.
 
     Args:
-        previous: The old cluster of each example, integers [N] in [0, K), or -1 for those
+        previous: The old cluster of each example, integers `[N]` in [0, K), or -1 for those
             that were left out of the clusters.
         assignments: The new cluster of each example, likewise.
         num_clusters: The number of clusters K, before and after.
@@ -175,7 +219,9 @@ def cluster_transfer(previous: Any, assignments: Any, num_clusters: int) -> np.n
         array([[0.  , 1.  ],
                [0.67, 0.33]])
 
-    Cost: one pass over the N numbers.
+    Source: ours; the clusters of the Discover paper stay the same.
+
+    Cost: one pass over the N numbers, and K^2 counts.
     """
     rule: dict[str, Any] = {"num_clusters": num_clusters, "all_left_out": True}
     old = check_assignments(previous, name="previous", **rule)

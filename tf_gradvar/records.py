@@ -33,6 +33,14 @@ class RecordFile:
         path: The file. Its folder is made when the first record is appended; the file need not
             exist to be read (it then holds no records).
 
+    Attributes:
+        path: The file, a `pathlib.Path`.
+
+    Raises:
+        TypeError: In `append`, a value that JSON cannot hold.
+        ValueError: In `check_writable`, a path that cannot be written; when it is read, a line
+            that is no record.
+
     Example:
         >>> import tempfile, os
         >>> records = RecordFile(os.path.join(tempfile.mkdtemp(), "records.jsonl"))
@@ -163,6 +171,8 @@ def to_plain(value: Any) -> Any:
         >>> import numpy as np
         >>> to_plain({"loss": np.float32(0.5), "sizes": np.arange(3), "ratio": float("inf")})
         {'loss': 0.5, 'sizes': [0, 1, 2], 'ratio': 'Infinity'}
+
+    Memory: arrays become lists of numbers of Python.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -194,6 +204,8 @@ def from_plain(value: Any) -> Any:
     Example:
         >>> from_plain({"loss": "NaN", "run": "sgd"})
         {'loss': nan, 'run': 'sgd'}
+
+    Cost: a copy of lists and dicts.
     """
     if isinstance(value, dict):
         return {key: from_plain(entry) for key, entry in value.items()}

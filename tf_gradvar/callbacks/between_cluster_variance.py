@@ -67,7 +67,7 @@ class BetweenClusterVariance(ScheduledCallback):
         every: Steps from one measurement to the next; or a function step -> bool, such as
             `tf_gradvar.callbacks.log_spaced()`. With `steps_per_execution` > 1, at the end of an
             execution. Defaults to 100.
-        every_steps: Deprecated: a number for `every`.
+        every_steps: Deprecated: a number for `every`. Defaults to None.
         examples_per_cluster: Measure on so many examples of each cluster, the first ones.
             Defaults to all.
         loss: Function (y, y_pred) -> losses [N, ...], or a Keras loss. Defaults to the compiled

@@ -45,17 +45,18 @@ class GradientVarianceLogger(ScheduledCallback):
             with its `loss_weights` and a `compute_loss` of the model's own.
         every: Steps from one measurement to the next; or a function step -> bool, such as
             `tf_gradvar.callbacks.log_spaced()` or `at([0, 100])`, where 0 is before the first
-            step.
+            step. Defaults to None: that of `every_epochs` or the `preset`.
         every_epochs: Measure at the end of every so many epochs. `every`, this or a `preset` must
-            be given; the first two add up.
-        every_steps: Deprecated: a number for `every`.
-        at_steps: Deprecated: `every=at(at_steps)`.
-        schedule: Deprecated: a function for `every`.
+            be given; the first two add up. Defaults to None.
+        every_steps: Deprecated: a number for `every`. Defaults to None.
+        at_steps: Deprecated: `every=at(at_steps)`. Defaults to None.
+        schedule: Deprecated: a function for `every`. Defaults to None.
         snapshot_every: Steps from one SVRG snapshot to the next, or a function, as for `every`. A
             first one is taken when training starts. Defaults to that one alone.
         recluster: Function (model, step) -> assignments [N] for the only `Stratified` estimator;
-            for several, a dictionary by their names.
-        recluster_every: When to cluster, likewise.
+            for several, a dictionary by their names. Defaults to none.
+        recluster_every: Steps from one clustering to the next, or a function, as for `every`.
+            Defaults to none: needed where `recluster` is given.
         path: A file for the records. Defaults to none.
         preset: How much a measurement may cost: "economy" (2 000 examples, no normalized variance,
             5 measurements while the steps grow tenfold), "business" (20 000 examples, by layer,

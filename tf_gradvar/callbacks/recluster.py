@@ -69,8 +69,9 @@ class Recluster(ScheduledCallback):
         estimators: Objects with a method `reassign(assignments)`: `Stratified`,
             `DiscoverEstimate`, `BetweenClusterVariance`. Examples that the clustering left out,
             because their gradients are not finite, are in the first cluster for them. A
-            `Stratified` of a design takes the new design of `dataset`.
-        buffers: "match" (default) or "restart".
+            `Stratified` of a design takes the new design of `dataset`. Defaults to none.
+        buffers: What the optimizer's buffers of the new clusters are: "match" (default) or
+            "restart", as above.
         initial_assignments: The clusters [N] with which training starts, or goes on: the first
             clustering starts from them, and its buffers are matched to them. Defaults to none: it
             starts by itself, and the buffers restart.

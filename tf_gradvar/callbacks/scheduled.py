@@ -58,7 +58,11 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
 
     @abc.abstractmethod
     def act(self, step: int) -> None:
-        """Do what is due at a step, and `report` it."""
+        """Do what is due at a step, and `report` it.
+
+        Args:
+            step: The steps that the optimizer has taken; 0 before the first one.
+        """
 
     @abc.abstractmethod
     def missing(self) -> dict[str, float]:
@@ -68,10 +72,19 @@ class ScheduledCallback(keras.callbacks.Callback, abc.ABC):
         """Get ready when training starts; the model is built."""
 
     def passed(self, steps: range) -> None:
-        """Do what comes before `act` after some steps, whether one is due or not."""
+        """Do what comes before `act` after some steps, whether one is due or not.
+
+        Args:
+            steps: Their numbers, one step, or several with `steps_per_execution`.
+        """
 
     def report(self, record: dict[str, Any], values: dict[str, float]) -> None:
-        """Keep a record, and its values for the logs of the epoch."""
+        """Keep a record, and its values for the logs of the epoch.
+
+        Args:
+            record: JSON-plain, for `history` and the file.
+            values: By the rest of their keys in the logs.
+        """
         self.history.append(record)
         if self._file is not None:
             self._file.append(record)

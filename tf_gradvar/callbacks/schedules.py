@@ -80,6 +80,8 @@ def every(steps: int) -> Schedule:
     Example:
         >>> [step for step in range(10) if every(4)(step)]
         [4, 8]
+
+    Cost: a division for each step.
     """
     return schedule_of("steps", steps)
 
@@ -99,6 +101,8 @@ def at(steps: Iterable[int]) -> Schedule:
     Example:
         >>> [step for step in range(10) if at([0, 3])(step)]
         [0, 3]
+
+    Cost: a look into a set for each step.
     """
     listed = frozenset(int(step) for step in steps)
     if not listed or min(listed) < 0:
@@ -124,6 +128,8 @@ def log_spaced(per_decade: float = 10) -> Schedule:
     Example:
         >>> [step for step in range(101) if log_spaced(3)(step)]
         [1, 2, 5, 10, 22, 46, 100]
+
+    Cost: a logarithm and three powers for each step.
     """
     rate = check_number("per_decade", per_decade, 0, float("inf"), low_open=True, high_open=True)
 

@@ -92,8 +92,8 @@ class GradientClustering:
 
     Args:
         num_clusters: The number of clusters K, at most N; K = B for a mini-batch of B.
-        representation: As above.
-        assignment: As above.
+        representation: "sketch" (default), "full", "rank1" or "svd", as above.
+        assignment: "exact" (default) or "paper", as above.
         seed: A non-negative integer that decides signs, orders and repairs. Defaults to 0.
         max_passes: The most passes over the examples. Defaults to 10.
         tolerance: The exact rule stops when a pass lowers J by less than this share. Defaults to

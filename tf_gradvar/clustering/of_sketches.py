@@ -22,8 +22,8 @@ def cluster_sketches(
     """Return the clusters that `GradientClustering` finds, by exact moves, in given sketches.
 
     Args:
-        sketches: Of the gradients, `[N, r]`; they are copied.
-        squared_norms: ||g_i||^2, `[N]`, to which the sketches are scaled.
+        sketches: Of the gradients, float `[N, r]`; they are copied.
+        squared_norms: ||g_i||^2, float `[N]`, to which the sketches are scaled.
         num_clusters: K, at most N.
         seed: Of the order of the passes. Defaults to 0.
         max_passes: The most passes. Defaults to 10.
@@ -41,6 +41,8 @@ def cluster_sketches(
         >>> found = cluster_sketches(vectors, np.square(vectors).sum(axis=1), 2)
         >>> bool(found[0] == found[2] != found[1] == found[3])
         True
+
+    Source: Faghri et al. 2020, section 3.1, Eq. 2 (the objective); the exact moves are ours.
 
     Cost: N r K operations a pass, and a copy of the sketches.
     """

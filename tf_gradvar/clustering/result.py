@@ -26,8 +26,8 @@ class ClusteringResult:
         variance_ratio: The predicted V[GC] / V[SG-B] with B = K, from the least objective.
             A sketch predicts a little too well, because the clusters fit its errors, too;
             `gradient_variance` with `Stratified(assignments)` measures it.
-        fingerprint: Of the data; samplers compare it with theirs.
-        left_out: The examples that were left out, int64.
+        fingerprint: Of the data, 16 hexadecimal digits; samplers compare it with theirs.
+        left_out: The numbers of the examples that were left out, int64 `[n]`.
     """
 
     assignments: np.ndarray

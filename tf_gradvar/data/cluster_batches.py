@@ -97,7 +97,7 @@ def cluster_batches(
         group_size: Examples in a group, b. A cluster with fewer repeats some in a group.
         groups_per_batch: Groups in a batch, C. Defaults to 1. Under a distribution
             strategy, a multiple of the number of replicas.
-        cluster_probabilities: q_k, K floats that sum to 1. Defaults to None, which is 1 / K
+        cluster_probabilities: q_k, `[K]` floats that sum to 1. Defaults to None, which is 1 / K
             each, which trains on clusters of equal weight: classes are rebalanced, and examples
             of small clusters repeat more often. Pass the cluster sizes divided by N,
             `np.bincount(clusters) / len(clusters)`, to train on the data as it is.
@@ -107,6 +107,7 @@ def cluster_batches(
             random order, then again; uniform probabilities only). Cycling lowers the
             variance further when C divides K.
         state: What `dataset.sampling.state(batches_taken)` returned, to go on from there.
+            Defaults to None: the start.
         shuffle_buffer: Examples of a cluster that are shuffled at a time, for a
             tf.data.Dataset only. Defaults to 10 000.
         read_ahead: Whether batches are made while the step before is taken (default; on JAX a

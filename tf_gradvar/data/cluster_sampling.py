@@ -23,7 +23,7 @@ class ClusterSampling:
         groups_per_batch: Groups in a batch, C.
         cluster_probabilities: The probability of each cluster, K floats.
         cluster_sizes: Examples of each cluster in the data, K ints.
-        cluster_ids: A hash of the clusters of all examples.
+        cluster_ids: A hash of the clusters of all examples, 16 hexadecimal digits.
         seed: The seed of every draw.
         order: `"random"` or `"cycle"`.
         shuffle_buffer: Examples that are shuffled at a time, or None for arrays.
@@ -85,6 +85,9 @@ class ClusterSampling:
     def resumed(self, state: Any) -> ClusterSampling:
         """Return the same, with the batches left out that were taken up to a state.
 
+        Args:
+            state: What `state` returned; None for the start.
+
         Raises:
             ValueError: A state of other data, clusters or settings.
         """
@@ -93,6 +96,9 @@ class ClusterSampling:
 
     def after(self, batches_taken: int) -> ClusterSampling:
         """Return the same, with so many more batches left out.
+
+        Args:
+            batches_taken: How many more, at least 0.
 
         Raises:
             ValueError: If `batches_taken` is not an integer of at least 0.

@@ -85,8 +85,8 @@ def stratified_batches(
         batch_size: B. Defaults to the sum of the n_k. Under a distribution strategy, a multiple
             of the number of replicas.
         allocation: `"proportional"` (default), `"neyman"` or `"equal"`, with `batch_size` only.
-        standard_deviations: sigma_k, K numbers, for `"neyman"` only: the square root of the
-            variance of an example's gradient within each cluster.
+        standard_deviations: sigma_k, `[K]` numbers, for `"neyman"` only: the square root of the
+            variance of an example's gradient within each cluster. Defaults to None.
         max_weight: The largest w_k, at least 1; 1 is proportional allocation, None no bound.
             Defaults to `"auto"`: none where n_k draws keep every weight within 4, else (and with
             `batch_size`) 1.25.
@@ -95,6 +95,7 @@ def stratified_batches(
             rank where y is integers (`[B, T]` tokens), of one less where y is floats.
         seed: An integer of at most 63 bits and a sign; the same seed gives the same batches.
         state: What `dataset.sampling.state(batches_taken)` returned, to go on from there.
+            Defaults to None: the start.
 
     Returns:
         A dataset of `(x, y, sample_weight)` with B examples. The weights are `[B]` for losses
@@ -116,7 +117,7 @@ def stratified_batches(
         ...     print([(y < 2, w) for y, w in sorted(zip(labels.numpy(), weights.numpy()))])
         [(np.True_, np.float32(0.5)), (np.False_, np.float32(1.5))]
 
-    Source: Faghri et al. 2020, section 3.1, Eq. 1; Horvitz and Thompson 1952; Neyman 1934; Madow
+    Source: Faghri et al. 2020, section 3, Eq. 1; Horvitz and Thompson 1952; Neyman 1934; Madow
     1949 (systematic sampling).
 
     Cost: the arrays are hashed once (0.12 s of processor time for 60 000 x 784 float32). Resuming

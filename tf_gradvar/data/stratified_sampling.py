@@ -21,9 +21,9 @@ class StratifiedSampling:
     """How a dataset of stratified batches draws; its attribute `sampling`.
 
     Attributes:
-        rule: The `DrawingRule`.
-        num_clusters: K.
-        batch_size: B.
+        rule: The `tf_gradvar.sampling.DrawingRule`.
+        num_clusters: The number of clusters K.
+        batch_size: The draws of a batch, B.
         batches_per_epoch: N // B, at least 1, of the examples in the first clusters.
         seed: The seed of every draw.
         batches_taken: Batches that were left out at the start because they were taken
@@ -52,11 +52,15 @@ class StratifiedSampling:
 
     @property
     def design(self) -> Design:
-        """The `Design` of the batch that is drawn next: sizes, expected draws, weights."""
+        """The `tf_gradvar.sampling.Design` of the batch that is drawn next."""
         return self._design_of(self.variables.drawn)
 
     def fingerprint(self, design: Design | None = None) -> str:
-        """Return a short hash of everything that decides what batch number n holds."""
+        """Return a short hash of everything that decides what batch number n holds.
+
+        Args:
+            design: That of the batch. Defaults to the one of the next batch.
+        """
         design = design or self.design
         parts = f"{self._data} {self.seed} {self.num_clusters} {self.batch_size}".encode()
         arrays = (design.rows, design.sizes, design.ticks)

@@ -54,7 +54,13 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, standard_error: float, least: float = 0.0) -> Estimate:
-        """Return an estimate whose range reaches equally far to both sides, down to `least`."""
+        """Return an estimate whose range reaches equally far to both sides, down to `least`.
+
+        Args:
+            value: The number.
+            standard_error: In the same unit; 0 for an exact number.
+            least: Where the range ends at the latest. Defaults to 0.
+        """
         side = SIDE * standard_error
         return cls(value, standard_error, max(value - side, least), value + side)
 

@@ -23,10 +23,11 @@ class Duplicates:
     """Examples whose gradients nearly agree.
 
     Attributes:
-        group: Of each example, from 0 in the order of their first examples, -1 for none, `[N]`.
-        num_groups: Their number.
+        group: Of each example, from 0 in the order of their first examples, -1 for none, int64
+            `[N]`.
+        num_groups: The number of groups.
         spare: Examples that could go: those of all groups but one of each.
-        spare_part: Their part of all examples.
+        spare_part: Their part of all examples, from 0 to 1.
         tolerance: The largest relative distance of two gradients that are joined.
     """
 
@@ -55,7 +56,8 @@ class Who:
         scores: Name of a score -> its value for each example, `[N]`: index, and where there are
             labels label and prediction; loss; norm; second_moment_share; with labels
             class_alignment and wrong_label_score; duplicate_group; idle.
-        left_out: Numbers of the examples whose gradients are not finite, in none of the above.
+        left_out: Numbers of the examples whose gradients are not finite, in none of the above,
+            int64 `[n]`.
     """
 
     by_class: GroupNoise | None

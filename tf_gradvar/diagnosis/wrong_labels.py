@@ -47,8 +47,8 @@ class WrongLabels:
         class_alignment: Cosine of each gradient and the mean of the others of its class, from -1
             to 1; NaN for a class of one example and gradients of zero, `[N]`.
         candidates: Numbers of the examples with opposition - support > 0.1 and a loss above the
-            median, the highest score first.
-        candidate_part: Their part of the examples.
+            median, the highest score first, int64 `[n]`.
+        candidate_part: Their part of the examples, from 0 to 1.
     """
 
     scores: np.ndarray

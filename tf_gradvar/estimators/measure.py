@@ -47,8 +47,8 @@ class VarianceMeter:
 
     Args:
         model: A built `keras.Model`. It is not changed.
-        x: Inputs, as for `gradient_variance`.
-        y: Labels.
+        x: Inputs, `[N, ...]` or a dataset, as for `gradient_variance`.
+        y: Labels, `[N, ...]`; None for a dataset.
         loss: As for `gradient_variance`.
         estimators: What is measured.
         **options: `method`, `num_draws`, `seed` and the others of `MeasuringOptions`.
@@ -66,6 +66,10 @@ class VarianceMeter:
         >>> meter = VarianceMeter(model, x, y, "mse", [MiniBatch(2)])
         >>> meter.measure().results["SG-2"].variance  # of (6, 12, 6) and (42, 56, 14), halved
         412.0
+
+    Source: as `gradient_variance`.
+
+    Cost: that of `gradient_variance` for each measurement; the first one compiles.
     """
 
     def __init__(

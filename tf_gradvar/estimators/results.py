@@ -50,7 +50,15 @@ class EstimatorVariance(LayerVariance):
     """The variance of one gradient estimate at one setting of the weights.
 
     Attributes:
-        method: How it was measured.
+        variance: V, the trace of the covariance, in squared units of the gradient.
+        average_variance: V / d, d being the number of parameters.
+        normalized_variance: `(1/d) sum_j Var[e_j] / E[e_j^2]`, from 0 to 1; None where it was not
+            asked for.
+        noise_scale: `V[g_i] / ||m||^2` of single examples, a batch size, the same for every
+            estimator; None where draws cannot tell it.
+        mean_gradient_norm: `||m||`.
+        num_parameters: d.
+        method: How it was measured: "exact", "subset", "monte_carlo" or "paper_2020".
         standard_error: Of `average_variance`; None where that is exact, and for estimators
             with `parts` on a subset.
         parts: What is within and between clusters, divided by d, for `DiscoverEstimate` and for

@@ -39,12 +39,12 @@ class Stratified(Estimator):
     "subset" as well; "monte_carlo" draws what is really drawn.
 
     Args:
-        assignments: The cluster of each example, [N]: labels (numbers, names or categories; see
+        assignments: The cluster of each example, `[N]`: labels (numbers, names or categories; see
             `tf_gradvar.assignments`), or what `GradientClustering.fit` returned. Numbers that do
             not occur are no clusters. Or clusters and draws together, as a data set draws them:
             what `stratified_batches` returned, its `sampling`, or a design of it.
-        samples_per_cluster: n_k, one number or [K] of them. Defaults to 1.
-        expected_draws: e_k, K positive numbers with a whole sum, instead. Defaults to none.
+        samples_per_cluster: n_k, one number or `[K]` of them. Defaults to 1.
+        expected_draws: e_k, `[K]` positive numbers with a whole sum, instead. Defaults to none.
         replacement: Whether draws from a cluster are independent (default), or distinct.
         name: Key of the results. Defaults to "stratified-B", or "GC-B" for the result of a
             `GradientClustering`, with the number of draws in all.
@@ -66,7 +66,8 @@ class Stratified(Estimator):
         >>> Stratified(batches).expected_draws
         array([1.33333333, 2.66666667])
 
-    Source: Faghri et al. 2020, section 3.1, Eq. 1 and 2; Horvitz and Thompson 1952 for random n_k.
+    Source: Faghri et al. 2020, section 3, Eq. 1 and Proposition 3.1; Horvitz and Thompson 1952 for
+    random n_k.
 
     Cost: exactly measured, the pass is made cluster by cluster.
     """

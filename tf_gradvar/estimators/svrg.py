@@ -89,7 +89,7 @@ class SVRG(MiniBatch):
             )
 
     def prepare(self, mean_gradient: MeanGradient) -> Gradients:
-        """Return m~, the mean gradient at the snapshot."""
+        """Return m~, the mean gradient at the snapshot, a list of arrays `[*shape]`."""
         return mean_gradient(self._snapshot or [])
 
     def estimate(

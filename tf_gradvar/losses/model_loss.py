@@ -21,18 +21,36 @@ from tf_gradvar.losses.terms import LossLike, Terms, expanded, terms_of, unreduc
 
 
 class ModelLoss:
-    """The loss that a model is measured with.
+    """The loss that a model is measured with, of single examples.
 
     Args:
         model: A Keras model.
-        loss: A Keras loss, its name, or a function (y_true, y_pred) -> [B, ...]; a list or
-            dictionary of these for several outputs. None: what the model was compiled with, its
-            loss weights included, or its own `compute_loss` where it overrides that of Keras.
-        loss_weights: None, or one number for each output; those of `compile` go with its loss.
+        loss: A Keras loss, its name, or a function (y_true, y_pred) -> `[B, ...]`; a list or
+            dictionary of these for several outputs. Defaults to None: what the model was compiled
+            with, its loss weights included, or its own `compute_loss` where it overrides that of
+            Keras.
+        loss_weights: One number for each output; those of `compile` go with its loss. Defaults to
+            None: all one.
 
     Raises:
         ValueError: If `loss` is None for a model that was compiled without one, or
-            `loss_weights` are given without a loss.
+            `loss_weights` are given without a loss; what `of_examples` refuses.
+        TypeError: When it is computed, a `loss` that is none of these.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar.losses import ModelLoss
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> weights = np.float32([1, 2])
+        >>> losses = ModelLoss(model, "mse").of_examples(x, y, model(x), weights)
+        >>> keras.ops.convert_to_numpy(losses)
+        array([ 9., 98.], dtype=float32)
+
+    Cost: that of the loss, once for the batch; a model's own `compute_loss` is called for one
+    example after the other.
     """
 
     def __init__(self, model: keras.Model, loss: LossLike = None, loss_weights: Any = None):
@@ -55,7 +73,13 @@ class ModelLoss:
 
     @classmethod
     def of(cls, model: keras.Model, loss: Any = None, loss_weights: Any = None) -> ModelLoss:
-        """Return a loss that is a `ModelLoss` already, or one made of the arguments."""
+        """Return a loss that is a `ModelLoss` already, or one made of the arguments.
+
+        Args:
+            model: A Keras model.
+            loss: A `ModelLoss`, or as for the constructor. Defaults to None.
+            loss_weights: As for the constructor. Defaults to None.
+        """
         return loss if isinstance(loss, ModelLoss) else cls(model, loss, loss_weights)
 
     @property
@@ -66,7 +90,12 @@ class ModelLoss:
         return f"the loss {_name(self.loss)}"
 
     def has(self, loss: LossLike, loss_weights: Any) -> bool:
-        """Whether it is made of this loss and these weights."""
+        """Whether it is made of this loss and these weights.
+
+        Args:
+            loss: As for the constructor.
+            loss_weights: As for the constructor.
+        """
         pairs = ((self.loss, loss), (self.loss_weights, loss_weights))
         return all(a is b or _equal(a, b) for a, b in pairs)
 
@@ -111,7 +140,13 @@ class ModelLoss:
         return self.weighted_total(losses, added, ops.ones_like(losses))
 
     def weighted_total(self, losses: Any, added: Sequence[Any], coefficients: Any) -> Any:
-        """`sum_i a_i L_i` with coefficients `[B]`, added losses as in `total`."""
+        """`sum_i a_i L_i` of the whole losses L_i, a scalar.
+
+        Args:
+            losses: As for `total`, `[B]`.
+            added: As for `total`.
+            coefficients: a, `[B]`.
+        """
         coefficients = ops.cast(coefficients, losses.dtype)
         total = ops.sum(coefficients * losses)
         if not added or self.computes_itself:
@@ -126,7 +161,15 @@ class ModelLoss:
         sample_weight: Any = None,
         added: Sequence[Any] = (),
     ) -> Any:
-        """What a model's own `compute_loss` gives for the batch as it is, a scalar."""
+        """What a model's own `compute_loss` gives for the batch as it is, a scalar.
+
+        Args:
+            x: Inputs of the model.
+            y: Labels, structured as the outputs.
+            outputs: What the model returned.
+            sample_weight: As in `of_examples`.
+            added: As in `of_examples`.
+        """
         scope = keras.StatelessScope(_values_in_scope(self.model), collect_losses=True)
         scope.losses = list(added)
         with scope:  # metrics are not moved

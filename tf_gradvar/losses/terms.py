@@ -29,7 +29,7 @@ _SUMS = ("sum", "none", None)
 
 
 class Terms(NamedTuple):
-    """The loss of one output as a quotient of sums.
+    """The loss of one output as a quotient of sums: `sum_i n_i / sum_i d_i` of a set of examples.
 
     Attributes:
         numerators: n, `[B]`, times the weight of the output.
@@ -46,7 +46,11 @@ class Terms(NamedTuple):
         return ops.divide_no_nan(self.numerators, self.denominators)
 
     def of_group(self, members: Any) -> Any:
-        """The loss of the examples where `members` `[B]` is 1 and not 0, a scalar."""
+        """The loss of some of the examples together, a scalar.
+
+        Args:
+            members: 1 for these examples and 0 for the others, `[B]`.
+        """
         members = ops.cast(members, self.numerators.dtype)
         total = ops.sum(members * self.numerators)
         if self.denominators is None:

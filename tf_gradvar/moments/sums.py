@@ -14,10 +14,10 @@ class Sums:
     """Count, and sums of squared norms, of gradients and of their squares.
 
     Attributes:
-        count: Number of gradients n, or the sum of their weights.
-        squared_norms: `sum_i ||g_i||^2`, by layer `[L]`.
-        gradients: `sum_i g_i`, one float64 array for each variable.
-        squares: `sum_i g_i^2`, the same shapes; empty where they are not wanted.
+        count: Number of gradients n, or the sum of their weights. Defaults to 0.
+        squared_norms: `sum_i ||g_i||^2`, by layer, float64 `[L]`. Defaults to 0.
+        gradients: `sum_i g_i`, one float64 array `[*shape]` for each variable. Defaults to none.
+        squares: `sum_i g_i^2`, of the same shapes `[*shape]`. Defaults to none: not wanted.
 
     Example:
         >>> import numpy as np
@@ -25,6 +25,10 @@ class Sums:
         >>> sums.add(Sums(1, np.array([9.0]), [np.array([3.0])]))
         >>> sums.count, sums.squared_norms, sums.gradients
         (2, array([10.]), [array([4.])])
+
+    Source: Chan, Golub and LeVeque 1983 (merging).
+
+    Memory: one or two copies of the weights in float64.
     """
 
     count: float = 0
@@ -33,7 +37,11 @@ class Sums:
     squares: Arrays = field(default_factory=list)
 
     def add(self, other: Sums) -> None:
-        """Add the sums over other gradients of the same shapes."""
+        """Add the sums over other gradients of the same shapes.
+
+        Args:
+            other: Their sums, which stay as they are.
+        """
         self.count += other.count
         self.squared_norms = self.squared_norms + other.squared_norms
         self.gradients = added(self.gradients, other.gradients)
@@ -45,9 +53,10 @@ class Moments:
     """Weight, mean and sum of squared deviations of each coordinate: no large number cancels.
 
     Attributes:
-        count: n, or the sum of the weights.
-        mean: m, one float64 array for each variable.
-        m2: `sum_i a_i (g_i - m)^2`, the same shapes; None where it is not wanted.
+        count: n, or the sum of the weights a_i. Defaults to 0.
+        mean: m, one float64 array `[*shape]` for each variable. Defaults to none: no gradient yet.
+        m2: `sum_i a_i (g_i - m)^2`, of the same shapes `[*shape]`; None where it is not wanted.
+            Defaults to none yet.
 
     Example:
         >>> import numpy as np
@@ -56,6 +65,10 @@ class Moments:
         ...     increment = moments.add([np.array([value])])
         >>> moments.mean, moments.m2
         ([array([2.])], [array([2.])])
+
+    Source: Welford 1962; with weights, Chan, Golub and LeVeque 1983.
+
+    Memory: two copies of the weights in float64, and a third while a gradient is added.
     """
 
     count: float = 0
@@ -69,8 +82,11 @@ class Moments:
         `M2 <- M2 + delta^2 n a / (n + a)`.
 
         Args:
-            gradient: g, one array for each variable.
+            gradient: g, one array `[*shape]` for each variable.
             weight: a, at least 0. Defaults to 1.
+
+        Returns:
+            The growth, one float64 array `[*shape]` for each variable.
         """
         if not weight:
             return [np.zeros(np.shape(g)) for g in gradient]
@@ -92,7 +108,23 @@ class Moments:
 
 
 def added(totals: Arrays, parts: Arrays) -> Arrays:
-    """Return the totals with the parts added in place, in float64; empty totals are zeros."""
+    """Return the totals with the parts added in place, in float64.
+
+    Args:
+        totals: Float64 arrays `[*shape]`, one for each variable, which are changed; or none.
+        parts: Arrays of the same shapes `[*shape]`, of any dtype; none where none are wanted.
+
+    Returns:
+        The totals, `[*shape]` each; copies of the parts where there were no totals.
+
+    Example:
+        >>> import numpy as np
+        >>> totals = added([], [np.float32([1, 2])])
+        >>> added(totals, [np.float32([10, 20])]) is totals, totals
+        (True, [array([11., 22.])])
+
+    Cost: one pass over the parts, and no copy but the first.
+    """
     if not totals:
         return [np.array(part, np.float64) for part in parts]
     for total, part in zip(totals, parts, strict=True):

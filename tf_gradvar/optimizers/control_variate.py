@@ -89,9 +89,23 @@ class ClusterControlVariate(OptimizerAround):
         optimizer: The Keras optimizer whose step is taken with v_t, not yet built. Learning rate,
             clipping, weight decay, averaging and loss scaling are its own, and can be asked of
             and set on this one.
-        settings: Those of the control variate.
-        learning_rate: Of a variable that nothing steps by, unless a subclass shares it.
-        name: The name of the optimizer.
+        settings: Those of the control variate, a `tf_gradvar.optimizers.settings.Settings`.
+        learning_rate: Of a variable that nothing steps by, unless a subclass shares it. Defaults
+            to 0.
+        name: The name of the optimizer. Defaults to None: that of the class.
+
+    Raises:
+        ValueError: When it is built under a strategy, an option of the inner optimizer that
+            replicas lack; in a step, what `correct_gradients` and `apply` refuse.
+
+    Example:
+        >>> import keras
+        >>> from tf_gradvar.optimizers import ClusterControlVariate, Discover
+        >>> optimizer = Discover(0.1, num_clusters=10, alpha=0.2)
+        >>> isinstance(optimizer, ClusterControlVariate), optimizer.gain_value
+        (True, 0.2)
+        >>> isinstance(optimizer.inner_optimizer, keras.optimizers.SGD)
+        True
 
     Source: Discover paper, Section 4, Eq. 4 and Algorithm 1.
     """

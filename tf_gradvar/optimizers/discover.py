@@ -51,9 +51,10 @@ class Discover(AsOne):
             callable of no arguments.
         num_clusters: The number of clusters K, at least 1.
         alpha: The step of the buffers, in (0, 1]. Defaults to 0.1.
-        cluster_probabilities: The probability of each cluster, K floats that sum to 1.
+        cluster_probabilities: The probability of each cluster, `[K]` floats that sum to 1.
             Defaults to None, which is uniform.
         buffer_dtype: `"float32"` (default) or `"bfloat16"`.
+        name: The name of the optimizer. Defaults to "discover".
         gain: Of the correction, a number in (0, 1] or `"alpha"` (default), with which v is the
             average of K momentum buffers; with 1 it is unbiased (see `ClusterControlVariate`). The
             default is what trained best: in `keras_apps/configs/mnist5k_family.py`, with one group
@@ -65,7 +66,7 @@ class Discover(AsOne):
             matrix; `"owned"`, with which replicas keep the buffers of their own clusters; or
             `"sharded"`, with which devices keep slices of all buffers (see
             `ClusterControlVariate`).
-        rank: r, at least 1, with low rank only.
+        rank: r, at least 1, with low rank only. Defaults to None.
         **kwargs: Arguments of `keras.optimizers.SGD` (`weight_decay`, `clipnorm`, ...).
 
     Raises:
@@ -148,6 +149,7 @@ class DiscoverQHM(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
+        name: The name of the optimizer. Defaults to "discover_qhm".
         gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         buffers: As in `Discover`.
@@ -223,6 +225,7 @@ class QHDiscover(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
+        name: The name of the optimizer. Defaults to "qh_discover".
         gain: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.
@@ -311,6 +314,7 @@ class DiscoverIGT(AsOne):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
+        name: The name of the optimizer. Defaults to "discover_igt".
         gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
         scale: As in `Discover`.
         buffers: As in `Discover`.

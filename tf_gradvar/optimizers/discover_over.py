@@ -28,13 +28,14 @@ class DiscoverOver(ClusterControlVariate):
         alpha: As in `Discover`.
         cluster_probabilities: As in `Discover`.
         buffer_dtype: As in `Discover`.
-        name: The name of the optimizer.
+        name: The name of the optimizer. Defaults to "discover_over".
         gain: As in `Discover`, but 1 by default: the inner optimizer has a memory of its own.
             Over Adam, 0.3 trained best of 1, 0.3, 0.1 and 0.03 in `mnist5k_family` and
             `fashion_family`; over other optimizers it was not measured.
         scale: As in `Discover`.
         buffers: As in `Discover`.
         rank: As in `Discover`.
+        **kwargs: None: arguments of Keras optimizers go to the inner one.
 
     Raises:
         TypeError: If `optimizer` is not a Keras optimizer.

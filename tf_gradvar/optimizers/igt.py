@@ -69,10 +69,11 @@ class IGT(HookedOptimizer):
 
     Args:
         learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
-            callable of no arguments.
+            callable of no arguments. Defaults to 0.1.
         momentum: The heavy-ball coefficient, in [0, 1). Defaults to 0.9.
         tail_fraction: The average is over about the last 1 / tail_fraction of the steps;
             at least 1, which averages all. Defaults to 2.
+        name: The name of the optimizer. Defaults to "igt".
         **kwargs: Arguments of every Keras optimizer, except `use_ema`.
 
     Raises:

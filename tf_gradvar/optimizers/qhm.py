@@ -27,9 +27,10 @@ class QHM(keras.optimizers.Optimizer):
 
     Args:
         learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
-            callable of no arguments.
+            callable of no arguments. Defaults to 0.1.
         momentum: The decay of the moving average, in [0, 1). Defaults to 0.999.
         nu: The share of the moving average in the step, in [0, 1]. Defaults to 0.7.
+        name: The name of the optimizer. Defaults to "qhm".
         **kwargs: Arguments of every Keras optimizer (`weight_decay`, `clipnorm`, ...).
 
     Raises:

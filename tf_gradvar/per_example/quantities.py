@@ -28,7 +28,8 @@ def gradients(
         model: A built `keras.Model`. It is not changed.
         x: Inputs, `[B, ...]` or a structure of them.
         y: Labels, structured as the outputs of the model.
-        loss: A Keras loss, its name, or a function; see `statistics`.
+        loss: A Keras loss, its name, or a function; see `statistics`. Defaults to None: what the
+            model was compiled with.
         **options: `sample_weight`, `loss_weights`, `training`, `weights`, `chunk_size` and
             `on_unknown` of `statistics`.
 
@@ -50,7 +51,9 @@ def gradients(
         array([[ 6., 12.],
                [42., 56.]], dtype=float32)
 
-    Cost: memory for B times the number of parameters.
+    Source: Faghri et al. 2020, section 3: g_i, from which all else is defined.
+
+    Memory: B times the number of parameters.
     """
     return run(_gradients, model, x, y, loss, **options)
 
@@ -118,8 +121,10 @@ def inner_products(
         >>> per_example.inner_products(model, x, y, "mse", snapshot).numpy()
         array([ 144., 2912.], dtype=float32)
 
-    Cost: two forward and backward passes. Source: the closed forms of Faghri et al. 2020,
-    section 3.2, with the second example's inputs and output gradients in place of the centre's.
+    Source: the closed forms of Faghri et al. 2020, section 3.2, Eq. 5, with the second example's
+    inputs and output gradients in place of the centre's.
+
+    Cost: two forward and backward passes.
     """
     options |= {"other_weights": other_weights, "per_layer": per_layer}
     return run(_inner_products, model, x, y, loss, **options)
@@ -165,6 +170,8 @@ def variable_layers(model: keras.Model) -> list[str]:
         ...                          name="net")
         >>> per_example.variable_layers(model)
         ['net/head', 'net/head']
+
+    Cost: one walk over the layers.
     """
     names = [""] * len(model.trainable_variables)
     for unit in find_units(model):

@@ -18,11 +18,12 @@ class Statistics(NamedTuple):
 
     Attributes:
         losses: Unreduced loss of each example, `[B]`, without what layers add to it themselves
-            (which the gradients hold).
+            (which the gradients hold); float32, or float64 for a float64 model, as all here.
         squared_norms: `||g_i||^2`, `[B]`.
-        mean_gradient: `(1/B) sum_i g_i`, a list in the order of `model.trainable_variables`.
-        second_moments: `sum_i g_i^2` per coordinate, a list of the same shapes.
-        sketch: `[B, sketch_size]`.
+        mean_gradient: `(1/B) sum_i g_i`, a list of `[*shape]` in the order of
+            `model.trainable_variables`.
+        second_moments: `sum_i g_i^2` per coordinate, a list of the same shapes `[*shape]`.
+        sketch: Random projections of the gradients, `[B, sketch_size]`.
         layer_squared_norms: Layer name -> squared norms of its part of the gradient, `[B]`.
     """
 
@@ -72,17 +73,18 @@ def statistics(
         loss_weights: One number for each output, with a `loss`. Defaults to all one.
         training: Whether layers run in training mode. Defaults to False.
         weights: Evaluate at these instead of the model's own weights; a list in the order of
-            `model.trainable_variables`, or of `model.weights`.
+            `model.trainable_variables`, or of `model.weights`. Defaults to None: the model's own.
         other_weights: A second setting, in the same form. Defaults to none: no difference
             is taken.
         mean_gradient: Whether to return the mean gradient. Defaults to True.
         second_moments: Whether to return the sums of squares per coordinate. Defaults to False.
         sketch_size: Numbers in a sketch (see `sketch`). Defaults to None: no sketch.
-        seed: Seed of the sketch.
+        seed: Of the sketch, a non-negative integer. Defaults to 0.
         per_layer: Whether to return the squared norms of each layer, too. Defaults to False.
         chunk_size: Process so many examples at a time. Defaults to None: all at once; convolutions
             are cut into slices in any case.
-        on_unknown: "fallback" (exact, slower, logged once) or "raise" for layers without a rule.
+        on_unknown: "fallback" (default: exact, slower, logged once) or "raise" for layers without
+            a rule.
 
     Returns:
         `Statistics`; float32, or float64 for a float64 model.
@@ -104,6 +106,9 @@ def statistics(
         array([ 216., 5096.], dtype=float32)
         >>> result.mean_gradient[0].numpy().ravel()  # kernel
         array([24., 34.], dtype=float32)
+
+    Source: Goodfellow 2015, arXiv:1510.01799 (norms of Dense layers); Faghri et al. 2020, section
+    3.2 and Appendix B (convolutions); the other rules are ours.
 
     Cost: about one plain forward and backward pass where all layers have rules; the memory of
     one such pass plus a slice of per-example gradients of one layer. The first call is traced,
@@ -194,7 +199,8 @@ def squared_norms(
         model: A built `keras.Model`. It is not changed.
         x: Inputs, `[B, ...]` or a structure of them.
         y: Labels, structured as the outputs of the model.
-        loss: A Keras loss, its name, or a function; see `statistics`.
+        loss: A Keras loss, its name, or a function; see `statistics`. Defaults to None: what the
+            model was compiled with.
         per_layer: Return the norms of each layer's part. Defaults to False.
         **options: `sample_weight`, `loss_weights`, `training`, `weights`, `other_weights`,
             `chunk_size` and `on_unknown` of `statistics`.
@@ -215,8 +221,11 @@ def squared_norms(
         >>> per_example.squared_norms(model, x, y, "mse").numpy()
         array([ 216., 5096.], dtype=float32)
 
+    Source: Goodfellow 2015, arXiv:1510.01799, for Dense; Faghri et al. 2020, Appendix B, for
+    convolutions.
+
     Cost: less than a plain forward and backward pass for Dense layers (no weight gradient is
-    formed), more for convolutions. Source: Goodfellow 2015, arXiv:1510.01799, for Dense.
+    formed), more for convolutions.
     """
     result = statistics(model, x, y, loss, mean_gradient=False, per_layer=per_layer, **options)
     return result.squared_norms if not per_layer else result.layer_squared_norms or {}
@@ -232,7 +241,8 @@ def second_moments(
         model: A built `keras.Model`. It is not changed.
         x: Inputs, `[B, ...]` or a structure of them.
         y: Labels, structured as the outputs of the model.
-        loss: A Keras loss, its name, or a function; see `statistics`.
+        loss: A Keras loss, its name, or a function; see `statistics`. Defaults to None: what the
+            model was compiled with.
         **options: As for `squared_norms`.
 
     Returns:
@@ -250,6 +260,9 @@ def second_moments(
         >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
         >>> per_example.second_moments(model, x, y, "mse")[0].numpy().ravel()
         array([1800., 3280.], dtype=float32)
+
+    Source: Dangel, Kunstner and Hennig 2020, arXiv:1912.10985, for Dense. Faghri et al. 2020,
+    section 4, need them for the normalized variance.
 
     Cost: one more product of matrices per Dense layer, `(a^2)^T (d^2)`; convolutions form the
     gradients of a few examples at a time.
@@ -273,7 +286,7 @@ def sketch(
         y: Labels, structured as the outputs of the model.
         loss: A Keras loss, its name, or a function; see `statistics`.
         size: Numbers in a sketch.
-        seed: Non-negative integer, selects the signs.
+        seed: Non-negative integer, selects the signs. Defaults to 0.
         **options: As for `squared_norms`.
 
     Returns:
@@ -291,6 +304,8 @@ def sketch(
         >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
         >>> per_example.sketch(model, x, y, "mse", size=64).shape
         TensorShape([2, 64])
+
+    Source: Achlioptas 2003 (projections by random signs); sketches of gradients are ours.
 
     Cost: `(I / m + O / n) * size` operations for each position of a Dense layer [I, O], with m up
     to `size / 16` and n up to 4; a convolution projects the gradient of an example instead.

@@ -51,6 +51,8 @@ def plot_variance(
         >>> ax = plot_variance(records, Figure().subplots())
         >>> ax.get_yscale(), [text.get_text() for text in ax.get_legend().get_texts()]
         ('log', ['SG-8'])
+
+    Cost: a point for each record and estimator.
     """
     records = measurements(records)
     colors = colors or estimator_colors(records)
@@ -97,7 +99,7 @@ def plot_noise_scale(
         records: Of `GradientVarianceLogger`.
         ax: Axes to draw into.
         smoothing: As for `plot_variance`.
-        color: Of points and line.
+        color: Of points and line. Defaults to black.
 
     Returns:
         The axes.
@@ -110,6 +112,10 @@ def plot_noise_scale(
         >>> records = [{"step": 5, "estimators": {"SG-8": {"noise_scale": 30.0}}}]
         >>> plot_noise_scale(records, Figure().subplots()).get_xlabel()
         'step'
+
+    Source: McCandlish et al. 2018, arXiv:1812.06162, equation 2.9 (what is drawn).
+
+    Cost: a point for each record.
     """
     points = []
     for record in measurements(records):

@@ -23,7 +23,7 @@ def plot_layers(
     Args:
         records: Of `GradientVarianceLogger(..., per_layer=True)`.
         ax: Axes to draw into; a colour bar joins its figure.
-        estimator: Whose variance. Defaults to the first.
+        estimator: The name of the one whose variance is drawn. Defaults to the first.
         value: "average_variance" (default), "normalized_variance", "noise_scale" ...
 
     Returns:
@@ -39,6 +39,8 @@ def plot_layers(
         >>> ax = plot_layers(records, Figure().subplots())
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['first', 'last']
+
+    Cost: a cell for each layer and record.
     """
     records = measurements(records)
     name = estimator or next(iter(estimator_colors(records)))
@@ -84,6 +86,8 @@ def plot_norm_spectrum(records: Iterable[Record], ax: Axes) -> Axes:
         >>> records = [{"step": 5, "estimators": {}, "norm_histogram": histogram}]
         >>> plot_norm_spectrum(records, Figure().subplots()).get_yscale()
         'log'
+
+    Cost: a cell for each bin of the norms and record.
     """
     found = [r for r in measurements(records) if r.get("norm_histogram", {}).get("log10_norm")]
     if not found:

@@ -44,6 +44,8 @@ def save(figure: Figure, path: str | os.PathLike[str], **options: Any) -> Path:
         >>> _ = plot_noise_scale(records, figure.subplots())
         >>> save(figure, folder / "noise.png").read_text().splitlines()
         ['step,noise_scale', '5,30.0']
+
+    Cost: the drawing of the picture, and a row of CSV for each number.
     """
     path = Path(path)
     panels = [_NUMBERS[ax] for ax in figure.axes if ax in _NUMBERS]

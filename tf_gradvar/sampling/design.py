@@ -23,10 +23,13 @@ from tf_gradvar.sampling.allocation import (
 class Design:
     """The clusters of a data set and what a batch expects of each.
 
+    A batch of B draws takes n_k examples of cluster k, e_k = E[n_k], and gives each the weight
+    ``w_k = B (N_k / N) / e_k``.
+
     Attributes:
-        assignments: The cluster of each example, `[N]` int64; -1 for those that are never drawn.
-        ticks: e_k in units of 1 / `TICKS`, `[K]` int64.
-        fingerprint: Of the data; None: not known.
+        assignments: The cluster of each example, int64 `[N]`; -1 for those that are never drawn.
+        ticks: e_k in units of 2^-32, whole numbers, whose sum is B without rounding, int64 `[K]`.
+        fingerprint: Of the data, 16 hexadecimal digits; None: not known.
 
     Example:
         >>> import numpy as np
@@ -45,27 +48,27 @@ class Design:
 
     @property
     def rows(self) -> np.ndarray:
-        """The examples that are drawn from, ordered by cluster, int64."""
+        """The examples that are drawn from, ordered by cluster, int64 `[n]`."""
         return self._by_cluster[0]
 
     @property
     def sizes(self) -> np.ndarray:
-        """N_k, `[K]` int64; 0 for a cluster without examples."""
+        """The sizes N_k, `[K]` int64; 0 for a cluster without examples."""
         return self._by_cluster[1]
 
     @property
     def batch_size(self) -> int:
-        """B."""
+        """The draws of a batch, B."""
         return int(self.ticks.sum()) // TICKS
 
     @property
     def expected_draws(self) -> np.ndarray:
-        """e_k, `[K]` float64."""
+        """The expected draws e_k, `[K]` float64."""
         return self.ticks / TICKS
 
     @property
     def weights(self) -> np.ndarray:
-        """w_k, `[K]` float64; 0 for a cluster without examples."""
+        """The weights w_k, `[K]` float64; 0 for a cluster without examples."""
         wanted = self.batch_size * self.sizes / self.sizes.sum()
         return np.divide(
             wanted, self.expected_draws, out=np.zeros(len(self.sizes)), where=self.sizes > 0
@@ -77,7 +80,21 @@ def design_of(given: Any) -> Design | None:
 
     Args:
         given: A `Design`; or what `stratified_batches` returned, or its `sampling`, which have the
-            design of the batch that is drawn next.
+            design of the batch that is drawn next; or anything else.
+
+    Returns:
+        The `Design`, or None where there is none.
+
+    Example:
+        >>> import numpy as np
+        >>> from tf_gradvar.data import stratified_batches
+        >>> from tf_gradvar.sampling import design_of
+        >>> x = np.arange(6.0)
+        >>> batches = stratified_batches((x, x), [0, 1, 1, 0, 1, 1], batch_size=3, seed=0)
+        >>> design_of(batches).expected_draws, design_of(x)
+        (array([1., 2.]), None)
+
+    Cost: a look at two attributes.
     """
     if isinstance(given, Design):
         return given
@@ -89,11 +106,29 @@ def design_of(given: Any) -> Design | None:
 class DrawingRule:
     """How the draws of a batch are shared out, whatever the clusters.
 
+    `DrawingRule.of` makes one from the arguments of `stratified_batches`, and checks them.
+
     Attributes:
-        samples_per_cluster: n_k, one number or K of them; None where `batch_size` is given.
+        samples_per_cluster: n_k, one number or `[K]` of them; None where `batch_size` is given.
         batch_size: B; None where `samples_per_cluster` decides it.
         allocation: `"proportional"`, `"neyman"` or `"equal"`.
-        max_weight: The bound of the weights, None or `"auto"`.
+        max_weight: The bound of the weights, None for none or `"auto"`.
+
+    Raises:
+        ValueError: In `of` and `design`, arguments that break their rule.
+
+    Example:
+        >>> import numpy as np
+        >>> from tf_gradvar.sampling import DrawingRule
+        >>> rule = DrawingRule.of(batch_size=2, allocation="equal", max_weight=None)
+        >>> design = rule.design(np.array([0, 0, 1, 0]))
+        >>> design.expected_draws, design.weights
+        (array([1., 1.]), array([1.5, 0.5]))
+
+    Source: Neyman 1934 (allocation); Horvitz and Thompson 1952 (weights); Faghri et al. 2020,
+    section 3, Eq. 1, for one draw from each cluster. The bound is ours.
+
+    Cost: of a design, a sort of the N assignments.
     """
 
     samples_per_cluster: Any
@@ -110,6 +145,12 @@ class DrawingRule:
         max_weight: float | str | None = "auto",
     ) -> DrawingRule:
         """Return the rule of arguments as `stratified_batches` takes them.
+
+        Args:
+            samples_per_cluster: n_k, one number or `[K]` of them. Defaults to 1.
+            batch_size: B, in place of the n_k. Defaults to None.
+            allocation: `"proportional"` (default), `"neyman"` or `"equal"`, of a `batch_size`.
+            max_weight: The bound of the weights, at least 1, or None. Defaults to `"auto"`.
 
         Raises:
             ValueError: Arguments that break their rule or exclude each other.
@@ -141,10 +182,10 @@ class DrawingRule:
         """Return the design for these assignments.
 
         Args:
-            assignments: `[N]` int without gaps, -1 for examples that are left out.
-            slots: K, and with it B, of an existing dataset. Default: as many as occur.
-            standard_deviations: sigma_k, for `allocation="neyman"`.
-            fingerprint: Of the data.
+            assignments: Int `[N]` without gaps, -1 for examples that are left out.
+            slots: K, and with it B, of an existing dataset. Defaults to as many as occur.
+            standard_deviations: sigma_k, `[K]`, for `allocation="neyman"`. Defaults to None.
+            fingerprint: Of the data. Defaults to None: not known.
 
         Raises:
             ValueError: More clusters than slots, numbers that are not one for each cluster.

@@ -47,6 +47,10 @@ class ClusterModel(ClusterSteps):
     replicas that hold one group each. A loss with a reduction other than the mean gives
     G_c the meaning "gradient of the loss of group c".
 
+    Args:
+        *args: `inputs` and `outputs` as of `keras.Model`; none where `call` is defined.
+        **kwargs: Those of `keras.Model`, such as `name`.
+
     Attributes:
         groups_per_batch: C, or None where it is not known.
         group_method: `"auto"` (default), `"loop"` or `"vectorized"`: how the gradients of
@@ -100,7 +104,7 @@ class ClusterModel(ClusterSteps):
         Args:
             model: A Keras model: functional and sequential ones share their graph of
                 layers, any other is wrapped and called.
-            groups_per_batch: See the class; usually left to `fit`.
+            groups_per_batch: C, as for the class. Defaults to None: `fit` learns it.
 
         Raises:
             TypeError: If `model` is not a Keras model.

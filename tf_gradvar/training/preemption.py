@@ -22,6 +22,10 @@ class Preempted(SystemExit):
     """Ends a process that was asked to stop, with status 143, after its checkpoint was written.
 
     What stands behind the training loop is not run, as it would take the model for trained.
+
+    Attributes:
+        code: The status of the process, 143 (128 + SIGTERM).
+        message: After which step it was stopped, and where the checkpoint is.
     """
 
     def __init__(self, message: str) -> None:

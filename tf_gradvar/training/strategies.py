@@ -57,6 +57,9 @@ def pick_strategy(
         >>> from tf_gradvar.training import pick_strategy
         >>> pick_strategy("one_device").num_replicas_in_sync
         1
+
+    Cost: that of TensorFlow's start on the devices; with several workers, the wait for the last of
+    them.
     """
     check_choice("name", name, STRATEGIES)
     timeout = check_number("timeout", timeout, 0, float("inf"), low_open=True)

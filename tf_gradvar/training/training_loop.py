@@ -100,6 +100,9 @@ def train_steps(
         >>> results = train_steps(model, batches, 4, steps_per_call=2, validation_data=(x, y))
         >>> [sorted(metrics) for metrics in results]
         [['loss', 'val_loss'], ['loss', 'val_loss']]
+
+    Cost: that of the steps; the host waits for the devices once in `steps_per_call` steps, and each
+    checkpoint writes weights and the optimizer's variables.
     """
     plan = Plan.of(steps, steps_per_call, steps_per_epoch, checkpoint_dir, checkpoint_every)
     if isinstance(model, ClusterModel):

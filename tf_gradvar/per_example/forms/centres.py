@@ -24,11 +24,21 @@ from tf_gradvar.per_example.forms.patches import Patches, as_sequences
 
 
 class Factors(NamedTuple):
-    """Centres of low rank: `sum_r left_kr right_kr^T`.
+    """Centres of low rank, `C_k = sum_r left_kr right_kr^T`.
 
     Attributes:
         left: `[K, rows, r]`.
         right: `[K, columns, r]`.
+
+    Example:
+        >>> from tf_gradvar.per_example import Factors
+        >>> centres = Factors(tf.constant([[[1.0], [2.0]]]), tf.constant([[[3.0]]]))
+        >>> centres.full().numpy(), centres.squared_norms().numpy()
+        (array([[3., 6.]], dtype=float32), array([45.], dtype=float32))
+
+    Source: Faghri et al. 2020, section 3.2 (rank 1, and its extension to higher ranks).
+
+    Memory: K r (rows + columns) numbers; `full` makes K rows * columns of them.
     """
 
     left: tf.Tensor
@@ -47,7 +57,27 @@ class Factors(NamedTuple):
 
 
 def factor_products(form: GradientForm, factors: Factors) -> tf.Tensor:
-    """<g_i, C_k> for centres of low rank, `[B, K]`."""
+    """Return <g_i, C_k> for centres of low rank.
+
+    Args:
+        form: Of the gradients of B examples.
+        factors: Of K centres, in the layout of the form's `raw`.
+
+    Returns:
+        `[B, K]`.
+
+    Example:
+        >>> from tf_gradvar.per_example import Factors, Outer, factor_products
+        >>> a, d = tf.constant([[1.0, 2.0]]), tf.constant([[3.0]])
+        >>> form = Outer(a[:, None, None], d[:, None, None])  # g = (3, 6)
+        >>> factor_products(form, Factors(a[:, :, None], d[:, :, None])).numpy()
+        array([[45.]], dtype=float32)
+
+    Source: Faghri et al. 2020, section 3.2, Eq. 5 (Dense); Appendix B, Eq. 8 and 9.
+
+    Cost: B T K r (I + O) operations for a sum of T outer products [I, O], or those of
+    `full_products` where these are fewer.
+    """
     if not isinstance(form, Outer) or not _closed_form_pays(form, factors):
         return full_products(form, factors.full())
     num_centres, rank = leading(factors.left), factors.left.shape[2]
@@ -59,7 +89,27 @@ def factor_products(form: GradientForm, factors: Factors) -> tf.Tensor:
 
 
 def form_products(form: GradientForm, other: GradientForm) -> tf.Tensor:
-    """<g_i, h_j> for all pairs with the gradients h of another batch, `[B, B']`."""
+    """Return <g_i, h_j> for all pairs of gradients of two batches.
+
+    Args:
+        form: Of the gradients g of B examples.
+        other: Of the gradients h of B' examples, of the same variable.
+
+    Returns:
+        `[B, B']`.
+
+    Example:
+        >>> from tf_gradvar.per_example import Explicit, form_products
+        >>> g = Explicit(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        >>> form_products(g, Explicit(tf.constant([[1.0, 0.0]]))).numpy()
+        array([[1.],
+               [3.]], dtype=float32)
+
+    Source: Faghri et al. 2020, section 3.2, Eq. 5, and Appendix B, with gradients for centres.
+
+    Cost: that of `factor_products` with B' centres, or, where h is no sum of outer products, its
+    gradients and B B' products of them.
+    """
     if isinstance(other, Outer) and other.inputs.shape[1] == 1:
         left, right = (tf.transpose(tf.squeeze(t, 1), [0, 2, 1]) for t in other.tensors())
         return factor_products(form, Factors(left, right))
@@ -67,7 +117,27 @@ def form_products(form: GradientForm, other: GradientForm) -> tf.Tensor:
 
 
 def full_products(form: GradientForm, centres: tf.Tensor) -> tf.Tensor:
-    """<g_i, C_k> for centres `[K, numbers]` in the layout of `raw`, `[B, K]`."""
+    """Return <g_i, C_k> for centres in full.
+
+    Args:
+        form: Of the gradients of B examples.
+        centres: `[K, numbers]`, each a gradient in the layout of the form's `raw`.
+
+    Returns:
+        `[B, K]`.
+
+    Example:
+        >>> from tf_gradvar.per_example import Explicit, full_products
+        >>> g = Explicit(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        >>> full_products(g, tf.constant([[1.0, 1.0]])).numpy()
+        array([[3.],
+               [7.]], dtype=float32)
+
+    Source: Faghri et al. 2020, Appendix B, Eq. 8.
+
+    Cost: the gradients, a slice of examples at a time, and B K products of as many numbers as the
+    variable has: B (T + K) I O operations.
+    """
 
     def of_slice(tensors: list[tf.Tensor]) -> tuple[tf.Tensor, None]:
         return tf.matmul(_flat(form, tensors), centres, transpose_b=True), None
@@ -76,7 +146,25 @@ def full_products(form: GradientForm, centres: tf.Tensor) -> tf.Tensor:
 
 
 def weighted_sums(form: GradientForm, weights: tf.Tensor) -> tf.Tensor:
-    """`sum_i w_ik g_i` from weights `[B, K]`, as matrices `[K, rows, columns]`."""
+    """Return the weighted sums of gradients, `sum_i w_ik g_i`.
+
+    Args:
+        form: Of the gradients of B examples.
+        weights: w, `[B, K]`.
+
+    Returns:
+        `[K, rows, columns]`, in the layout of the form's `raw`.
+
+    Example:
+        >>> from tf_gradvar.per_example import Explicit, weighted_sums
+        >>> g = Explicit(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        >>> weighted_sums(g, tf.constant([[0.5], [0.5]])).numpy()
+        array([[[2., 3.]]], dtype=float32)
+
+    Source: Faghri et al. 2020, section 3.1, Eq. 4 (the means of clusters, by one-hot weights).
+
+    Cost: B K I O operations beside the gradients, of which a slice exists at a time.
+    """
     if isinstance(form, Outer) and form.inputs.shape[1:3] == (1, 1):
         a, d = (tf.squeeze(tensor, [1, 2]) for tensor in form.tensors())
         weighted = tf.cast(weights, d.dtype)[:, :, tf.newaxis] * d[:, tf.newaxis]
@@ -92,10 +180,27 @@ def weighted_sums(form: GradientForm, weights: tf.Tensor) -> tf.Tensor:
 
 
 def mean_factors(form: GradientForm) -> tuple[tf.Tensor, tf.Tensor] | None:
-    """Mean input and summed output gradient over the positions, `[B, rows]` and `[B, columns]`.
+    """Return the mean input and the summed output gradient over the positions of each example.
 
     Their means over the examples of a cluster are the factors of the paper's rank-1 centre.
-    None for forms that are not sums of outer products over positions.
+
+    Args:
+        form: Of the gradients of B examples.
+
+    Returns:
+        `[B, rows]` and `[B, columns]`; None for forms that are no sums of outer products over
+        positions.
+
+    Example:
+        >>> from tf_gradvar.per_example import Outer, mean_factors
+        >>> a, d = tf.constant([[[[1.0, 2.0], [3.0, 4.0]]]]), tf.constant([[[[1.0], [5.0]]]])
+        >>> left, right = mean_factors(Outer(a, d))
+        >>> left.numpy(), right.numpy()
+        (array([[2., 3.]], dtype=float32), array([[6.]], dtype=float32))
+
+    Source: Faghri et al. 2020, section 3.2, Eq. 6, and Appendix B.1 (convolutions).
+
+    Cost: one pass over the inputs and the output gradients.
     """
     if isinstance(form, Outer) and form.inputs.shape[1] == 1:
         a, d = (tf.squeeze(tensor, 1) for tensor in form.tensors())

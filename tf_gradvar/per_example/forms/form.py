@@ -33,7 +33,24 @@ _Form = TypeVar("_Form", bound="GradientForm")
 
 
 class Wanted(NamedTuple):
-    """What to compute from a form."""
+    """What to compute from a form.
+
+    Attributes:
+        squared_norms: Whether `||g_i||^2`. Defaults to False, as the others.
+        total: Whether `sum_i g_i`. Defaults to False.
+        squares: Whether `sum_i g_i^2` of every coordinate. Defaults to False.
+        gradients: Whether the gradients themselves. Defaults to False.
+        projection: The map of a sketch, from `Recorder.projections`. Defaults to None: no sketch.
+
+    Example:
+        >>> from tf_gradvar.per_example import Explicit, Wanted
+        >>> form = Explicit(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        >>> found = form.measure(Wanted(squared_norms=True, total=True))
+        >>> found.squared_norms.numpy(), found.total.numpy(), found.squares is None
+        (array([ 5., 25.], dtype=float32), array([4., 6.], dtype=float32), True)
+
+    Memory: of `gradients` B times the variable, of `total` and `squares` once the variable each.
+    """
 
     squared_norms: bool = False
     total: bool = False
@@ -43,21 +60,46 @@ class Wanted(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was computed: None where it was not wanted."""
+    """What was computed from a form: None where it was not wanted.
 
-    squared_norms: tf.Tensor | None = None  # [B]
-    total: tf.Tensor | None = None  # [*shape], sum over the examples
-    squares: tf.Tensor | None = None  # [*shape], sum over the examples of g^2
-    gradients: tf.Tensor | None = None  # [B, *shape]
-    sketch: tf.Tensor | None = None  # [B, R]
+    Attributes:
+        squared_norms: `||g_i||^2`, `[B]`.
+        total: `sum_i g_i`, `[*shape]`.
+        squares: `sum_i g_i^2` of every coordinate, `[*shape]`.
+        gradients: The gradients, `[B, *shape]`.
+        sketch: Their projections to R numbers, `[B, R]`.
+    """
+
+    squared_norms: tf.Tensor | None = None
+    total: tf.Tensor | None = None
+    squares: tf.Tensor | None = None
+    gradients: tf.Tensor | None = None
+    sketch: tf.Tensor | None = None
 
 
 @dataclass(frozen=True)
 class GradientForm(abc.ABC):
-    """Base of all forms; the tensor fields have a leading example axis.
+    """Base of all forms of the gradients of one variable, `[B, *shape]`, of B examples.
 
-    A new form defines `raw` and `numbers_per_example`, and `arrange` where the layout in which
-    it computes is not the variable's.
+    A form is a frozen dataclass whose tensor fields have a leading example axis. A new one
+    defines `raw` and `numbers_per_example`, and `arrange` where the layout in which it computes is
+    not the variable's. Whatever else it computes faster must equal what follows from `explicit`.
+
+    Example:
+        >>> import dataclasses
+        >>> from tf_gradvar.per_example import GradientForm, Wanted
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Diagonal(GradientForm):
+        ...     diagonal: tf.Tensor  # [B, n], for a variable [n, n]
+        ...     def raw(self):
+        ...         return tf.linalg.diag(self.diagonal)
+        ...     def numbers_per_example(self):
+        ...         return self.diagonal.shape[1] ** 2
+        >>> form = Diagonal(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        >>> form.measure(Wanted(squared_norms=True)).squared_norms.numpy()
+        array([ 5., 25.], dtype=float32)
+
+    Memory: of what is computed from `raw`, slices of about 2 million numbers.
     """
 
     @abc.abstractmethod
@@ -65,7 +107,11 @@ class GradientForm(abc.ABC):
         """The gradients in any fixed layout `[B, ...]`, the last axis being the columns."""
 
     def arrange(self, raw: tf.Tensor) -> tf.Tensor:
-        """Bring `[B, ...]` from the layout of `raw` into `[B, *shape]`."""
+        """Bring gradients from the layout of `raw` into `[B, *shape]`.
+
+        Args:
+            raw: What `raw` returned, or a slice of it, `[b, ...]`.
+        """
         return raw
 
     @abc.abstractmethod
@@ -77,17 +123,25 @@ class GradientForm(abc.ABC):
         return self.arrange(self.raw())
 
     def tensors(self) -> list[tf.Tensor]:
-        """The fields that are tensors, in order."""
+        """The fields that are tensors, `[B, ...]` each, in order."""
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if tf.is_tensor(value)]
 
     def with_tensors(self: _Form, tensors: Sequence[tf.Tensor]) -> _Form:
-        """The same form with other tensors."""
+        """The same form with other tensors.
+
+        Args:
+            tensors: In the order of `tensors`, all with the same leading axis.
+        """
         names = [f.name for f in fields(self) if tf.is_tensor(getattr(self, f.name))]
         return replace(self, **dict(zip(names, tensors, strict=True)))
 
     def measure(self, wanted: Wanted) -> Measured:
-        """Compute what is wanted from `raw`, in slices of the batch."""
+        """Compute what is wanted from `raw`, in slices of the batch.
+
+        Args:
+            wanted: What to compute.
+        """
 
         def of_slice(tensors: list[tf.Tensor]) -> tuple[Measured, Measured]:
             measured = self.with_tensors(tensors).measure_slice(wanted)
@@ -104,19 +158,35 @@ class GradientForm(abc.ABC):
         )
 
     def measure_slice(self, wanted: Wanted) -> Measured:
-        """Compute what is wanted for all examples at once, in the layout of `raw`."""
+        """Compute what is wanted for all examples at once, in the layout of `raw`.
+
+        Args:
+            wanted: What to compute.
+        """
         return measure_explicit(self.raw(), wanted)
 
     def arrange_one(self, raw: tf.Tensor) -> tf.Tensor:
-        """`arrange` for a sum over the examples."""
+        """`arrange` for a sum over the examples, `[*shape]`.
+
+        Args:
+            raw: The sum in the layout of `raw`, without its first axis.
+        """
         return self.arrange(raw[tf.newaxis])[0]
 
     def knows_products(self, other: GradientForm) -> bool:
-        """Whether `inner_products` with a form of another class needs no explicit gradients."""
+        """Whether `inner_products` with a form of another class needs no explicit gradients.
+
+        Args:
+            other: A form of the same variable.
+        """
         return False
 
     def inner_products(self, other: GradientForm) -> tf.Tensor:
-        """`<g_i, h_i>` with the gradients h of `other`, `[B]`."""
+        """`<g_i, h_i>` with the gradients h of another form, `[B]`.
+
+        Args:
+            other: Of the same variable and as many examples.
+        """
         if type(self) is not type(other) and other.knows_products(self):
             return other.inner_products(self)
         mine = self.tensors()
@@ -133,11 +203,19 @@ class GradientForm(abc.ABC):
         return examples_in_chunk(self.numbers_per_example())
 
     def joined(self: _Form, others: Sequence[_Form]) -> GradientForm:
-        """The form of the sum with other forms of the same class."""
+        """The form of the sum with other forms.
+
+        Args:
+            others: Of the same class, variable and examples.
+        """
         return Combined((self, *others), (1.0,) * (1 + len(others)))
 
     def minus(self: _Form, other: _Form) -> GradientForm:
-        """The form of `g - h`, accurate where g and h nearly agree."""
+        """The form of `g - h`, accurate where g and h nearly agree.
+
+        Args:
+            other: The form of h, of the same class, variable and examples.
+        """
         return Combined((self, other), (1.0, -1.0))
 
 
@@ -180,7 +258,19 @@ def as_matrices(gradients: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class Explicit(GradientForm):
-    """Gradients that exist already, `[B, *shape]`."""
+    """Gradients that exist already.
+
+    Attributes:
+        gradients: One for each example, `[B, *shape]`.
+
+    Example:
+        >>> from tf_gradvar.per_example import Explicit, Wanted
+        >>> form = Explicit(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        >>> form.measure(Wanted(squared_norms=True)).squared_norms.numpy()
+        array([ 5., 25.], dtype=float32)
+
+    Memory: B times the variable, all at once: for small variables such as biases.
+    """
 
     gradients: tf.Tensor
 

@@ -35,7 +35,22 @@ class Outer(GradientForm):
     Attributes:
         inputs: A, `[B, S, T, I]`, with S and I static.
         output_gradients: d, `[B, S, T, O]`, with O static.
-        arrangement: Maps `[B, S, I, O]` to `[B, *shape]`; None drops S = 1.
+        arrangement: Maps `[B, S, I, O]` to `[B, *shape]`. Defaults to None, which drops S = 1.
+
+    Example:
+        >>> from tf_gradvar.per_example import Outer, Wanted
+        >>> a, d = tf.constant([[1.0, 2.0]]), tf.constant([[3.0]])  # of a Dense layer [2, 1]
+        >>> form = Outer(a[:, None, None], d[:, None, None])
+        >>> form.explicit().numpy().tolist()
+        [[[3.0], [6.0]]]
+        >>> form.measure(Wanted(squared_norms=True)).squared_norms.numpy()  # (1 + 4) * 9
+        array([45.], dtype=float32)
+
+    Source: Goodfellow 2015, arXiv:1510.01799 (norms, T = 1); Faghri et al. 2020, Appendix B, Eq. 8
+    and 9 (several positions).
+
+    Cost: of norms and inner products the smaller of T^2 (I + O) and T I O operations for each
+    example and group; of sums of squares I O for T = 1, 3 I O for T = 2, else T I O.
     """
 
     inputs: tf.Tensor

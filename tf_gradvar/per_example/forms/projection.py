@@ -35,7 +35,7 @@ _MIN_NUMBERS_PER_BLOCK = 4
 
 @dataclass(frozen=True)
 class Projection:
-    """The linear map of one variable.
+    """The random linear map of one variable's gradient, seen as a matrix [I, O], to a sketch.
 
     Attributes:
         size: Numbers in the sketch, R.
@@ -53,7 +53,11 @@ class Projection:
     row_blocks: bool = True
 
     def of_matrices(self, gradients: tf.Tensor) -> tf.Tensor:
-        """Sketch explicit gradients `[B, I, O]` -> `[B, R]`."""
+        """Sketch explicit gradients, `[B, R]`.
+
+        Args:
+            gradients: `[B, I, O]`.
+        """
         rows, columns = gradients.shape[1:]
         m, n, k = self._blocks(rows, columns)
         P = self._row_signs(rows, m, n, k, gradients.dtype)
@@ -65,7 +69,12 @@ class Projection:
         return self._scaled(tf.reduce_sum(mixed * P, 2), m, n)
 
     def of_factors(self, inputs: tf.Tensor, output_gradients: tf.Tensor) -> tf.Tensor:
-        """Sketch `sum_t a_t d_t^T` from `[B, T, I]` and `[B, T, O]` -> `[B, R]`."""
+        """Sketch `sum_t a_t d_t^T`, `[B, R]`.
+
+        Args:
+            inputs: a, `[B, T, I]`.
+            output_gradients: d, `[B, T, O]`.
+        """
         positions, rows = inputs.shape[1:]
         columns = output_gradients.shape[-1]
         m, n, k = self._blocks(rows, columns)
@@ -80,7 +89,13 @@ class Projection:
         return self._scaled(products, m, n)
 
     def of_rows(self, ids: tf.Tensor, row_gradients: tf.Tensor, rows: int) -> tf.Tensor:
-        """Sketch `sum_t e_{id_t} d_t^T` from `[B, T]` and `[B, T, O]` -> `[B, R]`."""
+        """Sketch `sum_t e_{id_t} d_t^T`, `[B, R]`.
+
+        Args:
+            ids: Rows, int32 `[B, T]`.
+            row_gradients: d, `[B, T, O]`.
+            rows: I, the rows of the table.
+        """
         columns = row_gradients.shape[-1]
         _, n, k = self._blocks(rows, columns)
         P = self._row_signs(rows, 1, n, k, row_gradients.dtype)

@@ -75,17 +75,38 @@ def check_once(
 def check_examples(
     loss: ModelLoss, x: Any, y: Any, sample_weight: Any = None, *, refuse_noise: bool = True
 ) -> None:
-    """Check some examples as `check_once` does, before anything is compiled.
+    """Check, once for a model and its loss, that every example has a gradient of its own.
+
+    At most four of the examples are compared, alone and together, before anything is compiled.
 
     Args:
-        loss: The loss, with its model.
-        x: Inputs, arrays or tensors.
-        y: Labels.
-        sample_weight: Weights, or None.
+        loss: The `tf_gradvar.losses.ModelLoss`, with its model.
+        x: Inputs, arrays or tensors `[B, ...]`, or a structure of them.
+        y: Labels, likewise.
+        sample_weight: Weights `[B]`. Defaults to None: all one.
         refuse_noise: Whether noise in inference mode is refused; gradients of groups may have it.
+            Defaults to True.
 
     Raises:
-        ValueError: As `check_once`.
+        ValueError: If examples interact, the model or the loss draws noise, or it cannot run on
+            one example.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar.losses import ModelLoss
+        >>> from tf_gradvar.per_example import check_examples
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> check_examples(ModelLoss(model, "mse"), x, y)
+        >>> def centred(y, p):
+        ...     return keras.ops.square(p - keras.ops.mean(p))  # of the batch
+        >>> check_examples(ModelLoss(model, centred), x, y)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: ...
+
+    Cost: four or more forward passes over at most four examples, and two backward; nothing after
+    the first time.
     """
     if _key(loss) not in _passed.get(loss.model, {}):
         problem = Problem(loss.model, find_units(loss.model), loss)

@@ -25,13 +25,43 @@ _TABLES = keras.layers.Embedding
 class Recorder:
     """Gives the gradient forms of batches, for all that follows from them.
 
+    `statistics` and the like are made of it. Use it inside a `tf.function` of your own, which
+    traces what it does.
+
     Args:
-        model: A built model.
-        loss: As for `statistics`, and so are the others.
-        loss_weights: Of several outputs.
-        training: Whether layers run in training mode.
-        weights: The weights at which the gradients are taken.
-        on_unknown: "fallback" or "raise".
+        model: A built `keras.Model`. It is not changed.
+        loss: A Keras loss, its name, or a function, as for `statistics`. Defaults to None: what
+            the model was compiled with.
+        loss_weights: One number for each output, with a `loss`. Defaults to all one.
+        training: Whether layers run in training mode. Defaults to False.
+        weights: The weights at which the gradients are taken, a list in the order of
+            `model.trainable_variables` or of `model.weights`. Defaults to those of the model.
+        on_unknown: "fallback" (default) or "raise" for layers without a rule.
+
+    Raises:
+        ValueError: A model without a loss, weights that do not fit it; when gradients are taken,
+            what `statistics` refuses.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from tf_gradvar import per_example
+        >>> model = keras.Sequential(
+        ...     [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> x, y = np.float32([[1, 2], [3, 4]]), np.float32([[0], [0]])
+        >>> recorder = per_example.Recorder(model, "mse")
+        >>> recorder.check(x, y)
+        >>> (kernel, bias), losses = recorder.forms(x, y)
+        >>> type(kernel).__name__, losses.numpy()
+        ('Outer', array([ 9., 49.], dtype=float32))
+        >>> kernel.measure(per_example.Wanted(total=True)).total.numpy().ravel()
+        array([48., 68.], dtype=float32)
+
+    Source: Goodfellow 2015, arXiv:1510.01799: gradients from a layer's inputs and the gradient
+    with respect to its outputs.
+
+    Cost: a forward and a backward pass for each batch, without the gradients of the weights where
+    layers have rules.
     """
 
     def __init__(
@@ -53,6 +83,11 @@ class Recorder:
     def check(self, x: Any, y: Any, sample_weight: Any = None) -> None:
         """Check once that examples have gradients of their own, with a batch of them.
 
+        Args:
+            x: Inputs, `[B, ...]` or a structure of them.
+            y: Labels, structured as the outputs of the model.
+            sample_weight: Weights `[B]`, as for `statistics`. Defaults to None: all one.
+
         Raises:
             ValueError: If they have not, or the batch is not one.
         """
@@ -69,10 +104,10 @@ class Recorder:
         """The gradient form of each trainable variable, and the losses `[B]`.
 
         Args:
-            x: Inputs.
-            y: Labels.
-            sample_weight: Weights, or None.
-            other_weights: Weights to use instead of those of the constructor.
+            x: Inputs, as for `check`.
+            y: Labels, as for `check`.
+            sample_weight: Weights `[B]`, as for `check`. Defaults to None: all one.
+            other_weights: Weights to use instead of those of the constructor. Defaults to None.
         """
         state = self._state
         if other_weights is not None:
@@ -87,10 +122,18 @@ class Recorder:
         sample_weight: Any = None,
         chunk_size: int | None = None,
     ) -> tuple[Any, Any]:
-        """Check the examples, then apply a function (x, y, sample_weight) to slices of them.
+        """Check the examples, then apply a function to slices of them.
+
+        Args:
+            of_slice: Function (x, y, sample_weight) -> a structure of results `[b, ...]`, which
+                are concatenated, and a structure of results that are added.
+            x: Inputs, as for `check`.
+            y: Labels, as for `check`.
+            sample_weight: Weights `[B]`, as for `check`. Defaults to None: all one.
+            chunk_size: Examples in a slice. Defaults to None: all at once.
 
         Returns:
-            As `map_chunks`: results with an example axis, and sums.
+            The concatenated results and the sums.
 
         Raises:
             ValueError: As `check`, and if `chunk_size` is not a positive integer.
@@ -110,11 +153,19 @@ class Recorder:
         return map_chunks(of_tensors, [leaf for leaf in leaves if tf.is_tensor(leaf)], chunk_size)
 
     def by_layer(self, values: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Layer name -> sum of the values `[B]` of its variables."""
+        """Layer name -> sum of the values of its variables, `[B]`.
+
+        Args:
+            values: `[B]` for each of `model.trainable_variables`.
+        """
         return {u.name: tf.add_n([values[index] for index in u.indices]) for u in self._units}
 
     def projections(self, size: int, seed: int) -> list[Projection]:
-        """One projection for each trainable variable.
+        """One projection for each trainable variable, for `Wanted`.
+
+        Args:
+            size: Numbers in a sketch.
+            seed: A non-negative integer that selects the signs.
 
         Raises:
             ValueError: For a size or a seed out of range.

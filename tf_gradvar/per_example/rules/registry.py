@@ -153,8 +153,8 @@ def register_rule(
             `inputs` `[B, ...]` is the first argument of the call, `output_gradients` `[B, ...]`
             the gradient of the summed loss with respect to its output (float32 or float64), and
             a form an `Explicit`, `Outer` or `Lookup`, or a `GradientForm` of your own.
-        supports: Whether the rule holds for a given layer; those for which it does not use the
-            fallback. Defaults to always.
+        supports: Function layer -> whether the rule holds for it; layers for which it does not
+            use the fallback. Defaults to None: always.
         before_activation: True if the gradient is wanted with respect to the argument of
             `layer.activation`, and `call` ends with that activation. Defaults to False.
         whole_call: True if the rule takes a fourth argument: an object with `arguments`, the
@@ -180,6 +180,9 @@ def register_rule(
         >>> x, y = np.float32([[1, 0, 2]]), np.float32([[0, 0, 0]])
         >>> per_example.squared_norms(model, x, y, lambda y, p: keras.ops.sum(p, -1)).numpy()
         array([5.], dtype=float32)
+
+    Cost: that of the rule, in place of the fallback, which differentiates the layer for each
+    example by itself.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         raise TypeError(
