@@ -12,7 +12,25 @@ tunes nothing anew here; every optimizer is tuned on these clusters in ours.
 Expected: what the paper reports. With clean labels the forms of Discover do as their vanilla
 counterparts; with noisy labels they do significantly worse.
 
-Measured: not run yet.
+Measured (`:small`, three seeds; training loss on images as they are, mean and deviation):
+
+    optimizer               loss at step 200    at the end       test accuracy (%)
+    SGD                     0.96 (0.07)         0.553 (0.006)    78.9 (0.5)
+    Momentum                0.77 (0.03)         0.513 (0.008)    80.7 (0.5)
+    Adam                    0.73 (0.06)         0.486 (0.005)    82.3 (0.3)
+    QHM                     0.75 (0.01)         0.494 (0.014)    81.6 (0.9)
+    IGT                     0.74 (0.03)         0.548 (0.005)    79.2 (0.1)
+    Discover                0.91 (0.03)         0.550 (0.015)    79.5 (1.3)
+    DiscoverGain1           1.16 (0.06)         0.555 (0.017)    79.3 (0.3)
+    QHDiscover              0.77 (0.03)         0.509 (0.004)    81.2 (0.3)
+    DiscoverQHM             0.73 (0.02)         0.484 (0.017)    82.0 (1.2)
+    DiscoverIGTAlpha        0.75 (0.01)         0.563 (0.002)    78.2 (0.4)
+    DiscoverIGT             0.81 (0.03)         0.584 (0.022)    77.5 (0.8)
+
+Eight groups mostly hold all three clusters, and there is little between these to remove. Discover
+ends 7 % above momentum in training loss and a point below it in test accuracy, DiscoverIGT likewise
+beside IGT; DiscoverQHM ends where Adam and QHM do. The paper has all forms at their counterparts'
+level.
 
 Time: a run takes 10 seconds of processor time without cluster buffers and 18 with three, in one
 thread beside much other work; the 165 runs of `:small` are about 40 minutes, and so are those of

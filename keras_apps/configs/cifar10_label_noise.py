@@ -18,7 +18,30 @@ almost the same, and the accuracy of Discover on the test set is significantly h
 and at the end; Discover is better than DiscoverQHM and DiscoverIGT. Adam converges fast and
 generalises poorly. With low noise all are near the clean accuracy.
 
-Measured: not run yet.
+Measured (`:small`, three seeds; training loss on true labels, mean and deviation):
+
+    optimizer               loss at step 200    at the end       test accuracy (%)
+    SGD                     1.75 (0.07)         1.208 (0.025)    74.2 (0.7)
+    Momentum                1.63 (0.12)         1.205 (0.021)    72.3 (1.0)
+    Adam                    1.43 (0.13)         1.214 (0.021)    74.2 (0.1)
+    QHM                     1.49 (0.20)         1.204 (0.011)    74.0 (0.5)
+    IGT                     1.75 (0.12)         1.207 (0.009)    72.3 (1.1)
+    Discover                1.45 (0.10)         1.184 (0.017)    72.9 (0.0)
+    DiscoverGain1           1.58 (0.15)         1.204 (0.017)    74.1 (1.2)
+    QHDiscover              1.44 (0.13)         1.186 (0.019)    74.6 (0.8)
+    DiscoverQHM             1.34 (0.08)         1.181 (0.016)    74.6 (0.4)
+    DiscoverIGTAlpha        1.54 (0.14)         1.198 (0.035)    72.8 (0.4)
+    DiscoverIGT             1.63 (0.10)         1.207 (0.020)    73.7 (0.4)
+    MomentumLabels          2.05 (0.10)         1.372 (0.096)    64.9 (5.1)
+    DiscoverLabels          1.50 (0.05)         1.208 (0.012)    73.6 (0.5)
+    DiscoverGain1Labels     1.76 (0.13)         1.213 (0.025)    73.9 (0.1)
+
+The forms with slow buffers (alpha .03) are the fastest at first and end 1.6 to 2 % below the best
+rival in training loss, which is about one deviation; in test accuracy they are level with SGD, Adam
+and QHM. That the accuracy is higher for Discover, and that Discover is better than DiscoverQHM,
+did not show: Discover is as accurate as momentum, DiscoverQHM and QHDiscover are 1.7 points above
+it. Adam is fast at first and generalises as well as the others. Where a group is one of seen
+labels, right or wrong, momentum loses 7 points and Discover none, in both readings.
 
 Time: a run takes 10 seconds of processor time without cluster buffers and 21 with ten, in one
 thread beside much other work; the 210 runs of `:small` are about an hour, and so are those of
