@@ -12,7 +12,24 @@ learning rate alone anew here.
 Expected: what the paper reports. The forms of Discover end above their vanilla counterparts. Adam
 converges fast and generalises poorly.
 
-Measured: not run yet.
+Measured (`:small`, three seeds; training loss on true labels, mean and deviation):
+
+    optimizer                   loss at step 200    at the end       test accuracy (%)
+    SGD                         1.65 (0.10)         1.255 (0.002)    73.8 (0.6)
+    Momentum                    1.55 (0.01)         1.277 (0.004)    73.0 (0.4)
+    Adam                        1.38 (0.04)         1.219 (0.022)    75.0 (0.9)
+    QHM                         1.47 (0.08)         1.250 (0.016)    74.8 (1.0)
+    IGT                         1.63 (0.03)         1.272 (0.005)    73.7 (0.6)
+    Discover                    1.69 (0.03)         1.256 (0.011)    73.2 (0.8)
+    DiscoverGain1               1.79 (0.12)         1.259 (0.044)    73.6 (1.6)
+    QHDiscover                  1.51 (0.03)         1.243 (0.002)    74.2 (0.7)
+    DiscoverQHM                 1.51 (0.02)         1.251 (0.011)    73.6 (1.2)
+    DiscoverIGTAlpha            1.76 (0.07)         1.345 (0.090)    69.0 (5.3)
+    DiscoverIGT                 1.71 (0.06)         1.284 (0.016)    71.9 (0.7)
+
+Adam is first from the beginning to the end and generalises best, against the paper. Discover and
+QHDiscover end 1.7 and 0.5 % below their counterparts in training loss, DiscoverIGT behind IGT; in
+test accuracy no form is above its counterpart beyond the spread of the seeds.
 
 Time: as `imagenet_augmentations`, about 40 minutes for the 165 runs of `:small`, and as many for
 `:low`.
