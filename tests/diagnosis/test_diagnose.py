@@ -14,6 +14,7 @@ import tf_gradvar
 from tests.diagnosis.tiny import CLASSES, FEATURES, data, network
 from tests.oracles.noise_oracle import softmax_gradients, squared_mean, trace_of_covariance
 from tf_gradvar import diagnose
+from tf_gradvar.data.examples import StreamedExamples
 
 X, Y = data(400)
 SOURCE = np.where(np.arange(400) % 4 == 0, "phone", "web")
@@ -128,6 +129,20 @@ def test_subsets_data_sets_and_data_frames():
     np.testing.assert_allclose(streamed.noise.noise.value, arrays.noise.noise.value, rtol=1e-6)
     assert set(streamed.groups) == {"class", "source", "age"}
     assert len(np.unique(streamed.groups["age"])) == 10
+
+
+def test_a_data_set_is_read_once_for_the_examples_that_are_shown(monkeypatch):
+    read = []
+    select = StreamedExamples.select
+    monkeypatch.setattr(
+        StreamedExamples, "select", lambda self, rows: read.append(rows) or select(self, rows)
+    )
+    stream = tf.data.Dataset.from_tensor_slices((X, Y)).batch(50)
+    found = diagnosed(network(), x=stream, y=None)
+    assert len(read) == 1
+    assert found.inputs
+    for row, inputs in found.inputs.items():
+        np.testing.assert_allclose(inputs, X[row, : len(inputs)])
 
 
 def test_a_subset_where_the_budget_is_small(monkeypatch):

@@ -155,7 +155,8 @@ def _by_examples(
     measured = measurements_of(seen, labels, loss, examples.count)
     who = examine(measured, columns or None, seed=seed)
     shown = [index for indices in examples_to_show(who).values() for index in indices]
-    images, inputs = pictures_of(examples, shown), input_rows(examples, shown)
+    held = examples.select(np.array(shown)) if shown else examples  # a data set is read once
+    images, inputs = pictures_of(held, shown), input_rows(held, shown)
     short = clock.is_short
     if short:
         remarks.append("Gradient clusters were not tried: the time limit left no time for them.")
