@@ -5,7 +5,8 @@
         --write docs/claims_gradient_variance.md
 
 The runs of a configuration NAME:VARIANT are looked for in the folder NAME-VARIANT, the default
-workdir. What was not run is called so.
+workdir. What was not run is called so; with --keep, its rows stay as the page has them, so that
+experiments may be run at different times and places.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from keras_apps.experiments.variance_study import Study
 from keras_apps.reporting import discover_claims, variance_claims
 from keras_apps.reporting.claims import markdown
 from keras_apps.reporting.comparison_results import Results
+from keras_apps.reporting.kept_rows import rows_on
 from keras_apps.reporting.trajectory_values import Trajectories
 from keras_apps.reporting.verdicts import Claim
 from keras_apps.running import configurations
@@ -107,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("paper", choices=PAPERS)
     made.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
     made.add_argument("--write", type=Path, metavar="FILE", help="default: the terminal")
+    made.add_argument(
+        "--keep", action="store_true", help="rows of experiments that are not in RUNS stay in FILE"
+    )
     return made
 
 
@@ -117,10 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status, 0.
 
     Raises:
-        SystemExit: With status 2, for a workdir that does not fit.
+        SystemExit: With status 2, for a workdir that does not fit, and for --keep without a page.
     """
     reader = parser()
     parsed = reader.parse_args(arguments)
+    if parsed.keep and not (parsed.write and parsed.write.is_file()):
+        reader.error(f"--keep needs a page that exists, by --write. Received: {parsed.write}.")
     paper = PAPERS[parsed.paper]
     try:
         every = {name: results_of(name, parsed.runs) for name in paper.experiments}
@@ -128,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reader.error(str(error))
     found = {name: results for name, results in every.items() if results is not None}
     introduction = "\n\n".join([paper.introduction, *unfinished(found)])
-    text = markdown(paper.title, introduction, paper.claims, found, paper.readings)
+    kept = rows_on(parsed.write.read_text(encoding="utf-8")) if parsed.keep else {}
+    text = markdown(paper.title, introduction, paper.claims, found, paper.readings, kept)
     if parsed.write is None:
         print(text, end="")
     else:

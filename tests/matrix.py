@@ -2,7 +2,8 @@
 
 Each cell of the table gets a virtual environment of its own in build/matrix, the tests of the
 package (without apps and slow tests) on TensorFlow, and those of the JAX backend. What passed is
-written to docs/matrix.md after every cell. Cells of the same commit are not run twice.
+written to docs/matrix.md and docs/matrix.json after every cell, and stays there for cells that were
+not asked for. Cells of the same commit are not run twice.
 
     python -m tests.matrix                         all cells, hours
     python -m tests.matrix --cells 3.10-oldest     some of them
@@ -24,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build" / "matrix"
 PAGE = ROOT / "docs" / "matrix.md"
+RESULTS = ROOT / "docs" / "matrix.json"
 
 NEWEST = ("tensorflow-cpu", "keras", "jax")
 OLDEST = ("tensorflow-cpu==2.18.*", "keras==3.8.*", "jax==0.4.34", "tensorflow-metadata<1.18")
@@ -146,8 +148,7 @@ def page(results: dict[str, Found]) -> str:
 
 def load() -> dict[str, Found]:
     """Return the results of earlier runs, by cell."""
-    path = FOLDER / "results.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     return {cell: Found(**found) for cell, found in stored.items()}
 
 
@@ -156,7 +157,7 @@ def store(results: dict[str, Found]) -> None:
     text = json.dumps(
         {cell: dataclasses.asdict(found) for cell, found in results.items()}, indent=2
     )
-    (FOLDER / "results.json").write_text(text + "\n", encoding="utf-8")
+    RESULTS.write_text(text + "\n", encoding="utf-8")
     PAGE.write_text(page(results), encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from keras_apps.reporting.comparison_results import Arm, Pair, Spread, unit
+from keras_apps.reporting.kept_rows import with_kept
 from keras_apps.reporting.verdicts import (
     FAILS,
     HOLDS,
@@ -121,9 +122,27 @@ def markdown(
     claims: Sequence[Claim],
     found: Found,
     readings: str = "reading",
+    kept: Mapping[str, Sequence[Row]] | None = None,
 ) -> str:
-    """Return the page; the column of readings is headed as the last argument says."""
-    rows = [[row for evidence in claim.evidences for row in evidence(found)] for claim in claims]
+    """Return the page.
+
+    Args:
+        title: Its heading.
+        introduction: What stands above the claims.
+        claims: The claims.
+        found: Name of an experiment -> its results.
+        readings: The heading of the column of readings.
+        kept: Statement of a claim -> its rows of an earlier page; they stay where the results of
+            an experiment are not there.
+    """
+    kept = kept or {}
+    rows = [
+        with_kept(
+            [row for evidence in claim.evidences for row in evidence(found)],
+            kept.get(claim.statement, ()),
+        )
+        for claim in claims
+    ]
     sections = [
         _section(number, claim, own, readings)
         for number, (claim, own) in enumerate(zip(claims, rows, strict=True), start=1)

@@ -15,6 +15,7 @@ from keras_apps.reporting import discover_claims, variance_claims
 from keras_apps.reporting.claims import Compared, Ordered, markdown
 from keras_apps.reporting.comparison_results import Results
 from keras_apps.reporting.curves_over_steps import PREFIX
+from keras_apps.reporting.kept_rows import rows_on
 from keras_apps.reporting.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, Claim
 from keras_apps.running import configurations
 from tests.keras_apps.reporting import feature_records
@@ -208,6 +209,60 @@ def test_the_command_reads_workdirs(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(words)
     assert f"must hold the runs of {name}. These differ: steps." in capsys.readouterr().err
+
+
+def two_claims():
+    first, second = (
+        Compared(
+            name, {"gain 1": (("Discover", "SGD"), ("SGD", "Discover"))}, "test_accuracy", "higher"
+        )
+        for name in ("first:up", "second:up")
+    )
+    return [Claim("It helps.", "5", [first, second, first]), Claim("Always.", "6", [second])]
+
+
+def test_rows_of_a_page_stay_where_the_records_are_gone():
+    better = results({"Discover": HIGH, "SGD": LOW})
+    claims = two_claims()
+    both = markdown("T", "W", claims, {"first:up": better, "second:up": better})
+    one = markdown("T", "W", claims, {"first:up": better})
+    assert one != both
+    merged = markdown("T", "W", claims, {"second:up": better}, kept=rows_on(one))
+    assert merged == both
+    assert markdown("T", "W", claims, {}, kept=rows_on(both)) == both
+
+
+def test_records_go_before_the_rows_of_a_page():
+    claims = two_claims()
+    before = markdown("T", "W", claims, {"first:up": results({"Discover": HIGH, "SGD": LOW})})
+    found = {"first:up": results({"Discover": LOW, "SGD": HIGH})}
+    assert markdown("T", "W", claims, found, kept=rows_on(before)) == markdown(
+        "T", "W", claims, found
+    )
+    # Records that say nothing yet do not go before a page that does.
+    begun = {"first:up": results({"SGD": LOW})}
+    assert "70 ± 10 %" in markdown("T", "W", claims, begun, kept=rows_on(before))
+
+
+def test_only_what_is_missing_is_kept(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    words = ["discover", "--runs", str(tmp_path), "--write", str(page)]
+    with pytest.raises(SystemExit):
+        command.main([*words, "--keep"])
+    assert "--keep needs a page that exists" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["discover", "--runs", str(tmp_path), "--keep"])
+    assert "Received: None" in capsys.readouterr().err
+    assert command.main(words) == 0
+    written = page.read_text()
+    changed = written.replace("| Discover and Momentum | **not run** |", "| 1 and 2 | **holds** |")
+    page.write_text(changed)
+    assert command.main([*words, "--keep"]) == 0
+    kept = page.read_text()
+    assert kept.count("| 1 and 2 | **holds** |") == changed.count("| 1 and 2 | **holds** |") > 0
+    assert "holds: 1" in kept
+    assert command.main(words) == 0
+    assert page.read_text() == written
 
 
 def test_the_page_of_the_other_paper(tmp_path, capsys):
