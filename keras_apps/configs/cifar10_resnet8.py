@@ -7,9 +7,9 @@ every quarter, at most 3 passes of the clustering.
 
 `:small` (also without a variant) is a stand-in: a tenth of Fashion-MNIST, padded to 32x32 pixels,
 for 1 500 steps instead of 80 000 (32 epochs instead of 205), measured from a subset of 1 024
-examples, each shown as one fresh visit shows it. `:paper_clustering` is the same with the clustering
-of the paper, centres of rank 1 and running counts. `:paper` is the published setting on CIFAR-10,
-with that clustering, too. **It was never run.**
+examples, each shown as one fresh visit shows it. `:paper_clustering` is the same with clusters as
+the paper finds them, by centres of rank 1 and running counts. `:paper` is the published setting on
+CIFAR-10, with such clusters, too. **It was never run.**
 
 Expected: the variance rises during training, most after the drops. GC is below SG-B, not below
 SG-2B, and may rise between two clusterings and come down again. SVRG rises from one snapshot to the
