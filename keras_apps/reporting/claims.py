@@ -168,7 +168,9 @@ def _section(number: int, claim: Claim, rows: Sequence[Row], readings: str) -> s
 def _counted(rows: Sequence[Row]) -> str:
     """Return how often each verdict was given."""
     verdicts = [row.verdict for row in rows]
-    counts = [(verdict, verdicts.count(verdict)) for verdict in (HOLDS, FAILS, OPEN, NOT_RUN)]
+    counts = [
+        (verdict, verdicts.count(verdict)) for verdict in (HOLDS, FAILS, OPEN, NOT_HERE, NOT_RUN)
+    ]
     text = ", ".join(f"{verdict}: {count}" for verdict, count in counts if count)
     return text or NOT_HERE
 

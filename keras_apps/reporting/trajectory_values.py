@@ -1,8 +1,7 @@
-"""Values along the trajectories of a study: ends, jumps, ranks."""
+"""Values along the trajectories of a study: ends, swings, ranks."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -61,24 +60,31 @@ def ends(values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
     return values[:count], values[-count:]
 
 
-def jumps(trajectories: Trajectories) -> list[float]:
-    """Return how far GC's variance over SG-B's moves between measurements of one clustering."""
+def swings(trajectories: Trajectories) -> list[float]:
+    """Return how far GC's variance over SG-B's goes up and comes back, under each clustering."""
     every = trajectories.study.trajectory.refresh_every
     found = []
     for records in trajectories.by_seed.values():
         own, base = (trajectories.values(records, n, VARIANCE) for n in ("GC", "SG-B"))
-        ratios = [one / two for one, two in zip(own, base, strict=True)]
-        steps = [(record["step"] - 1) // every for record in records]
-        for place, (one, two) in enumerate(itertools.pairwise(ratios)):
-            if steps[place] == steps[place + 1]:
-                found.append(max(one / two, two / one))
+        clusterings: dict[int, list[float]] = {}
+        for record, one, two in zip(records, own, base, strict=True):
+            # The measurement at a refresh still sees the old clusters.
+            clusterings.setdefault((record["step"] - 1) // every, []).append(one / two)
+        found += [_swing(ratios) for ratios in clusterings.values()]
     return found
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which a share of the values is, one of them."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def _swing(values: Sequence[float]) -> float:
+    """Return by how much a value lies above one before and one after it; 1 where none does.
+
+    Example:
+        >>> _swing([1, 4, 2]), _swing([1, 2, 4])
+        (2.0, 1.0)
+    """
+    inner = range(1, len(values) - 1)
+    return max(
+        [1.0, *(values[k] / max(min(values[:k]), min(values[k + 1 :])) for k in inner)],
+    )
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:

@@ -17,6 +17,7 @@ from keras_apps.reporting.trajectory_evidence import (
     Against,
     Calmer,
     FollowsSpeed,
+    GainsMore,
     LowestAtTheEnd,
     Trend,
 )
@@ -143,9 +144,14 @@ CLAIMS = [
         [Calmer(CONVOLUTIONAL, corrupt) for corrupt in (CORRUPT_10, CORRUPT_20)],
     ),
     Claim(
-        "Label smoothing reduces them.",
+        "Label smoothing reduces these fluctuations.",
         "Section 4.1, Figure 6",
         [Calmer(CONVOLUTIONAL, SMOOTHED)],
+    ),
+    Claim(
+        "With corrupt labels GC gains more.",
+        "Section 4.1, Figure 6",
+        [GainsMore(corrupt, CONVOLUTIONAL) for corrupt in (CORRUPT_10, CORRUPT_20)],
     ),
     Claim(
         "With duplicates among the images, GC is far below SG-2B.",
