@@ -10,9 +10,26 @@ published setting with 10 %. **It was never run.**
 Expected: fluctuations of the variance of GC between two clusterings, which `cifar10_resnet8` may
 show, vanish with wrong labels, and become smaller with label smoothing. GC gains more.
 
-Measured: not run yet.
+Measured (one seed each, pictures in docs/results/cifar10_corrupt_labels-small, -fifth and
+-smoothing), medians at the learning rate .001, with standard errors of 1 to 4 % of the variance of
+SG-128; the arm without both is `cifar10_resnet8:small`:
 
-Time: as `cifar10_resnet8`.
+    what                             as they are   10 % wrong   20 % wrong   smoothing
+    average variance of SG-128            4.2e-5       3.4e-5       3.7e-5      2.5e-5
+    normalized variance of SG-128           0.87         0.92         0.91        0.84
+    in units of SG-128: SVRG                0.19         0.10         0.08        0.16
+    the classes as strata                   0.64         0.79         0.85        0.60
+    GC                                      0.20         0.16         0.15        0.19
+    GC, weights of at most 2                0.26         0.20         0.18        0.23
+    GC in proportion                        0.60         0.50         0.45        0.53
+
+As in the paper GC gains more with wrong labels, at 18 and at 19 of 20 measurements. It gathers
+them: a cluster of 24 images with the label of boots shows mostly shirts, for example. The classes
+as strata gain less, and SVRG more. Fluctuations do not show in any arm, so that nothing can end
+them: under one clustering the ratio of GC to SG-128 goes up and comes back by 1.23 times at most,
+with wrong labels by 1.08, with smoothing by 1.09.
+
+Time: 5 to 8 minutes on one core for each arm, of it 2 to 3 of training.
 
 Commands:
     python -m keras_apps.study --config cifar10_corrupt_labels:small --workdir runs/corrupt-small
