@@ -48,6 +48,7 @@ lowest and the highest."""
 FEATURES = "random_features"
 DUPLICATES = "random_features:duplicates"
 DIGITS = "mnist_mlp:small"
+ALL_STEPS = "mnist_mlp:digits"
 FASHION = "mnist_mlp:fashion"
 CONVOLUTIONAL = "cifar10_resnet8:small"
 PAPER_CLUSTERING = "cifar10_resnet8:paper_clustering"
@@ -58,6 +59,7 @@ COPIES = "cifar10_duplicates:small"
 
 STUDIES = (
     DIGITS,
+    ALL_STEPS,
     FASHION,
     CONVOLUTIONAL,
     PAPER_CLUSTERING,
@@ -67,7 +69,7 @@ STUDIES = (
     COPIES,
 )
 EXPERIMENTS = (FEATURES, DUPLICATES, *STUDIES)
-MULTILAYER = (DIGITS, FASHION)
+MULTILAYER = (DIGITS, ALL_STEPS, FASHION)
 CLUSTERINGS = (GC, GC_PAPER)
 
 CLAIMS = [
