@@ -7,11 +7,11 @@ and Gradient Clustering (GC) with one draw from each of 128 clusters, the classe
 with draws in proportion and with bounded weights.
 
 `:small` (also without a variant) is this on the 4 000 training digits of mnist5k for 6 000 steps,
-measured every 250; `:fashion` is the published setting with all its steps on the 60 000 images of
-Fashion-MNIST, measured from a subset of 2 048 examples, `:digits` the same on the digits of mnist5k,
-measured exactly. These three cluster with exact moves on sketches, and measure the statistic behind
-the paper's figures, too, now and then. `:paper` is the published setting on MNIST, with the
-clustering of the paper, `:paper_cnn` the same with the study's CNN. **They were never run.**
+measured every 250. `:digits` takes all of the published steps on the same digits, `:fashion` on the
+60 000 images of Fashion-MNIST, measured from a subset of 2 048 examples. These three cluster with
+exact moves on sketches, and measure the statistic behind the paper's figures, too, now and then.
+`:paper` is the published setting on MNIST, with the clustering of the paper, `:paper_cnn` the same
+with the study's CNN. **They were never run.**
 
 Expected: SG-2B is half of SG-B. The variance falls, and the normalized variance is well below 1 and
 falls, too. GC is below SG-2B. SVRG is lowest at the end, where the loss is near zero.
