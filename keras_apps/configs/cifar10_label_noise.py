@@ -43,9 +43,32 @@ did not show: Discover is as accurate as momentum, DiscoverQHM and QHDiscover ar
 it. Adam is fast at first and generalises as well as the others. Where a group is one of seen
 labels, right or wrong, momentum loses 7 points and Discover none, in both readings.
 
+Measured (`:low`, likewise):
+
+    optimizer               loss at step 200    at the end       test accuracy (%)
+    SGD                     2.12 (0.25)         0.817 (0.039)    74.2 (1.9)
+    Momentum                1.01 (0.05)         0.772 (0.007)    76.1 (0.1)
+    Adam                    0.92 (0.07)         0.749 (0.019)    77.3 (0.2)
+    QHM                     1.05 (0.09)         0.746 (0.009)    77.3 (0.3)
+    IGT                     1.07 (0.08)         0.770 (0.006)    76.1 (0.4)
+    Discover                0.90 (0.05)         0.738 (0.015)    77.3 (0.4)
+    DiscoverGain1           1.31 (0.20)         0.754 (0.010)    77.0 (0.4)
+    QHDiscover              0.89 (0.08)         0.731 (0.012)    78.1 (0.6)
+    DiscoverQHM             0.87 (0.05)         0.727 (0.002)    77.9 (0.7)
+    DiscoverIGTAlpha        0.92 (0.04)         0.760 (0.013)    76.7 (0.7)
+    DiscoverIGT             1.01 (0.08)         0.782 (0.046)    75.4 (1.9)
+    MomentumLabels          1.29 (0.06)         0.769 (0.009)    75.7 (0.8)
+    DiscoverLabels          0.92 (0.02)         0.745 (0.003)    77.4 (0.4)
+    DiscoverGain1Labels     1.25 (0.13)         0.759 (0.006)    76.8 (0.5)
+
+Here Discover, QHDiscover and DiscoverQHM end 1 to 2.5 % below QHM, the best rival, in training
+loss, on every seed, and 0.6 to 1.2 points above their counterparts in test accuracy: as without
+noise (`cifar10_classes`), and other than in the paper, where all are level. QHM, Adam and Discover
+have the same accuracy.
+
 Time: a run takes 10 seconds of processor time without cluster buffers and 21 with ten, in one
 thread beside much other work; the 210 runs of `:small` are about an hour, and so are those of
-`:low` and `:fixed`.
+`:fixed`. Those of `:low` took 38 minutes, in one of two processes on two cores.
 
 Commands:
     python -m keras_apps.train --config cifar10_label_noise:small --workdir runs/noise
