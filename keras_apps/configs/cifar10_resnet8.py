@@ -34,7 +34,12 @@ ends at a loss of 0.54. Other than there, GC is below half of SG-128 at every me
 the paper has 0.81 to 1.42 times the measured variance, 1.07 in the mean of 14 values (1.10 is
 expected of 10 draws); its normalized variance is beyond 1.2 everywhere and up to 2e7.
 
-Time (`:small`): 27 minutes beside other work, of it 10 of training.
+Measured (`:paper_clustering`, the same trajectory): GC is a little higher, 0.26, 0.26 and 0.23 of
+SG-128, and below half of it at every measurement, too (0.05 to 0.41), so that this is not what
+makes GC gain more here than in the paper. There a cluster has 390 images on average, here 47.
+
+Time (`:small`): 27 minutes beside other work, of it 10 of training; `:paper_clustering` 12 minutes
+beside other work, of it 3 of training.
 
 Commands:
     python -m keras_apps.study --config cifar10_resnet8:small --workdir runs/cifar10_resnet8-small
