@@ -666,7 +666,7 @@ def _with_gradients(model, x, y):
 
 
 def activity_regularizers_are_means():
-    """Older versions of Keras sum them over the batch, which is refused where it is measured."""
+    """Keras before 3.14 sums them over the batch, which is refused where it is measured."""
     layer = layers.Dense(1, use_bias=False, activity_regularizer="l2")
     found = []
     for count in (1, 2):
@@ -678,6 +678,11 @@ def activity_regularizers_are_means():
 needs_mean_regularizers = pytest.mark.skipif(
     not activity_regularizers_are_means(), reason="activity regularizers are sums over the batch"
 )
+
+
+def activity_l2(strength):
+    """An activity regularizer, or None where Keras sums it over the batch."""
+    return keras.regularizers.L2(strength) if activity_regularizers_are_means() else None
 
 
 def training_mode_model():

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+from tests.problems import activity_l2
 from tf_gradvar import GradientClustering, GradientVarianceLogger, MiniBatch, gradient_variance
 from tf_gradvar.callbacks import at
 from tf_gradvar.estimators import Stratified
@@ -41,7 +42,7 @@ class Centred(layers.Layer):
 def build(cls=keras.Model, *middle, **compiled):
     keras.utils.set_random_seed(1)
     inputs = keras.Input((4,))
-    hidden = layers.Dense(3, "tanh", activity_regularizer=keras.regularizers.L2(0.5))(inputs)
+    hidden = layers.Dense(3, "tanh", activity_regularizer=activity_l2(0.5))(inputs)
     for layer in middle:
         hidden = layer(hidden)
     model = cls(inputs, layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.1))(hidden))

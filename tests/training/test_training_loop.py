@@ -95,6 +95,12 @@ def test_callbacks_logs_and_weights_are_those_of_fit():
         np.testing.assert_allclose([result[name] for result in results], values, rtol=1e-6)
     assert other.history.history.keys() == history.keys()
     training = [call for call in calls.seen if "test" not in call[0]]
+    if ("on_train_batch_end", 0, "accuracy", "loss") in training:
+        # Keras before 3.11 gives the first of the steps of an execution, and not the last.
+        training = [
+            (name, rest[0] + 1, *rest[1:]) if name == "on_train_batch_end" else (name, *rest)
+            for name, *rest in training
+        ]
     assert training == [call for call in other_calls.seen if "test" not in call[0]]
     tests = [call[0] for call in other_calls.seen if "test" in call[0]]
     assert tests == 3 * ["on_test_begin", "on_test_batch_end", "on_test_batch_end", "on_test_end"]

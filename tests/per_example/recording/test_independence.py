@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+from tests.problems import activity_l2, needs_mean_regularizers
 from tf_gradvar import per_example
 from tf_gradvar.losses import ModelLoss
 from tf_gradvar.per_example.recording import independence
@@ -201,6 +202,7 @@ class Opaque(layers.Layer):
         return a * ops.tanh(self.scale)
 
 
+@needs_mean_regularizers
 @pytest.mark.parametrize("adder", [Adder, Opaque])
 def test_losses_that_layers_add(adder):
     keras.utils.set_random_seed(2)
@@ -212,6 +214,7 @@ def test_losses_that_layers_add(adder):
     np.testing.assert_allclose(parts, found, rtol=1e-5)
 
 
+@needs_mean_regularizers
 def test_an_activity_regularizer_of_a_layer_without_a_rule():
     class Swish(layers.Layer):
         def build(self, shape):
@@ -235,7 +238,7 @@ class OwnLoss(keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.hidden = layers.Dense(B, "tanh", activity_regularizer=keras.regularizers.L2(0.3))
+        self.hidden = layers.Dense(B, "tanh", activity_regularizer=activity_l2(0.3))
         self.head = layers.Dense(2)
 
     def call(self, x):

@@ -81,7 +81,12 @@ def test_output_padding(kernel_size, output_padding, padding):
     if padding == "same" and kernel_size % 2 == 0 and output_padding == 0:
         pytest.skip("TensorFlow refuses these lengths")
     options = {"padding": padding, "output_padding": output_padding}
-    layer = layers.Conv2DTranspose(3, kernel_size, strides=3, use_bias=False, **options)
+    try:
+        layer = layers.Conv2DTranspose(3, kernel_size, strides=3, use_bias=False, **options)
+    except ValueError:
+        if output_padding:
+            raise
+        pytest.skip("Keras before 3.11 refuses an output padding of 0")
     check_rule(layer, (3, 4, 2))
 
 
