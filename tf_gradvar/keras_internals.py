@@ -38,6 +38,7 @@ __all__ = [
     "given_losses",
     "in_stateless_scope",
     "is_seed",
+    "keeps_batches_in_order",
     "learning_rate_setting",
     "managed_attributes",
     "own_variables",
@@ -227,6 +228,15 @@ def shard_variable(variable: keras.Variable, layout: Any) -> None:
     """
     variable._layout = layout
     variable.assign(keras.ops.convert_to_tensor(variable))
+
+
+def keeps_batches_in_order() -> bool:
+    """Return whether the devices of JAX get the rows of a batch in the order of the devices.
+
+    Why: before Keras 3.10 `fit` deals equal parts of a batch to a set of devices, in any order.
+    """
+    major, minor = keras.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (3, 10)
 
 
 # Models -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class OptimizerChoice:
     """An optimizer of the comparison.
 
@@ -28,8 +28,7 @@ class OptimizerChoice:
             the problem.
     """
 
-    name: str
-    _: dataclasses.KW_ONLY
+    name: str = dataclasses.field(kw_only=False)
     rule: str = ""
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     base: str | None = None

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from tf_gradvar.keras_internals import keeps_batches_in_order
 from tf_gradvar.optimizers.backend.sharded_weights import count_devices
 from tf_gradvar.optimizers.control_variate import ClusterControlVariate, find_control_variate
 from tf_gradvar.training.cluster_batch import (
@@ -73,15 +74,22 @@ class ClusterSteps(keras.Model):
         """Raise unless the devices can train the model: nothing is needed on JAX."""
 
     def check_sampling(self, sampling: Any) -> None:
-        """Raise unless a batch divides among the devices of `keras.distribution`.
+        """Raise unless the devices of `keras.distribution` get whole parts of a batch, their own.
 
         Args:
             sampling: Of the dataset that `cluster_batches` returned.
 
         Raises:
-            ValueError: If it does not.
+            ValueError: If a batch does not divide among them, or its groups would not go to the
+                devices that own their clusters.
         """
         devices = count_devices()
+        if (sampling.owned_by or 1) > 1 and not keeps_batches_in_order():
+            raise ValueError(
+                "`buffers='owned'` on several devices of JAX needs Keras 3.10 or newer, since an "
+                "older one deals the groups of a batch to the devices in no order. Received: Keras "
+                f"{keras.__version__}. Install a newer one, or use `buffers='full'` or 'sharded'."
+            )
         size = sampling.groups_per_batch * sampling.group_size
         if size % devices:
             raise ValueError(
