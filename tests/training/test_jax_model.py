@@ -203,7 +203,7 @@ def test_owned_buffers_stay_on_their_devices():
             (X, Y), ids, num_clusters=8, group_size=4, groups_per_batch=4, owned_by=4, seed=0
         )
         if not keeps_batches_in_order():
-            with pytest.raises(ValueError, match="on several devices of JAX needs Keras 3.10"):
+            with pytest.raises(ValueError, match=r"on several devices of JAX needs Keras 3\.10"):
                 fit(model, data)
             return
         fit(model, data)
