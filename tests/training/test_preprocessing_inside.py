@@ -21,7 +21,8 @@ def text():
     """Inputs, the layer that reads them, the numbers that it gives, and the layers behind it."""
     layer = keras.layers.TextVectorization(max_tokens=6, output_sequence_length=3)
     layer.adapt(TEXT)
-    behind = [keras.layers.Embedding(6, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    pooling = keras.layers.GlobalAveragePooling1D()
+    behind = [keras.layers.Embedding(6, 3), pooling, keras.layers.Dense(2)]
     return TEXT, [keras.Input((), dtype="string"), layer], layer(TEXT).numpy(), behind
 
 
