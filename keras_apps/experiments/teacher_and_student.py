@@ -100,7 +100,10 @@ class _Stream:
         self._features = student(input_size, student_features, student_seed).layers[0]
         self._generator = np.random.default_rng(input_seed)
         self._input_size = input_size
-        self._drawn = np.empty((0, student_features), np.float32), np.empty((0, 1), np.float32)
+        self._drawn: tuple[np.ndarray, np.ndarray] = (
+            np.empty((0, student_features), np.float32),
+            np.empty((0, 1), np.float32),
+        )
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the features and labels of the first examples."""

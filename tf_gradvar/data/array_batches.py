@@ -61,7 +61,7 @@ class ArrayClusterBatches(keras.utils.PyDataset):
         self._rows, self._sizes = rows_by_cluster(ids, len(self._probabilities))
         self._first = np.cumsum(self._sizes) - self._sizes
         self._next = -1  # nothing is known of any batch
-        self._positions = np.zeros(len(self._sizes), np.int64)
+        self._positions: np.ndarray = np.zeros(len(self._sizes), np.int64)
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:

@@ -205,7 +205,7 @@ def _p_value_of_share(
     noise: Noise, ids: np.ndarray, permutations: int, rng: np.random.Generator
 ) -> float:
     """Return the p-value of sum_k ||sum_{i in k} (s_i - m)||^2 / N_k, which is N B of sketches."""
-    chosen = np.arange(len(ids))
+    chosen: np.ndarray = np.arange(len(ids))
     if len(ids) > _MOST_TESTED:
         chosen = rng.choice(len(ids), _MOST_TESTED, replace=False)
     groups = _Groups(ids[chosen])

@@ -123,7 +123,8 @@ def expanded(name: str, factor: Any, values: Any) -> Any:
             f"`{name}` must match the leading axes of the unreduced loss of shape {values.shape}, "
             f"received the shape {factor.shape}; pass one weight per example, shape [B]."
         )
-    return factor[(..., *[None] * extra)]
+    places = (..., *[None] * extra)
+    return factor[places]
 
 
 def _sum_positions(values: Any) -> Any:

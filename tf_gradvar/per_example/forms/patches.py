@@ -138,7 +138,8 @@ class Patches(GradientForm):
             inputs = tf.pad(inputs, paddings)
         if stride == 1:
             return inputs
-        inputs = inputs[(*[slice(None)] * place, slice(0, steps * stride))]
+        taken = (*[slice(None)] * place, slice(0, steps * stride))
+        inputs = inputs[taken]
         lengths = [leading(inputs), *(length_of(inputs, a) for a in range(1, inputs.shape.rank))]
         lengths[place : place + 1] = [steps, stride]
         return tf.reshape(inputs, lengths)

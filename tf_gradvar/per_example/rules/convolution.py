@@ -103,8 +103,8 @@ def transposed_rule(
 def _kernel_form(x: tf.Tensor, d: tf.Tensor, geometry: Geometry, kernel: Variable) -> GradientForm:
     if geometry.groups != 1 or math.prod(geometry.kernel_size) > 1:
         return Patches(x, d, geometry, tuple(kernel.shape))
-    seen = x[(slice(None), *(slice(None, None, stride) for stride in geometry.strides))]
-    return _pointwise_form(seen, d, kernel)
+    seen = (slice(None), *(slice(None, None, stride) for stride in geometry.strides))
+    return _pointwise_form(x[seen], d, kernel)
 
 
 def _pointwise_form(x: tf.Tensor, d: tf.Tensor, kernel: Variable) -> Outer:
