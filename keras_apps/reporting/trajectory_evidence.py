@@ -228,22 +228,29 @@ class FollowsSpeed(OfTrajectories):
         return text, HOLDS if better else FAILS
 
 
+# What goes up and comes back by less is no fluctuation.
+FLUCTUATION = 1.5
+
+
 @dataclasses.dataclass(frozen=True)
 class Calmer:
     """Evidence: the variance of GC fluctuates in one study, and less in another one.
 
     A fluctuation goes up and comes back under one clustering; its size is by how many times the
-    variance, in units of SG-B's, lies above a measurement before and one after. The claim holds
-    where the largest one of the other study is less than half as far above 1, fails where it is not
-    smaller, and cannot be tested where the first study has none of 1.5 times.
+    variance, in units of SG-B's, lies above a measurement before and one after. Of each study the
+    largest one counts. That of the other study must be less than half as far above 1, or below 1.5
+    where fluctuations are said to end. The claim fails where it is not smaller, and cannot be
+    tested where the first study has none of 1.5 times.
 
     Attributes:
         experiment: That with the fluctuations.
-        other: That without.
+        other: That without, or with smaller ones.
+        ends: Whether they end.
     """
 
     experiment: str
     other: str
+    ends: bool = False
 
     def __call__(self, found: Found) -> list[Row]:
         """Return one row."""
@@ -254,10 +261,11 @@ class Calmer:
         method = own.records[0].get("method", "exact")
         first, second = (max(swings(part)) for part in (own, other))
         text = f"largest fluctuation of GC over SG-B {first:.3g} times, {second:.3g} times"
-        if first < 1.5:
+        if first < FLUCTUATION:
             return [Row(name, method, f"{text}: there is nothing to calm", NOT_HERE)]
         share = (second - 1) / (first - 1)
-        verdict = HOLDS if share < 0.5 else FAILS if share >= 1 else OPEN
+        calm = second < FLUCTUATION if self.ends else share < 0.5
+        verdict = HOLDS if calm else FAILS if share >= 1 else OPEN
         return [Row(name, method, text, verdict)]
 
 

@@ -111,6 +111,16 @@ def test_fluctuations_that_end():
     assert verdict(own, wild, milder) == OPEN
     assert verdict(own, wild, wild) == FAILS
     assert verdict(own, calm, wild) == NOT_HERE
+    # 10 times, 5 times and 1.4 times
+    wild, milder, mildest = (
+        trajectories({"SG-8": 1.0, "GC-8": lambda step, high=high: high if step % 5 == 3 else 0.4})
+        for high in (4.0, 2.0, 0.56)
+    )
+    assert verdict(own, wild, milder) == HOLDS
+    ending = evidence.Calmer(NAME, OTHER, ends=True)
+    assert verdict(ending, wild, milder) == OPEN
+    assert verdict(ending, wild, mildest) == HOLDS
+    assert verdict(ending, wild, wild) == FAILS
     assert verdict(own, wild) == NOT_RUN
 
 
