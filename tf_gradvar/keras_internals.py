@@ -121,7 +121,7 @@ def managed_attributes() -> frozenset[str]:
     layer and two compiled models; fitting and evaluating add the ones that are named here.
     """
     inputs = keras.Input((1,))
-    functional = keras.Model(inputs, inputs)
+    functional = keras.Model(inputs, keras.layers.Identity()(inputs))
     functional.compile("sgd", "mse")
     sequential = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
     names = {"history", "stop_training", "stop_evaluating", "stop_predicting"}

@@ -21,7 +21,7 @@ def set_log_axis(ax: Axes) -> None:
     if low < 1e-3 or high >= 1e4:
         return
     # The decades are always labelled, what lies between them where there are few of them.
-    between = _PlainLogFormatter(minor_thresholds=(1.0, 0.5))
+    between = _PlainLogFormatter(minor_thresholds=(1.5, 0.5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(between)
 

@@ -15,7 +15,7 @@ SIZES = {"input_size": 6, "teacher_features": 6, "student_features": 6}
 
 def test_models_against_numpy():
     x = np.random.default_rng(0).normal(size=(6, 6)).astype("float32")
-    first, second, bias = (np.float64(w) for w in teacher(6, 7, seed=3).get_weights())
+    first, second, bias = (w.astype("float64") for w in teacher(6, 7, seed=3).get_weights())
     np.testing.assert_allclose(np.linalg.norm(first, axis=0), 1, rtol=1e-6)
     shown = np.maximum(x @ first, 0) @ second + bias
     np.testing.assert_allclose(teacher(6, 7, seed=3)(x), shown, rtol=1e-5, atol=1e-6)
@@ -23,7 +23,7 @@ def test_models_against_numpy():
     assert len({*map(float, second[:, 0]), float(bias[0])}) == 8
 
     model = student(6, 7, seed=3, l2=0.5)
-    frozen, trained = (np.float64(w) for w in model.get_weights())
+    frozen, trained = (w.astype("float64") for w in model.get_weights())
     np.testing.assert_allclose(np.linalg.norm(frozen, axis=0), 1, rtol=1e-6)
     np.testing.assert_allclose(model(x), np.maximum(x @ frozen, 0) @ trained, rtol=1e-5)
     assert [variable.path for variable in model.trainable_variables] == ["student/output/kernel"]
