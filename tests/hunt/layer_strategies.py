@@ -44,7 +44,8 @@ def shape_after(step, shape):
     state = random.getstate()  # layers draw seeds from it, which hypothesis does not allow
     layer = Block(step).layer
     random.setstate(state)
-    if isinstance(layer, keras.layers.EinsumDense):  # older versions of Keras ask for more than the shape
+    if isinstance(layer, keras.layers.EinsumDense):
+        # Older versions of Keras ask for more than the shape.
         layer.build((None, *shape))
     return tuple(layer.compute_output_shape((None, *shape))[1:])
 
