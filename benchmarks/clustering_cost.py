@@ -180,7 +180,9 @@ def _steps_section(found: Mapping[str, Any]) -> list[str]:
         "Faghri et al. 2020, Table 1, gives the complexity of each step; here is what a step adds "
         "to a forward pass with the gradients at the outputs, over back-prop, beside the table's "
         "ratio (of Eqs. 8 and 9 the smaller one). Batches of 128, processor time on one core. "
-        "Norms are needed once for a clustering here; in the paper's A step each time.",
+        "Norms are needed once for a clustering here; in the paper's A step each time. The table "
+        "counts multiplications alone: the smaller a layer is, the more the rest weighs. "
+        f"[Picture](../benchmarks/results/{NAME}.png).",
         "\n".join(lines),
     ]
 
@@ -222,7 +224,7 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes = figure.subplots(1, 2, sharey=True)
     for ax, dense in zip(axes, (True, False), strict=True):
         own = [row for row in rows if (row["places"] == 1) == dense and row["clusters"] == 128]
-        labels = [row["layer"].removeprefix("convolution 3x3, ") for row in own]
+        labels = [row["layer"].replace(", ", "\n").replace("dense ", "dense\n") for row in own]
         for name, color in zip(own[0]["steps"], PALETTE, strict=False):
             measured = [max(row["steps"][name], 1e-3) for row in own]
             ax.plot(labels, measured, "o-", color=color, markersize=4, label=f"{name}, measured")
@@ -231,7 +233,7 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ax.set_yscale("log")
         ax.tick_params(axis="x", labelsize=7)
         ax.grid(color="#dddddd", linewidth=0.6)
-    axes[0].set_ylabel("added to a pass, over back-prop (no unit), K = 128")
+    axes[0].set_ylabel("added to a pass, over back-prop (no unit)\nK = 128, shown from 0.001 on")
     axes[1].legend(frameon=False, fontsize=7)
     return figure
 
