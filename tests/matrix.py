@@ -41,6 +41,7 @@ CELLS = {
 SHOWN = ("tensorflow-cpu", "keras", "jax", "numpy")
 ROOMS = "callbacks clustering data diagnosis estimators optimizers per_example sampling training"
 TENSORFLOW = [f"tests/{room}" for room in ROOMS.split()]
+SUMMARY_LINE = re.compile(r"(passed|failed|errors?|skipped).* in [\d.]+s")
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
 
@@ -105,8 +106,14 @@ def run_tests(program: Path, backend: str, log: Path) -> dict[str, int]:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-    return {name.rstrip("s"): int(count) for count, name in SUMMARY.findall("".join(last))}
+    return counts_in(log.read_text(encoding="utf-8"))
+
+
+def counts_in(output: str) -> dict[str, int]:
+    """Return how many tests passed, failed and so on; processes may write after the summary."""
+    summaries = [line for line in output.splitlines() if SUMMARY_LINE.search(line)]
+    counts = SUMMARY.findall("".join(summaries[-1:]))
+    return {name.rstrip("s"): int(count) for count, name in counts}
 
 
 def versions_in(program: Path) -> dict[str, str]:

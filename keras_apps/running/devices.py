@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_apps.running.workers import Workers
+from tf_gradvar.keras_internals import keeps_batches_in_order
 
 # Of `tf_gradvar.training.pick_strategy`.
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu", "auto")
@@ -188,5 +189,11 @@ def _on_jax(strategy: str | None, count: int) -> Devices:
         )
     if count == 1:
         return Devices(kind=kind)
+    if not keeps_batches_in_order():
+        raise ValueError(
+            "`--devices` must be 1 on JAX before Keras 3.10, which deals the examples of a batch "
+            f"to devices in no order. Received: --devices {count} with Keras {keras.__version__}. "
+            "Install a newer one, or leave `--devices` out."
+        )
     parallel = keras.distribution.DataParallel(devices=found[:count])
     return Devices("data_parallel", count, kind, parallel.scope)

@@ -4,7 +4,9 @@ import keras
 import pytest
 
 from keras_apps import train
+from keras_apps.running import devices
 from tests.keras_apps.begun import measured, places, train_runs, words
+from tf_gradvar.keras_internals import keeps_batches_in_order
 
 pytestmark = [
     pytest.mark.jax,
@@ -12,6 +14,10 @@ pytestmark = [
 ]
 
 
+several_devices = pytest.mark.skipif(not keeps_batches_in_order(), reason="needs Keras 3.10")
+
+
+@several_devices
 def test_two_devices_go_on_where_one_stopped_to_the_same_losses(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     changes = ["optimizers=Discover", "optimizers.Discover.measures_variance=false"]
@@ -29,6 +35,7 @@ def test_two_devices_go_on_where_one_stopped_to_the_same_losses(tmp_path):
     assert keras.distribution.distribution() is None
 
 
+@several_devices
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -43,6 +50,13 @@ def test_devices_that_cannot_be_used(arguments, message, capsys, tmp_path):
     assert exit_error.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_several_devices_need_batches_in_their_order(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "keeps_batches_in_order", lambda: False)
+    with pytest.raises(SystemExit):
+        train.main(words(tmp_path / "run", "--devices", "2"))
+    assert "must be 1 on JAX before Keras 3.10" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_trajectory_of_gradient_variances_is_refused_and_can_be_left_out(capsys, tmp_path):
