@@ -134,7 +134,7 @@ def page(results: dict[str, Found]) -> str:
         "# What passed where",
         "",
         "Written by `make matrix` (`python -m tests.matrix`): the tests of the package, without",
-        "apps and slow tests, on Linux (x86, CPU).",
+        "apps and slow tests, of the costliest cases the third of that day, on Linux (x86, CPU).",
         "",
         "| Python | TensorFlow | Keras | JAX | NumPy | on TensorFlow | on JAX | commit |",
         "|---|---|---|---|---|---|---|---|",
