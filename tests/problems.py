@@ -685,6 +685,17 @@ def activity_l2(strength):
     return keras.regularizers.L2(strength) if activity_regularizers_are_means() else None
 
 
+def flattens_any_lengths():
+    """Older versions of Keras cannot flatten where neither the examples nor a length are known."""
+    import tensorflow as tf
+
+    flatten = tf.function(layers.Flatten(), input_signature=[tf.TensorSpec([None, None, 2])])
+    try:
+        return tuple(flatten(tf.zeros((1, 3, 2))).shape) == (1, 6)
+    except tf.errors.InvalidArgumentError:
+        return False
+
+
 def training_mode_model():
     """A compiled model in which a careless callback would leave traces while it measures."""
     keras.utils.set_random_seed(2)

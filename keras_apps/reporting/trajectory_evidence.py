@@ -82,10 +82,9 @@ class Against(OfTrajectories):
 
     def judged(self, results: Trajectories, records: Sequence[Record]) -> tuple[str, str]:
         """Return the ratios, and in how many measurements they are as claimed."""
-        own, other = (results.values(records, n, VARIANCE) for n in (self.estimator, self.base))
-        if not own or not other:
+        ratios = results.ratios(records, self.estimator, self.base)
+        if not ratios:
             return f"{self.estimator} was not measured", NOT_RUN
-        ratios = [one / two for one, two in zip(own, other, strict=True)]
         share = share_true([self.lowest <= ratio <= self.highest for ratio in ratios])
         text = (
             f"{self.estimator} over {self.base} {reach(ratios)}; so in {100 * share:.0f} % of "
@@ -228,54 +227,13 @@ class FollowsSpeed(OfTrajectories):
         return text, HOLDS if better else FAILS
 
 
-# What goes up and comes back by less is no fluctuation.
-FLUCTUATION = 1.5
-
-
 @dataclasses.dataclass(frozen=True)
-class Calmer:
-    """Evidence: the variance of GC fluctuates in one study, and less in another one.
-
-    A fluctuation goes up and comes back under one clustering; its size is by how many times the
-    variance, in units of SG-B's, lies above a measurement before and one after. Of each study the
-    largest one counts. That of the other study must be less than half as far above 1, or below 1.5
-    where fluctuations are said to end. The claim fails where it is not smaller, and cannot be
-    tested where the first study has none of 1.5 times.
+class OfTwoStudies(abc.ABC):
+    """Evidence: one study beside another one.
 
     Attributes:
-        experiment: That with the fluctuations.
-        other: That without, or with smaller ones.
-        ends: Whether they end.
-    """
-
-    experiment: str
-    other: str
-    ends: bool = False
-
-    def __call__(self, found: Found) -> list[Row]:
-        """Return one row."""
-        name = f"{self.experiment}, {self.other}"
-        own, other = found.get(self.experiment), found.get(self.other)
-        if own is None or other is None:
-            return [Row(name, "", "", NOT_RUN)]
-        method = own.records[0].get("method", "exact")
-        first, second = (max(swings(part)) for part in (own, other))
-        text = f"largest fluctuation of GC over SG-B {first:.3g} times, {second:.3g} times"
-        if first < FLUCTUATION:
-            return [Row(name, method, f"{text}: there is nothing to calm", NOT_HERE)]
-        share = (second - 1) / (first - 1)
-        calm = second < FLUCTUATION if self.ends else share < 0.5
-        verdict = HOLDS if calm else FAILS if share >= 1 else OPEN
-        return [Row(name, method, text, verdict)]
-
-
-@dataclasses.dataclass(frozen=True)
-class GainsMore:
-    """Evidence: the variance of GC over SG-B is smaller in one study than in another one.
-
-    Attributes:
-        experiment: That with the smaller one.
-        other: That with the larger one; compared at the same steps of the same seeds.
+        experiment: The first one.
+        other: The second one.
     """
 
     experiment: str
@@ -287,6 +245,53 @@ class GainsMore:
         first, second = found.get(self.experiment), found.get(self.other)
         if first is None or second is None:
             return [Row(name, "", "", NOT_RUN)]
+        return [Row(name, first.records[0].get("method", "exact"), *self.judged(first, second))]
+
+    @abc.abstractmethod
+    def judged(self, first: Trajectories, second: Trajectories) -> tuple[str, str]:
+        """Return what the two say, and the verdict."""
+
+
+# What goes up and comes back by less is no fluctuation.
+FLUCTUATION = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Calmer(OfTwoStudies):
+    """Evidence: the variance of GC fluctuates in the first study, and less in the second one.
+
+    A fluctuation goes up and comes back under one clustering; its size is by how many times the
+    variance, in units of SG-B's, lies above a measurement before and one after. Of each study the
+    largest one counts. That of the second study must be less than half as far above 1, or below 1.5
+    where fluctuations are said to end. The claim fails where it is not smaller, and cannot be
+    tested where the first study has none of 1.5 times.
+
+    Attributes:
+        ends: Whether they end.
+    """
+
+    ends: bool = False
+
+    def judged(self, first: Trajectories, second: Trajectories) -> tuple[str, str]:
+        """Return the largest fluctuations."""
+        before, after = (max(swings(part)) for part in (first, second))
+        text = f"largest fluctuation of GC over SG-B {before:.3g} times, {after:.3g} times"
+        if before < FLUCTUATION:
+            return f"{text}: there is nothing to calm", NOT_HERE
+        share = (after - 1) / (before - 1)
+        calm = after < FLUCTUATION if self.ends else share < 0.5
+        return text, HOLDS if calm else FAILS if share >= 1 else OPEN
+
+
+@dataclasses.dataclass(frozen=True)
+class GainsMore(OfTwoStudies):
+    """Evidence: the variance of GC over SG-B is smaller in the first study than in the second one.
+
+    They are compared at the same steps of the same seeds.
+    """
+
+    def judged(self, first: Trajectories, second: Trajectories) -> tuple[str, str]:
+        """Return the ratios, and in how many measurements the first is smaller."""
         own, other = _gc_over_sg(first), _gc_over_sg(second)
         both = own.keys() & other.keys()
         share = share_true([own[key] < other[key] for key in both])
@@ -295,18 +300,16 @@ class GainsMore:
             f"{reach([other[key] for key in both])}; smaller in {100 * share:.0f} % of "
             f"{len(both)} measurements"
         )
-        method = first.records[0].get("method", "exact")
-        return [Row(name, method, text, verdict_of(share))]
+        return text, verdict_of(share)
 
 
 def _gc_over_sg(part: Trajectories) -> dict[tuple[int, int], float]:
     """Return the ratio of the variances by seed and step."""
-    found = {}
-    for seed, records in part.by_seed.items():
-        own, base = (part.values(records, name, VARIANCE) for name in ("GC", "SG-B"))
-        for record, one, two in zip(records, own, base, strict=True):
-            found[seed, record["step"]] = one / two
-    return found
+    return {
+        (seed, record["step"]): ratio
+        for seed, records in part.by_seed.items()
+        for record, ratio in zip(records, part.ratios(records, "GC", "SG-B"), strict=True)
+    }
 
 
 def _drops(study: Study) -> tuple[int, ...]:

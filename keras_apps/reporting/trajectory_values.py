@@ -48,6 +48,11 @@ class Trajectories(NamedTuple):
         found = [record["estimators"].get(name, {}).get(value) for record in records]
         return [] if None in found else found
 
+    def ratios(self, records: Sequence[Record], estimator: str, base: str) -> list[float]:
+        """Return an estimator's variance over another one's; none if one was not measured."""
+        own, other = (self.values(records, name, VARIANCE) for name in (estimator, base))
+        return [one / two for one, two in zip(own, other, strict=True)] if own and other else []
+
 
 def ends(values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
     """Return the first and the last fifth, at least one value each.
@@ -65,11 +70,10 @@ def swings(trajectories: Trajectories) -> list[float]:
     every = trajectories.study.trajectory.refresh_every
     found = []
     for records in trajectories.by_seed.values():
-        own, base = (trajectories.values(records, n, VARIANCE) for n in ("GC", "SG-B"))
         clusterings: dict[int, list[float]] = {}
-        for record, one, two in zip(records, own, base, strict=True):
+        for record, ratio in zip(records, trajectories.ratios(records, "GC", "SG-B"), strict=True):
             # The measurement at a refresh still sees the old clusters.
-            clusterings.setdefault((record["step"] - 1) // every, []).append(one / two)
+            clusterings.setdefault((record["step"] - 1) // every, []).append(ratio)
         found += [_swing(ratios) for ratios in clusterings.values()]
     return found
 
@@ -82,9 +86,7 @@ def _swing(values: Sequence[float]) -> float:
         (2.0, 1.0)
     """
     inner = range(1, len(values) - 1)
-    return max(
-        [1.0, *(values[k] / max(min(values[:k]), min(values[k + 1 :])) for k in inner)],
-    )
+    return max([1.0, *(values[k] / max(min(values[:k]), min(values[k + 1 :])) for k in inner)])
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:

@@ -32,8 +32,8 @@ records.
 
 **Scale.** The random features models are the paper's own experiment at its full size: 324 runs,
 and 324 with duplicates. MNIST, CIFAR-10, CIFAR-100 and ImageNet are not available here. Digits of
-mnist5k and Fashion-MNIST take their places, fewer steps and smaller sets, as the configurations
-say; what needs the others is not testable here.
+mnist5k and Fashion-MNIST take their places, in part with fewer steps and smaller sets, as the
+configurations say; what needs the others is not testable here.
 
 **Statistics.** Exact values come from the gradients of all examples, nothing is drawn. The
 published statistic is that of the authors' code, estimates around the mean of as many others. In

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.oracles import per_example_oracle as oracle
 from tests.per_example.conftest import solve
-from tests.problems import PROBLEMS
+from tests.problems import PROBLEMS, flattens_any_lengths
 from tf_gradvar import per_example
 
 RTOL = 1e-5
@@ -39,8 +39,10 @@ def test_statistics(solved):
         per_layer=True,
         **solved.options,
     )
+    # The compiled convolutions of TensorFlow 2.18 round otherwise: 1.04e-5.
+    rtol = 2 * RTOL if solved.problem.name == "conv_standardized" else RTOL
     np.testing.assert_allclose(
-        result.squared_norms, oracle.squared_norms(solved.gradients), rtol=2 * RTOL
+        result.squared_norms, oracle.squared_norms(solved.gradients), rtol=rtol
     )
     close(result.mean_gradient, [g.mean(0) for g in solved.gradients])
     close(result.second_moments, oracle.second_moments(solved.gradients))
@@ -205,13 +207,15 @@ def test_compiled_and_chunked(name):
 def test_nothing_known_but_the_rank(name):
     """In a graph for inputs of any lengths, the features included."""
     solved = by_name(name)
-    x, y = (tf.TensorSpec([None] * array.ndim, array.dtype) for array in (solved.x, solved.y))
-    try:
-        tf.function(solved.model, input_signature=[x])(solved.x)
-    except tf.errors.InvalidArgumentError:
-        pytest.skip("a layer of this version of Keras needs to know more, Flatten for example")
+    flattens = any(isinstance(layer, keras.layers.Flatten) for layer in solved.model.layers)
+    if flattens and not flattens_any_lengths():
+        pytest.skip("Flatten of this version of Keras must know the lengths")
 
-    @tf.function(input_signature=[x, y])
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None] * array.ndim, array.dtype) for array in (solved.x, solved.y)
+        ]
+    )
     def compiled(x, y):
         return per_example.statistics(
             solved.model, x, y, solved.loss, second_moments=True, sketch_size=8, on_unknown="raise"
